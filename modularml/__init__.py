@@ -1,0 +1,1 @@
+"""ModularML: see, stop, re-run and compare machine-learning experiments in a notebook."""

@@ -1,0 +1,111 @@
+"""Configuration: the constructor's parameters, read back from the object.
+
+It knows no class by name; classes of this package enter `type_registry` when they
+are defined, and that closed registry is all that a configuration can name.
+
+A class that keeps each constructor argument in an attribute of the same name gets
+`get_config`, `from_config`, ``repr`` and ``==`` from `Configurable`::
+
+    class SimpleSampler(Configurable):
+        def __init__(self, *, batch_size=1, shuffle=False): ...
+
+    SimpleSampler(batch_size=32).get_config()  # {"batch_size": 32, "shuffle": False}
+
+A configuration is a tree of dicts, lists, tuples and plain values. A `Configurable`
+inside it stands as ``{"$type": "SimpleSampler", "batch_size": 32, ...}``. Classes
+and functions stay what they are; how a file writes them is the file's business.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Self
+
+from modularml.base.errors import InvalidValueError, UnknownNameError, unknown_name
+from modularml.base.registry import Registry
+
+type_registry: Registry[type[Configurable]] = Registry("type")
+"""Every `Configurable` class of this package, by its ``__qualname__``."""
+
+
+@cache
+def _parameters(cls: type) -> dict[str, inspect.Parameter]:
+    params = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return {p.name: p for p in params if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
+class Configurable:
+    """An object that is described by the arguments it was made with."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.partition(".")[0] == "modularml":
+            type_registry[cls.__qualname__] = cls
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as a tree of plain values."""
+        return {name: to_config(getattr(self, name)) for name in _parameters(type(self))}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make an object from what `get_config` returned.
+
+        Raises:
+            UnknownNameError: If the configuration names a parameter that this class
+                does not have, or a type that is not in the registry.
+        """
+        known = _parameters(cls)
+        for name in config:
+            if name not in known:
+                raise UnknownNameError(unknown_name("parameter", name, known, where=cls.__qualname__))
+        return cls(**{name: from_config(value) for name, value in config.items()})
+
+    def __repr__(self) -> str:
+        shown = []
+        for name, param in _parameters(type(self)).items():
+            value = getattr(self, name)
+            if param.default is param.empty or not _same(value, param.default):
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.get_config() == other.get_config()
+
+    __hash__ = object.__hash__  # a thing with a life is kept by identity in sets
+
+
+def _same(value: object, default: object) -> bool:
+    return type(value) is type(default) and bool(value == default)
+
+
+def to_config(value: Any) -> Any:
+    """Return `value` as a configuration tree; a `Configurable` becomes a tagged dict."""
+    if isinstance(value, Configurable):
+        return {"$type": type(value).__qualname__, **value.get_config()}
+    if isinstance(value, Mapping):
+        return {key: to_config(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(to_config(item) for item in value)
+    return value
+
+
+def from_config(tree: Any) -> Any:
+    """Make what a configuration tree describes: the inverse of `to_config`.
+
+    Raises:
+        UnknownNameError: If a ``$type`` is not in the registry.
+    """
+    if isinstance(tree, Mapping):
+        if "$type" not in tree:
+            return {key: from_config(item) for key, item in tree.items()}
+        name = tree["$type"]
+        if not isinstance(name, str):
+            raise InvalidValueError(f"A '$type' must be a string, got {name!r}.")
+        return type_registry[name].from_config({k: v for k, v in tree.items() if k != "$type"})
+    if isinstance(tree, list | tuple):
+        return type(tree)(from_config(item) for item in tree)
+    return tree

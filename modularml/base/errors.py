@@ -1,0 +1,185 @@
+"""The exception tree, and the words an error is told in.
+
+It knows no object of the library: callers pass labels, names and allowed values.
+
+Every error is also one of the built-in kinds, so ``except ValueError`` works::
+
+    ModularMLError
+    ├── InvalidValueError (ValueError)     a value that is not allowed
+    │   ├── LossError, OptimizerError      an unknown loss or optimizer
+    │   ├── DuplicateLabelError            a label that is taken
+    │   ├── GraphError                     nodes that do not fit together
+    │   └── FileFormatError                a file that is not what it should be
+    ├── InvalidTypeError (TypeError)       a value of a wrong type
+    ├── UnknownNameError (KeyError)        a name that nothing answers to
+    ├── ResolutionError (RuntimeError)     a reference that leads nowhere
+    └── StateError (RuntimeError)          a call at the wrong time
+        └── OptimizerNotSetError
+    ModularMLWarning (UserWarning)
+    └── SplitOverlapWarning
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ModularMLError(Exception):
+    """The root of every error that this library raises on purpose."""
+
+
+class InvalidValueError(ModularMLError, ValueError):
+    """A value that is not allowed where it was given."""
+
+
+class InvalidTypeError(ModularMLError, TypeError):
+    """A value of a type that is not allowed where it was given."""
+
+
+class UnknownNameError(ModularMLError, KeyError):
+    """A name that nothing in its scope answers to."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0]) if self.args else ""
+
+
+class ResolutionError(ModularMLError, RuntimeError):
+    """A reference that leads to nothing, or to more than one thing."""
+
+
+class StateError(ModularMLError, RuntimeError):
+    """A call at the wrong time: not built, not fitted, frozen, closed."""
+
+
+class LossError(InvalidValueError):
+    """A loss that is unknown or cannot be computed."""
+
+
+class OptimizerError(InvalidValueError):
+    """An optimizer that is unknown or cannot be built."""
+
+
+class OptimizerNotSetError(StateError):
+    """Training was asked for, and no optimizer is there to do it."""
+
+
+class DuplicateLabelError(InvalidValueError):
+    """A label that something else already bears."""
+
+
+class GraphError(InvalidValueError):
+    """Nodes that do not fit together: cycles, shapes, missing upstreams."""
+
+
+class FileFormatError(InvalidValueError):
+    """A file that is cut short, changed, of another kind or of a newer format."""
+
+
+class ModularMLWarning(UserWarning):
+    """The root of every warning that this library emits."""
+
+
+class SplitOverlapWarning(ModularMLWarning):
+    """Two splits share rows."""
+
+
+def nearest(name: object, allowed: Iterable[str]) -> str | None:
+    """Return the allowed name that `name` was most likely meant to be."""
+    by_lower = {a.lower(): a for a in allowed}
+    found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+def unknown_name(what: str, name: object, allowed: Iterable[str], *, where: str = "") -> str:
+    """Say that `name` is unknown, what is allowed, and the nearest match.
+
+    Args:
+        what: The kind of thing that was named, e.g. ``"split"``.
+        name: What came.
+        allowed: Every name that would have done.
+        where: The label of the place, e.g. ``"FeatureSet 'Sensor'"``.
+
+    Returns:
+        One sentence or two, e.g. ``"Unknown split 'trian' in FeatureSet 'Sensor'.
+        Available: 'train', 'test'. Did you mean 'train'?"``.
+    """
+    allowed = [str(a) for a in allowed]
+    place = f" in {where}" if where else ""
+    listed = ", ".join(repr(a) for a in allowed) or "none"
+    match = nearest(name, allowed)
+    hint = f" Did you mean {match!r}?" if match else ""
+    return f"Unknown {what} {name!r}{place}. Available: {listed}.{hint}"
+
+
+class Faults:
+    """Collects the faults of one object, so that all are told at once.
+
+    Example:
+        >>> faults = Faults("TrainPhase 'train'")
+        >>> faults.add("n_epochs must be a positive int, got 0")
+        >>> faults.raise_if_any()
+        Traceback (most recent call last):
+        ...
+        modularml.base.errors.InvalidValueError: TrainPhase 'train': n_epochs must be ...
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self._errors: list[ModularMLError] = []
+
+    def add(self, fault: str | ModularMLError) -> None:
+        """Note a fault; a plain string counts as an `InvalidValueError`."""
+        self._errors.append(InvalidValueError(fault) if isinstance(fault, str) else fault)
+
+    def raise_if_any(self) -> None:
+        """Raise what was noted: the one error, or all in one `InvalidValueError`.
+
+        Several faults are raised as the kind that they share, else as
+        `InvalidValueError`.
+        """
+        if not self._errors:
+            return
+        kinds = {type(e) for e in self._errors}
+        kind = kinds.pop() if len(kinds) == 1 else InvalidValueError
+        if len(self._errors) == 1:
+            raise kind(f"{self.where}: {self._errors[0]}")
+        listed = "\n".join(f"  - {e}" for e in self._errors)
+        raise kind(f"{self.where} has {len(self._errors)} faults:\n{listed}")
+
+
+def check_label(label: object, what: str) -> str:
+    """Return `label` if it can name something, else raise.
+
+    Raises:
+        InvalidTypeError: If it is not a string.
+        InvalidValueError: If it is empty or holds unprintable characters.
+    """
+    if not isinstance(label, str):
+        raise InvalidTypeError(f"The label of a {what} must be a string, got {label!r} ({type(label).__name__}).")
+    if not label.strip() or not label.isprintable():
+        raise InvalidValueError(f"The label of a {what} must be printable, non-empty text, got {label!r}.")
+    return label
+
+
+def check_int(value: object, name: str, *, minimum: int = 1) -> int:
+    """Return `value` as an int of at least `minimum`, else raise.
+
+    Raises:
+        InvalidTypeError: If it is not an integer (a bool and a float are not).
+        InvalidValueError: If it is below `minimum`.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidTypeError(f"{name} must be an int of at least {minimum}, got {value!r} ({type(value).__name__}).")
+    number = int(value.__index__())
+    if number < minimum:
+        raise InvalidValueError(f"{name} must be an int of at least {minimum}, got {number}.")
+    return number
+
+
+def check_choice(value: object, name: str, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of the allowed words, else raise `InvalidValueError`."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise InvalidValueError(unknown_name(name, value, allowed))
+    return str(value)

@@ -1,0 +1,222 @@
+"""What happens while an experiment runs, as frozen facts, and the bus they travel on.
+
+It knows no phase, no widget and no console: labels, counts and numbers only.
+
+A run emits, in this order (groups and phases nest as the plan does)::
+
+    RunStarted
+      GroupStarted
+        PhaseStarted
+          EpochStarted, BatchesEnded*, EpochEnded    once an epoch
+        PhaseEnded
+      GroupEnded
+    RunEnded
+
+`BatchesEnded` is not one event a batch: it carries the losses of all the batches
+since the last one and comes at most `BATCH_EVENTS_PER_S` times a second, and before
+every `EpochEnded`. So a listener costs the same at any step rate.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from modularml.base.errors import ModularMLWarning
+
+BATCH_EVENTS_PER_S = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisplayOptions:
+    """What a run shows while it goes on; the keywords of ``run`` and its siblings.
+
+    Attributes:
+        show_sampler_progress: Show the drawing of batches.
+        show_training_progress: Show epochs, batches and losses of training.
+        show_eval_progress: Show the batches of an evaluation.
+        persist_progress: Keep the panel when the run is over (None: in notebooks).
+        persist_epoch_progress: Keep a line for each epoch (None: in notebooks).
+        val_loss_metric: The metric that is drawn as validation loss.
+    """
+
+    show_sampler_progress: bool = True
+    show_training_progress: bool = True
+    show_eval_progress: bool = False
+    persist_progress: bool | None = None
+    persist_epoch_progress: bool | None = None
+    val_loss_metric: str = "val_loss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanEntry:
+    """One line of the plan of a run, as listeners see it.
+
+    Attributes:
+        path: Labels from the run's root down to this entry, e.g. ``("cv", "train")``.
+        kind: ``"train" | "eval" | "fit" | "group"``.
+        n_epochs: Epochs of a training phase, else 1.
+    """
+
+    path: tuple[str, ...]
+    kind: str
+    n_epochs: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """The root of all events.
+
+    Attributes:
+        run_id: Tells apart the runs that go on side by side.
+        time_s: Seconds since the epoch when it happened.
+    """
+
+    run_id: str
+    time_s: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(Event):
+    """A run begins; `stop` may be called from any thread to end it after the present batch."""
+
+    label: str
+    plan: tuple[PlanEntry, ...]
+    preview: bool
+    options: DisplayOptions
+    stop: Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupStarted(Event):
+    """A group of phases begins."""
+
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseStarted(Event):
+    """A phase begins.
+
+    Attributes:
+        path: Labels from the root of the run down to the phase.
+        kind: ``"train" | "eval" | "fit"``.
+        n_epochs: How many epochs it will run.
+        n_batches: Batches an epoch.
+        losses: The labels of its losses, in the order of `BatchesEnded.losses`.
+        nodes: Labels of the nodes it runs, in order of execution.
+    """
+
+    path: tuple[str, ...]
+    kind: str
+    n_epochs: int
+    n_batches: int
+    losses: tuple[str, ...]
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochStarted(Event):
+    """An epoch of a phase begins; `epoch` counts from 0 within the phase's run."""
+
+    path: tuple[str, ...]
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchesEnded(Event):
+    """One or more batches ended since the last such event of this phase.
+
+    Attributes:
+        epoch: The epoch they belong to, from 0.
+        n_done: Batches of this epoch that are done by now.
+        losses: New values, shape ``(n_new_batches, n_losses)``, float.
+    """
+
+    path: tuple[str, ...]
+    epoch: int
+    n_done: int
+    losses: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochEnded(Event):
+    """An epoch ended; `metrics` holds the mean of each loss and every metric logged in it."""
+
+    path: tuple[str, ...]
+    epoch: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseEnded(Event):
+    """A phase ended.
+
+    Attributes:
+        status: ``"completed" | "stopped" | "interrupted" | "failed"``.
+        metrics: The last value of each loss and metric.
+        duration_s: Seconds it took.
+    """
+
+    path: tuple[str, ...]
+    status: str
+    metrics: Mapping[str, float]
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupEnded(Event):
+    """A group of phases ended."""
+
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEnded(Event):
+    """A run ended; `error` is the text of the exception that ended it, if one did."""
+
+    status: str
+    duration_s: float
+    error: str | None = None
+
+
+Listener = Callable[[Event], None]
+
+
+class EventBus:
+    """Hands each event to every listener, in the order they subscribed.
+
+    A run must not die of its audience: a listener that raises is reported once, by
+    a warning, and taken off the bus.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Add a listener; the returned function takes it off again."""
+        self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return unsubscribe
+
+    def emit(self, event: Event) -> None:
+        """Hand the event to all listeners."""
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except Exception as error:  # noqa: BLE001 - the audience may fail in any way
+                self._listeners.remove(listener)
+                warnings.warn(
+                    f"A listener failed on {type(event).__name__} and was removed: "
+                    f"{type(error).__name__}: {error}",
+                    ModularMLWarning,
+                    stacklevel=2,
+                )

@@ -1,0 +1,309 @@
+"""Who is who in an experiment: labels and ids -> nodes, and the model graph.
+
+It names no class: whatever has a `label` and a `node_id` can be registered.
+
+Each experiment has a context of its own, so equal labels in two experiments never
+meet. Objects register in the *active* context when they are made; at run time
+everything is looked up in the context of the experiment that runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import uuid
+import weakref
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
+
+from modularml.base.errors import (
+    DuplicateLabelError,
+    InvalidTypeError,
+    UnknownNameError,
+    check_choice,
+    check_label,
+    unknown_name,
+)
+from modularml.display.environment import in_notebook
+
+POLICY_VARIABLE = "MODULARML_EXP_REGISTRATION_POLICY"
+
+NodeT = TypeVar("NodeT")
+
+
+class RegistrationPolicy:
+    """What happens when a label is taken: three words, and the older names for them."""
+
+    RAISE = "raise"
+    OVERWRITE = "overwrite"
+    RENAME = "rename"
+    ALLOWED = (RAISE, OVERWRITE, RENAME)
+    _ALIASES: Mapping[str, str] = {"error": RAISE, "overwrite_warn": OVERWRITE}
+
+    @classmethod
+    def from_value(cls, value: str) -> str:
+        """Return the public word for `value`.
+
+        Raises:
+            InvalidValueError: If it is no policy; the message lists them.
+        """
+        if isinstance(value, str):
+            value = cls._ALIASES.get(value.lower(), value.lower())
+        return check_choice(value, "registration policy", cls.ALLOWED)
+
+    @classmethod
+    def default(cls) -> str:
+        """Return the policy where none was chosen: a re-run cell replaces, a script raises."""
+        chosen = os.environ.get(POLICY_VARIABLE)
+        if chosen:
+            return cls.from_value(chosen)
+        return cls.OVERWRITE if in_notebook() else cls.RAISE
+
+
+class Registered(Protocol):
+    """What the context asks of the things it holds."""
+
+    label: str
+    node_id: str
+
+
+def new_id() -> str:
+    """Return an id that no other object bears."""
+    return str(uuid.uuid4())
+
+
+class ExperimentContext:
+    """The nodes of one experiment, by label and by id.
+
+    Args:
+        registration_policy: ``"raise" | "overwrite" | "rename"``, or None for the
+            default: the environment's `MODULARML_EXP_REGISTRATION_POLICY`, else
+            ``"overwrite"`` in notebooks and ``"raise"`` in scripts.
+
+    Raises:
+        InvalidValueError: If the policy is unknown.
+    """
+
+    def __init__(self, *, registration_policy: str | None = None) -> None:
+        self._nodes: dict[str, Any] = {}
+        self._model_graph: Any = None
+        self._experiment: weakref.ref[Any] | None = None
+        self._registers = True
+        self.set_registration_policy(registration_policy)
+
+    def __repr__(self) -> str:
+        graph = self._model_graph.label if self._model_graph is not None else None
+        return f"ExperimentContext(nodes={list(self._nodes)}, model_graph={graph!r})"
+
+    # The text of print() is the plain object's, with its public address.
+    __str__ = object.__repr__
+
+    # -- which one is active ---------------------------------------------------
+
+    @staticmethod
+    def get_active() -> ExperimentContext:
+        """Return the active context; the first call of a thread makes one."""
+        scoped = _scoped.get()
+        if scoped is not None:
+            return scoped
+        if not hasattr(_base, "context"):
+            _base.context = ExperimentContext()
+        active: ExperimentContext = _base.context
+        return active
+
+    def activate(self) -> ExperimentContext:
+        """Make this the context in which new objects of this thread register."""
+        # A thread-local, as some kernels run each cell in a fresh copy of the context variables.
+        _base.context = self
+        return self
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator[ExperimentContext]:
+        """Make this the active context within a ``with`` block."""
+        token = _scoped.set(self)
+        try:
+            yield self
+        finally:
+            _scoped.reset(token)
+
+    # -- policy ----------------------------------------------------------------
+
+    @property
+    def registration_policy(self) -> str:
+        """The policy in force, as one of the public words."""
+        return self._policy or RegistrationPolicy.default()
+
+    def set_registration_policy(self, policy: str | None) -> None:
+        """Choose the policy; None returns to the default."""
+        self._policy = None if policy is None else RegistrationPolicy.from_value(policy)
+
+    @contextlib.contextmanager
+    def use_policy(self, policy: str) -> Iterator[None]:
+        """Use another policy within a ``with`` block."""
+        before = self._policy
+        self.set_registration_policy(policy)
+        try:
+            yield
+        finally:
+            self._policy = before
+
+    @contextlib.contextmanager
+    def dont_register(self) -> Iterator[None]:
+        """Make objects within a ``with`` block that stay unknown to the context."""
+        before, self._registers = self._registers, False
+        try:
+            yield
+        finally:
+            self._registers = before
+
+    # -- nodes -----------------------------------------------------------------
+
+    @property
+    def nodes(self) -> Mapping[str, Any]:
+        """Label -> node, in the order of registration."""
+        return MappingProxyType(self._nodes)
+
+    def register(self, node: Registered) -> None:
+        """Enter a node under its label; the policy decides when the label is taken.
+
+        Raises:
+            DuplicateLabelError: If the label is taken and the policy is ``"raise"``.
+        """
+        if not self._registers or self._nodes.get(node.label) is node:
+            return
+        if node.label in self._nodes:
+            if self.registration_policy == RegistrationPolicy.RAISE:
+                taken_by = type(self._nodes[node.label]).__name__
+                raise DuplicateLabelError(
+                    f"The label {node.label!r} is taken by a {taken_by} of this experiment. Choose another "
+                    f'label, or let it be replaced: registration_policy="overwrite" (or "rename").'
+                )
+            if self.registration_policy == RegistrationPolicy.RENAME:
+                node.label = self.free_label(node.label)
+        self._nodes[node.label] = node
+
+    def free_label(self, label: str) -> str:
+        """Return `label`, or `label` with the first free suffix: ``MLP_2``, ``MLP_3``, ..."""
+        candidate, n = label, 1
+        while candidate in self._nodes:
+            n += 1
+            candidate = f"{label}_{n}"
+        return candidate
+
+    def replace(self, node: Registered) -> None:
+        """Enter a node in the place of whatever bears its label, whatever the policy."""
+        self._nodes[node.label] = node
+
+    def rename(self, node: Registered, label: str) -> None:
+        """Give a registered node another label.
+
+        Raises:
+            DuplicateLabelError: If the label is taken by another node.
+        """
+        check_label(label, "node")
+        taken = self._nodes.get(label)
+        if taken is not None and taken is not node:
+            raise DuplicateLabelError(f"Cannot rename {node.label!r} to {label!r}: that label is taken.")
+        self._nodes = {(label if n is node else key): n for key, n in self._nodes.items()}
+
+    def remove_node(
+        self,
+        *,
+        node_id: str | None = None,
+        label: str | None = None,
+        error_if_missing: bool = True,
+    ) -> None:
+        """Forget a node, named by its id or its label.
+
+        Raises:
+            UnknownNameError: If there is none, unless `error_if_missing` is False.
+        """
+        key = label if label is not None else node_id
+        if key is not None and self.has_node(key):
+            del self._nodes[self.get_node(key).label]
+        elif error_if_missing:
+            raise UnknownNameError(unknown_name("node", key, self._nodes))
+
+    def has_node(self, node: object) -> bool:
+        """Tell whether `node` (a label, an id or the object itself) is registered."""
+        return self._find(node) is not None
+
+    def get_node(self, node: object, enforce_type: type[NodeT] | None = None) -> Any:
+        """Return a node by label, by id, or itself if it is registered.
+
+        Args:
+            node: A label, an id or a node.
+            enforce_type: The class it must be of.
+
+        Raises:
+            UnknownNameError: If nothing answers to it; the message has the nearest match.
+            InvalidTypeError: If it is of another class than asked for.
+        """
+        found = self._find(node)
+        if found is None:
+            name = getattr(node, "label", node)
+            raise UnknownNameError(unknown_name("node", name, self._nodes, where="this experiment"))
+        if enforce_type is not None and not isinstance(found, enforce_type):
+            raise InvalidTypeError(
+                f"{found.label!r} is a {type(found).__name__}; a {enforce_type.__name__} is needed here."
+            )
+        return found
+
+    def _find(self, node: object) -> Any:
+        if not isinstance(node, str):
+            return node if any(known is node for known in self._nodes.values()) else None
+        if node in self._nodes:
+            return self._nodes[node]
+        return next((known for known in self._nodes.values() if known.node_id == node), None)
+
+    def clear(self) -> None:
+        """Forget every node and the model graph."""
+        self._nodes.clear()
+        self._model_graph = None
+
+    # -- the one graph and the one experiment ------------------------------------
+
+    @property
+    def model_graph(self) -> Any:
+        """The model graph, or None; an experiment has one."""
+        return self._model_graph
+
+    def register_model_graph(self, graph: Any) -> None:
+        """Make `graph` the model graph, in the place of the one before.
+
+        Raises:
+            DuplicateLabelError: If there is another one and the policy is ``"raise"``.
+        """
+        present = self._model_graph
+        if not self._registers or graph is present:
+            return
+        if present is not None and self.registration_policy == RegistrationPolicy.RAISE:
+            raise DuplicateLabelError(
+                f"This experiment already has the ModelGraph {present.label!r}, so {graph.label!r} cannot be "
+                f'registered too. Make a new Experiment, or use registration_policy="overwrite".'
+            )
+        self._model_graph = graph
+
+    def remove_model_graph(self) -> None:
+        """Forget the model graph; its nodes stay."""
+        self._model_graph = None
+
+    @property
+    def experiment(self) -> Any:
+        """The experiment that this context belongs to, or None."""
+        return self._experiment() if self._experiment is not None else None
+
+    def set_experiment(self, experiment: Any) -> None:
+        """Tie the context to its experiment (weakly: the experiment owns the context)."""
+        self._experiment = weakref.ref(experiment)
+
+
+# The public address of the class: users know it there, and print() shows it. It is defined
+# down here because everything that has a label registers with it.
+ExperimentContext.__module__ = "modularml.core.experiment.experiment_context"
+
+_base = threading.local()
+_scoped: ContextVar[ExperimentContext | None] = ContextVar("modularml_context", default=None)

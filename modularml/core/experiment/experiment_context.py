@@ -1,0 +1,7 @@
+"""The public address of `ExperimentContext`.
+
+It knows nothing: the class lives in `modularml.core.context`, below all that registers with it.
+"""
+
+from modularml.core.context import ExperimentContext as ExperimentContext
+from modularml.core.context import RegistrationPolicy as RegistrationPolicy
