@@ -156,7 +156,9 @@ def check_label(label: object, what: str) -> str:
         InvalidValueError: If it is empty or holds unprintable characters.
     """
     if not isinstance(label, str):
-        raise InvalidTypeError(f"The label of a {what} must be a string, got {label!r} ({type(label).__name__}).")
+        raise InvalidTypeError(
+            f"The label of a {what} must be a string, got {label!r} ({type(label).__name__})."
+        )
     if not label.strip() or not label.isprintable():
         raise InvalidValueError(f"The label of a {what} must be printable, non-empty text, got {label!r}.")
     return label
@@ -170,7 +172,9 @@ def check_int(value: object, name: str, *, minimum: int = 1) -> int:
         InvalidValueError: If it is below `minimum`.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise InvalidTypeError(f"{name} must be an int of at least {minimum}, got {value!r} ({type(value).__name__}).")
+        raise InvalidTypeError(
+            f"{name} must be an int of at least {minimum}, got {value!r} ({type(value).__name__})."
+        )
     number = int(value.__index__())
     if number < minimum:
         raise InvalidValueError(f"{name} must be an int of at least {minimum}, got {number}.")

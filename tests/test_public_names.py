@@ -1,0 +1,61 @@
+"""The names that users see: what is exported is pinned here, resolves, and says what it is."""
+
+import ast
+import importlib
+import inspect
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import modularml
+
+PINNED = [
+    "ExperimentContext",
+    "RegistrationPolicy",
+]
+
+
+def test_the_exported_names_are_the_pinned_ones() -> None:
+    assert sorted(modularml.__all__) == sorted(["__version__", *PINNED])
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_every_name_resolves_and_has_a_docstring(name: str) -> None:
+    value = getattr(modularml, name)
+    assert inspect.getdoc(value)
+    assert getattr(modularml, name) is value
+    assert value.__doc__ != type(value).__doc__
+
+
+def test_the_table_for_type_checkers_is_the_one_that_is_used() -> None:
+    tree = ast.parse(Path(modularml.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    homes = {(alias.name, alias.asname): node.module for node in imports for alias in node.names}
+    assert homes == {(n, n): f"modularml.{home}" for n, home in modularml._HOMES.items()}
+
+
+@pytest.mark.parametrize("name", modularml._PACKAGES)
+def test_packages_can_be_reached_without_an_import_of_their_own(name: str) -> None:
+    assert getattr(modularml, name) is importlib.import_module(f"modularml.{name}")
+
+
+def test_dir_lists_what_there_is_and_no_more() -> None:
+    assert set(dir(modularml)) == {"__version__", *PINNED, *modularml._PACKAGES}
+
+
+def test_a_misspelt_name_is_told_with_the_nearest_one() -> None:
+    with pytest.raises(
+        AttributeError, match=r"no attribute 'ExperimentContex'\. Did you mean 'ExperimentContext'\?"
+    ):
+        modularml.ExperimentContex  # noqa: B018
+
+
+def test_a_name_like_no_other_is_told_without_a_guess() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'zzzz'\.$"):
+        modularml.zzzz  # noqa: B018
+
+
+def test_the_version_is_the_distributions() -> None:
+    assert modularml.__version__ == version("modularml-jupyter")
