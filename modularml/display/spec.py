@@ -6,7 +6,10 @@ show return a `GraphSpec`, and everything that draws takes one.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from modularml.base.errors import Faults, InvalidValueError, check_choice
 
 STYLES: dict[str, tuple[str, str, str]] = {
     "FeatureSet": ("#AA00FF", "#E1BEE7", "#000000"),
@@ -20,6 +23,12 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "FeatureSampler": ("#FF6D00", "#FFE0B2", "#000000"),
 }
 """Kind of node -> its (stroke, fill, text) colours, in the order pictures list them."""
+
+
+SHAPES = ("rect", "circle", "stadium")
+ANIMATIONS = ("slow", "medium", "fast")
+
+_ID = re.compile(r"[a-z]+\d+")  # stands bare in Mermaid text and in SVG
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +63,11 @@ class NodeSpec:
     blocks: tuple[tuple[Section, ...], ...] = ()
     shape: str = "rect"
 
+    def __post_init__(self) -> None:
+        _check_id(self.id)
+        check_choice(self.kind, f"kind of node '{self.id}'", STYLES)
+        check_choice(self.shape, f"shape of node '{self.id}'", SHAPES)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeSpec:
@@ -73,6 +87,11 @@ class EdgeSpec:
     dotted: bool = False
     animation: str | None = None
 
+    def __post_init__(self) -> None:
+        _check_id(self.id)
+        if self.animation is not None:
+            check_choice(self.animation, f"animation of edge '{self.id}'", ANIMATIONS)
+
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSpec:
@@ -81,3 +100,20 @@ class GraphSpec:
     title: str
     nodes: tuple[NodeSpec, ...]
     edges: tuple[EdgeSpec, ...]
+
+    def __post_init__(self) -> None:
+        faults = Faults(f"Diagram of {self.title}")
+        nodes = [node.id for node in self.nodes]
+        ids = nodes + [edge.id for edge in self.edges]
+        for twice in sorted({i for i in ids if ids.count(i) > 1}):
+            faults.add(f"the id '{twice}' is used twice")
+        for edge in self.edges:
+            for end in (edge.source, edge.target):
+                if end not in nodes:
+                    faults.add(f"edge '{edge.id}' ends at '{end}', which is none of {nodes}")
+        faults.raise_if_any()
+
+
+def _check_id(id: str) -> None:
+    if not _ID.fullmatch(id):
+        raise InvalidValueError(f"An id in a diagram is letters and a number, like 'n0', got {id!r}.")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-PROBE = "from modularml.display.environment import in_ipython, in_notebook; print(in_ipython(), in_notebook())"
+PROBE = "import modularml.display.environment as e; print(e.in_ipython(), e.in_notebook())"
 
 
 def test_plain_python_is_neither_and_does_not_load_ipython():
@@ -21,7 +21,16 @@ def test_loading_ipython_is_not_running_under_it():
 
 
 def test_ipython_in_a_terminal_is_no_notebook(tmp_path):
-    command = [sys.executable, "-m", "IPython", "--simple-prompt", "--ipython-dir", str(tmp_path), "-c", PROBE]
+    command = [
+        sys.executable,
+        "-m",
+        "IPython",
+        "--simple-prompt",
+        "--ipython-dir",
+        str(tmp_path),
+        "-c",
+        PROBE,
+    ]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert shown.split()[-2:] == ["True", "False"]
 
