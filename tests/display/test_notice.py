@@ -51,7 +51,8 @@ def test_level_paragraphs_and_long_names(capsys):
     path = "/data/" + "x" * 100 + "/a-b.mml"
     notice("Old file", f"First.\nWritten to {path} just now.", level="WARNING")
     rule, *lines, end = capsys.readouterr().err.splitlines()
-    assert " WARNING - Old file " in rule and len(rule) == len(end) == WIDTH
+    assert " WARNING - Old file " in rule
+    assert len(rule) == len(end) == WIDTH
     assert lines == [" First.", " Written to", f" {path}", " just now."]
 
 
