@@ -22,12 +22,14 @@ OUTPUT = Path("demo-output")
 REPORT = """
 import json
 
-def _losses(results):
-    entries = results.flatten().values() if hasattr(results, "flatten") else [results]
-    return {entry.label: entry.final_losses for entry in entries}
+def final(results, path):
+    if hasattr(results, "final"):
+        return {path: results.final()}
+    nested = [final(entry, f"{path}/{label}") for label, entry in results.items()]
+    return {key: losses for entry in nested for key, losses in entry.items()}
 
 print(json.dumps([
-    [run.label, run.status, str(run.ended_at - run.started_at), _losses(run.results)]
+    [run.label, run.status, str(run.ended_at - run.started_at), final(run.results, run.label)]
     for run in exp.history
 ]))
 """

@@ -4,6 +4,7 @@ Each is made from the last commit and installed into an environment of its own, 
 PATH and without the extras. What the package depends on is borrowed from the present environment.
 """
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = ["pandas", "pyarrow"]
@@ -93,3 +95,8 @@ def test_every_file_of_the_package_is_there(environment: Path, source: Path) -> 
 
 def test_the_settings_of_jupyterlab_are_there(environment: Path) -> None:
     assert (environment / SETTINGS).read_bytes() == (ROOT / "jupyter-config" / "modularml.json").read_bytes()
+
+
+def test_every_pin_of_the_environment_runs_on_the_oldest_python() -> None:
+    needs = {d.name: d.metadata.get("Requires-Python") or ">=3" for d in importlib.metadata.distributions()}
+    assert {name: spec for name, spec in needs.items() if not SpecifierSet(spec).contains("3.11.0")} == {}
