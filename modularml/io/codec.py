@@ -1,0 +1,315 @@
+"""A tree of values <-> a `.mml` file.
+
+It knows no class of the library: callers hand over plain trees, and get them back.
+
+A tree is made of dicts with text keys, lists, tuples, None, bool, int, float, str,
+datetimes, paths, numpy arrays, scikit-learn estimators, and classes and functions.
+``tree.json`` in the file shows it as JSON. What JSON has no word for is a dict with
+one ``$`` tag: ``{"$tuple": [1, 2]}``, ``{"$float": "nan"}``, ``{"$datetime": "2026-..."}``,
+``{"$path": "a/b"}``, ``{"$array": "arrays/0.safetensors", "dtype": "<f8", "shape": [3]}``,
+``{"$estimator": "estimators/0.skops", "type": ...}``, ``{"$symbol": "MyNet", "module": "__main__",
+"source": "class MyNet..."}``, ``{"$object": {"$symbol": ...}, "state": {...}}``. A dict of
+the caller's that has such keys itself is written as ``{"$dict": {...}}``; only ``"$type"``,
+the tag of configurations, needs no such care: it is data here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from modularml.base.errors import (
+    FileFormatError,
+    InvalidTypeError,
+    InvalidValueError,
+    ModularMLError,
+    UnknownNameError,
+)
+from modularml.io import arrays, trust
+from modularml.io.archive import parse_json, read_archive, write_archive
+from modularml.io.symbols import Symbol, bind, describe, is_nameable
+
+TREE = "tree.json"
+_FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def save(path: str | os.PathLike[str], kind: str, tree: Any, *, overwrite: bool = False) -> Path:
+    """Write `tree` as a file of `kind`, all or nothing.
+
+    Args:
+        path: Where to; the suffix of `kind` is appended when it is missing.
+        kind: One of `modularml.io.archive.SUFFIXES`.
+        tree: What to write; numpy scalars come back as Python's numbers.
+        overwrite: Whether to replace a file that is already there.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        FileExistsError: If the file is there and `overwrite` is False.
+        InvalidTypeError: If the tree holds something that no file can hold; the message
+            names its place.
+        OSError: If it cannot be written; what was there before stays as it was.
+    """
+    encoder = _Encoder()
+    try:
+        encoded = encoder.encode(tree)
+        text = json.dumps(encoded, indent=1, ensure_ascii=False, allow_nan=False)
+    except RecursionError as error:
+        raise InvalidValueError("The tree to write is nested too deeply, or contains itself.") from error
+    data = text.encode("utf-8", "surrogatepass")
+    return write_archive(path, kind, encoder.members(data), overwrite=overwrite)
+
+
+def load(
+    path: str | os.PathLike[str],
+    kind: str | tuple[str, ...],
+    *,
+    symbols: Mapping[str, Any] | None = None,
+    mmap: bool = False,
+    look: bool = False,
+) -> Any:
+    """Return the tree in the file at `path`; no code of the file is run.
+
+    Args:
+        path: The file; the suffix of `kind` may be left out.
+        kind: What the file must hold: one or several of `modularml.io.archive.SUFFIXES`.
+        symbols: The user's classes and functions that the file names, by name. Those
+            that are defined in the notebook or in loaded modules are found without.
+        mmap: Map the arrays from the file, read-only, instead of reading them.
+        look: Only look: classes, functions and estimators come as `Symbol`, and neither
+            torch nor scikit-learn is loaded.
+
+    Raises:
+        FileFormatError: If the file is cut short, changed, of another kind or newer.
+        FileNotFoundError: If it is not there.
+        UnknownNameError: If it names classes or functions that are not defined here; the
+            message says what to pass as `symbols`.
+    """
+    _, contents = read_archive(path, kind, mmap=mmap)
+    return _Decoder(str(path), contents, symbols or {}, look).tree()
+
+
+class _Encoder:
+    """Turns a tree into what JSON can say, and keeps aside what goes to other members."""
+
+    def __init__(self) -> None:
+        self._place: list[str] = []
+        self._arrays: list[np.ndarray] = []
+        self._estimators: list[bytes] = []
+        self._symbols: dict[str, tuple[Any, Symbol]] = {}
+        self._seen: dict[int, tuple[Any, dict[str, Any]]] = {}
+
+    def members(self, tree: bytes) -> Iterator[tuple[str, list[Any]]]:
+        yield TREE, [tree]
+        for i, array in enumerate(self._arrays):
+            yield f"arrays/{i}.safetensors", arrays.to_buffers(array)
+        for i, data in enumerate(self._estimators):
+            yield f"estimators/{i}.skops", [data]
+
+    def encode(self, value: Any) -> Any:
+        if isinstance(value, np.generic) and isinstance(value.item(), bool | int | float | str):
+            value = value.item()
+        kind = type(value)
+        if value is None or kind in (bool, int, str):
+            return value
+        if kind is float:
+            return value if math.isfinite(value) else {"$float": repr(value)}
+        if isinstance(value, Mapping):
+            return self._dict(value)
+        if kind is list:
+            return [self._at(f"[{i}]", item) for i, item in enumerate(value)]
+        if kind is tuple:
+            return {"$tuple": [self._at(f"[{i}]", item) for i, item in enumerate(value)]}
+        if kind is datetime:
+            return {"$datetime": value.isoformat()}
+        if isinstance(value, PurePath):
+            return {"$path": value.as_posix()}
+        if id(value) not in self._seen:  # the value is kept, so that its id stays its own
+            self._seen[id(value)] = (value, self._thing(value))
+        return self._seen[id(value)][1]
+
+    def _at(self, step: str, value: Any) -> Any:
+        self._place.append(step)
+        encoded = self.encode(value)
+        self._place.pop()
+        return encoded
+
+    def _dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
+        for key in value:
+            if not isinstance(key, str):
+                raise self._refusal(f"a dict key must be text, got {key!r} ({type(key).__name__})")
+        encoded = {str(key): self._at(f"[{key!r}]", item) for key, item in value.items()}
+        return {"$dict": encoded} if any(map(_is_tag, encoded)) else encoded
+
+    def _thing(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, np.ndarray):
+            try:
+                dtype, shape = arrays.describe(value)
+            except InvalidTypeError as error:
+                raise self._refusal(str(error)) from error
+            self._arrays.append(value)
+            return {"$array": f"arrays/{len(self._arrays) - 1}.safetensors", "dtype": dtype, "shape": shape}
+        if is_nameable(value):
+            return self._symbol(value)
+        if trust.is_estimator(value):
+            return self._estimator(value)
+        raise self._refusal(
+            f"a {type(value).__module__}.{type(value).__qualname__} cannot be written to a file; "
+            "dicts, lists, tuples, plain values, numpy arrays, estimators, classes and functions can"
+        )
+
+    def _symbol(self, value: Any) -> dict[str, Any]:
+        symbol = describe(value)
+        other, known = self._symbols.setdefault(symbol.full_name, (value, symbol))
+        if other is not value and known.source != symbol.source:
+            raise self._refusal(
+                f"two different things are named {symbol.full_name!r}; a file needs a name for each"
+            )
+        return {"$symbol": symbol.name, "module": symbol.module, "source": symbol.source}
+
+    def _estimator(self, value: Any) -> dict[str, Any]:
+        cls = type(value)
+        if not cls.__module__.startswith("sklearn."):
+            return {"$object": self._symbol(cls), "state": self._at(f" ({cls.__name__})", vars(value))}
+        try:
+            self._estimators.append(trust.to_bytes(value))
+        except InvalidTypeError as error:
+            raise self._refusal(str(error)) from error
+        member = f"estimators/{len(self._estimators) - 1}.skops"
+        return {"$estimator": member, "type": cls.__qualname__, "module": cls.__module__}
+
+    def _refusal(self, text: str) -> InvalidTypeError:
+        return InvalidTypeError(f"At {''.join(self._place) or 'the top'} of the tree: {text}.")
+
+
+def _is_tag(key: str) -> bool:
+    return key.startswith("$") and key != "$type"
+
+
+class _Decoder:
+    """Turns what JSON says back into the tree, taking the rest from the other members."""
+
+    def __init__(
+        self, path: str, contents: dict[str, memoryview], symbols: Mapping[str, Any], look: bool
+    ) -> None:
+        self._path = path
+        self._contents = contents
+        self._passed = symbols
+        self._look = look
+        self._used: dict[str, Any] = {}
+        self._missing: dict[str, Symbol] = {}
+        self._tags: dict[str, tuple[set[str], Callable[[dict[str, Any]], Any]]] = {
+            "$dict": (set(), lambda node: self._dict(node["$dict"])),
+            "$tuple": (set(), lambda node: tuple(self._list(node["$tuple"]))),
+            "$float": (set(), lambda node: _FLOATS[node["$float"]]),
+            "$datetime": (set(), lambda node: datetime.fromisoformat(node["$datetime"])),
+            "$path": (set(), lambda node: Path(node["$path"])),
+            "$array": ({"dtype", "shape"}, self._array),
+            "$estimator": ({"type", "module"}, self._estimator),
+            "$symbol": ({"module", "source"}, self._symbol),
+            "$object": ({"state"}, self._object),
+        }
+
+    def tree(self) -> Any:
+        where = f"{self._path}: member {TREE!r}"
+        if TREE not in self._contents:
+            raise FileFormatError(f"{where} is missing.")
+        try:
+            tree = self.decode(parse_json(bytes(self._contents.pop(TREE)), where))
+        except ModularMLError:
+            raise
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise FileFormatError(f"{where} is not a tree: {type(error).__name__}: {error}.") from error
+        if unknown := sorted(self._contents.keys() - self._used.keys()):
+            raise FileFormatError(
+                f"{self._path}: member {unknown[0]!r} is unknown: nothing in {TREE!r} names it."
+            )
+        if self._missing and not self._look:
+            raise UnknownNameError(self._missing_text())
+        return tree
+
+    def decode(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return self._list(node)
+        if not isinstance(node, dict):
+            return node
+        tag = next(filter(_is_tag, node), None)
+        if tag is None:
+            return self._dict(node)
+        if tag not in self._tags:
+            raise ValueError(f"{tag!r} is no tag of this format")
+        others, read = self._tags[tag]
+        if node.keys() - {tag} != others:
+            raise ValueError(f"{tag!r} stands with {sorted(node.keys() - {tag})}, not with {sorted(others)}")
+        return read(node)
+
+    def _list(self, node: list[Any]) -> list[Any]:
+        if not isinstance(node, list):
+            raise TypeError(f"{node!r} is not a list")
+        return [self.decode(item) for item in node]
+
+    def _dict(self, node: dict[str, Any]) -> dict[str, Any]:
+        return {key: self.decode(item) for key, item in node.items()}
+
+    def _once(self, member: str, read: Callable[[memoryview, str], Any]) -> Any:
+        """Return what a member holds; a member that is named twice is one object."""
+        if member not in self._used:
+            if member not in self._contents:
+                raise FileFormatError(f"{self._path}: member {member!r} is missing.")
+            self._used[member] = read(self._contents[member], f"{self._path}: member {member!r}")
+        return self._used[member]
+
+    def _array(self, node: dict[str, Any]) -> np.ndarray:
+        dtype, shape = node["dtype"], node["shape"]
+        return self._once(node["$array"], lambda data, where: arrays.from_buffer(data, dtype, shape, where))
+
+    def _estimator(self, node: dict[str, Any]) -> Any:
+        if self._look:
+            return self._once(node["$estimator"], lambda *_: _symbol(node, "type"))
+        estimator = self._once(node["$estimator"], trust.from_bytes)
+        if (type(estimator).__module__, type(estimator).__qualname__) != (node["module"], node["type"]):
+            raise FileFormatError(f"{self._path}: member {node['$estimator']!r} is not a {node['type']!r}.")
+        return estimator
+
+    def _symbol(self, node: dict[str, Any]) -> Any:
+        symbol = _symbol(node, "$symbol")
+        found = None if self._look else bind(symbol, self._passed)
+        if found is None:
+            self._missing[symbol.full_name] = symbol
+            return symbol
+        return found
+
+    def _object(self, node: dict[str, Any]) -> Any:
+        cls, state = self.decode(node["$object"]), self.decode(node["state"])
+        if isinstance(cls, Symbol):
+            return cls
+        if not trust.is_estimator_class(cls) or not isinstance(state, dict):
+            raise InvalidTypeError(
+                f"{self._path} needs {node['$object']!r} to be an estimator class, got {cls!r}."
+            )
+        made = cls.__new__(cls)
+        made.__dict__.update(state)
+        return made
+
+    def _missing_text(self) -> str:
+        names = ", ".join(repr(symbol.full_name) for symbol in self._missing.values())
+        passed = ", ".join(f"{s.short_name!r}: {s.short_name}" for s in self._missing.values())
+        return (
+            f"{self._path} names {names}, which is not defined here. Run the code that defines it, "
+            f"or pass it: load(path, symbols={{{passed}}})."
+        )
+
+
+def _symbol(node: dict[str, Any], key: str) -> Symbol:
+    texts = (node[key], node["module"], node.get("source", ""))
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"{texts} is not a name")
+    return Symbol(name=texts[0], module=texts[1], source=texts[2])
