@@ -27,7 +27,7 @@ test: $(READY)
 	$(if $(CI),$(if $(MISSING),$(error CI must have all that the tests use; missing: $(MISSING))))
 	@$(MAKE) --no-print-directory lint types $(if $(NPM),js) pytest
 	@echo 'Ran: ruff, import-linter, mypy, $(if $(NPM),the JavaScript checks$(COMMA) )pytest, nbval$(if $(CHROMIUM),$(COMMA) the browser tests).'
-	@echo 'Skipped: $(if $(MISSING),$(if $(NPM),,the JavaScript checks (no npm). )$(if $(CHROMIUM),,the browser tests (no Chromium).),nothing.)'
+	@echo 'Skipped: $(if $(MISSING),$(if $(NPM),,the JavaScript checks (no npm); )$(if $(CHROMIUM),,the browser tests (no Chromium)),nothing)'
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -51,7 +51,7 @@ clean:
 	rm -rf .venv js/node_modules demo-output dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # The stamps say that an environment is complete and newer than what it was made from.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt jupyter-config/modularml.json
 	$(if $(PYTHON),,$(error No Python 3.11 or newer with venv was found; name one with PYTHON=...))
 	@echo 'Setting up .venv; this takes a few minutes, once.'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
