@@ -1,0 +1,1 @@
+"""Samples: columns, tables, views, sets and references to them."""

@@ -1,0 +1,120 @@
+"""Rows of a sample set as samplers and splitters see them: columns, groups, seeds.
+
+It knows no FeatureSet: whatever has `n_samples` and `column(name)` will do.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from modularml.base.errors import InvalidTypeError, InvalidValueError, check_int
+
+
+class SampleSource(Protocol):
+    """Samples that can be read by column; a row is a position from 0 to ``n_samples - 1``."""
+
+    @property
+    def n_samples(self) -> int:
+        """How many rows there are."""
+        ...
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one column, shape ``(n_samples, *sample_shape)``."""
+        ...
+
+
+def as_names(value: str | Iterable[str] | None, what: str) -> tuple[str, ...]:
+    """Return one name, several or none as a tuple.
+
+    Raises:
+        InvalidTypeError: If something in it is not a string.
+    """
+    if value is None:
+        return ()
+    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (value,)
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidTypeError(f"{what} must be a name or a list of names, got {name!r}.")
+    return names
+
+
+def check_seed(seed: object) -> int | None:
+    """Return `seed` if it is None or a non-negative int, else raise as `check_int` does."""
+    return None if seed is None else check_int(seed, "seed", minimum=0)
+
+
+def new_seed() -> int:
+    """Return a seed drawn from the system's entropy, small enough for any file format."""
+    return secrets.randbits(53)
+
+
+def group_codes(source: SampleSource, names: Sequence[str], what: str) -> tuple[np.ndarray, int]:
+    """Number the distinct combinations of values in some columns.
+
+    Args:
+        source: The samples.
+        names: Columns with one value a sample.
+        what: The option the names were given to, for messages.
+
+    Returns:
+        The number of each row's group, int64 of shape ``(n_samples,)``, and how many
+        groups there are. Groups are numbered in the sorted order of their values.
+
+    Raises:
+        InvalidValueError: If a column holds arrays.
+    """
+    codes = np.zeros(source.n_samples, np.int64)
+    n_groups = min(1, source.n_samples)
+    for name in names:
+        values = source.column(name)
+        if values.ndim != 1:
+            raise InvalidValueError(
+                f"{what} needs a column with one value a sample; {name!r} holds arrays "
+                f"of shape {values.shape[1:]}."
+            )
+        for part in _sortable_parts(values):
+            codes, n_groups = _refine(codes, n_groups, part)
+    return codes, n_groups
+
+
+def _sortable_parts(values: np.ndarray) -> Iterable[np.ndarray]:
+    """Split values into columns of integers that sort as they do (text: one a character)."""
+    values = np.ascontiguousarray(values)
+    kind = values.dtype.kind
+    if kind in "US" and values.size:
+        width = values.dtype.itemsize
+        chars = values.view(np.uint32 if kind == "U" else np.uint8).reshape(len(values), -1)
+        return (chars[:, i] for i in range(chars.shape[1])) if width else ()
+    if kind == "b":
+        return (values.view(np.uint8),)
+    if kind in "iu":
+        return (values,)
+    if kind in "mM":
+        return (values.view(np.int64),)
+    return (np.unique(values, return_inverse=True)[1],)
+
+
+def _refine(codes: np.ndarray, n_codes: int, part: np.ndarray) -> tuple[np.ndarray, int]:
+    """Split every group by the values of `part`: linear where the values lie close, else a sort."""
+    if not len(codes):
+        return codes, 0
+    low, high = int(part.min()), int(part.max())
+    if low == high:
+        return codes, n_codes
+    table_size = 4 * len(codes) + 65536
+    if high - low + 1 > table_size // n_codes:
+        distinct, part = np.unique(part, return_inverse=True)
+        low, high = 0, len(distinct) - 1
+    combined = codes * (high - low + 1) + (part - part.dtype.type(low)).astype(np.int64)
+    span = n_codes * (high - low + 1)
+    if span > table_size:
+        distinct, combined = np.unique(combined, return_inverse=True)
+        return combined, len(distinct)
+    present = np.zeros(span, bool)
+    present[combined] = True
+    numbers = np.cumsum(present) - 1
+    return numbers[combined], int(numbers[-1]) + 1

@@ -1,0 +1,323 @@
+"""The FeatureSet: labelled samples as a node of an experiment.
+
+It knows no models and no phases. Rows, splits and scalers are its base's business.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from modularml.base.errors import (
+    Faults,
+    InvalidTypeError,
+    ModularMLWarning,
+    ResolutionError,
+    UnknownNameError,
+    check_label,
+)
+from modularml.core.context import ExperimentContext, new_id
+from modularml.core.data import columns as names
+from modularml.core.data.columns import DOMAINS, FEATURES, TAGS, TARGETS, Column
+from modularml.core.data.picture import graph_spec
+from modularml.core.data.reader import Selector
+from modularml.core.data.reference import FeatureSetColumnReference, FeatureSetReference
+from modularml.core.data.roles import name_columns
+from modularml.core.data.sample_set import SampleSet
+from modularml.core.data.scaling import Scaling
+from modularml.core.data.splits import Splits
+from modularml.core.data.table import Table
+from modularml.core.data.view import Selection
+from modularml.display.diagram import Diagram
+
+
+class FeatureSet(SampleSet):
+    """Samples with features, targets and tags; usually made by one of the ``from_`` methods.
+
+    It registers itself with the active experiment context.
+
+    Args:
+        label: Its name.
+        collection: Its columns.
+        node_id: Its id; None makes one.
+        register: Whether to register it.
+
+    Raises:
+        InvalidTypeError: If the label is not text or the collection is no `Table`.
+        DuplicateLabelError: If the label is taken and the context's policy is ``"raise"``.
+    """
+
+    def __init__(
+        self, label: str, collection: Table, *, node_id: str | None = None, register: bool = True
+    ) -> None:
+        check_label(label, "FeatureSet")
+        if not isinstance(collection, Table):
+            raise InvalidTypeError(
+                f"FeatureSet {label!r} needs a Table, got a {type(collection).__name__}. "
+                "FeatureSet.from_dict takes arrays and lists."
+            )
+        super().__init__(label, collection)
+        self.node_id = new_id() if node_id is None else node_id
+        self._context = ExperimentContext.get_active()
+        if register:
+            self._context.register(self)
+
+    @classmethod
+    def from_dict(
+        cls,
+        label: str,
+        data: Mapping[str, Any],
+        feature_keys: str | Sequence[str],
+        target_keys: str | Sequence[str] | None = None,
+        tag_keys: str | Sequence[str] | None = None,
+    ) -> Self:
+        """Make a set of arrays or lists with one element a sample.
+
+        Arrays are kept as they are, not copied. Samples of length 1 become scalars.
+
+        Args:
+            label: The set's label.
+            data: Key -> array of shape ``(n_samples, *sample_shape)``, or a list of samples.
+            feature_keys: The keys of features: numbers.
+            target_keys: The keys of targets: numbers.
+            tag_keys: The keys of tags: numbers, bools, text or dates.
+
+        Raises:
+            UnknownNameError: If a key is not in the data.
+            InvalidValueError: If the data are empty or ragged, columns differ in length,
+                or a key comes twice.
+            InvalidTypeError: If a column holds what its domain may not hold.
+        """
+        faults = Faults(f"FeatureSet {check_label(label, 'FeatureSet')!r}")
+        if not isinstance(data, Mapping):
+            raise InvalidTypeError(
+                f"FeatureSet {label!r}: data must be a dict of key -> samples, got a {type(data).__name__}."
+            )
+        if not data:
+            faults.add("the data are an empty dict")
+            faults.raise_if_any()
+        columns = name_columns(data, feature_keys, target_keys, tag_keys, faults)
+        return cls(label, Table.from_values(columns, faults=faults))
+
+    # Identity
+
+    @property
+    def label(self) -> str:
+        """Its name; a new one is made known to the context.
+
+        Raises:
+            DuplicateLabelError: If the new label is taken.
+        """
+        return self._label
+
+    @label.setter
+    def label(self, label: str) -> None:
+        check_label(label, "FeatureSet")
+        if self._context.has_node(self):
+            self._context.rename(self, label)
+        self._label = label
+        self._splits.where = self._where
+
+    def __repr__(self) -> str:
+        return f"FeatureSet(label={self._label!r}, n_samples={self.n_samples})"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare id, label, data, splits and scalers."""
+        if not isinstance(other, FeatureSet):
+            return NotImplemented
+        return (
+            (self.node_id, self._label) == (other.node_id, other._label)
+            and self._splits == other._splits
+            and self._scaling.records == other._scaling.records
+            and self._table == other._table
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.node_id)
+
+    def from_selection(self, selection: Selection, label: str) -> FeatureSet:
+        """Make a set of its own of some rows and columns; the samples keep their ids."""
+        return FeatureSet(label, selection.table.take(selection._index, selection.columns))
+
+    def copy(
+        self,
+        *,
+        label: str | None = None,
+        share_raw_data_buffer: bool = True,
+        restore_splits: bool = False,
+        restore_scalers: bool = False,
+        register: bool = False,
+    ) -> FeatureSet:
+        """Return another set with the same raw data.
+
+        Args:
+            label: Its label; None keeps this one's.
+            share_raw_data_buffer: Whether both use the same arrays.
+            restore_splits: Whether it has the same splits.
+            restore_scalers: Whether it has the same scalers and transformed columns.
+            register: Whether to register it.
+        """
+        kept = [c for c in self.columns if restore_scalers or Column.parse(c).rep == names.RAW]
+        table = self._table.without(set(self.columns) - set(kept))
+        if not share_raw_data_buffer:
+            table = table.with_columns({name: table.column(name).copy() for name in kept})
+        twin = FeatureSet(self._label if label is None else label, table, register=register)
+        if restore_splits:
+            twin._splits = Splits.from_state(self._splits.get_state(), twin._where)
+        if restore_scalers:
+            twin._scaling = Scaling(self._scaling.records)
+        return twin
+
+    # References
+
+    def reference(
+        self,
+        columns: Selector = None,
+        *,
+        features: Selector = None,
+        targets: Selector = None,
+        tags: Selector = None,
+        rep: str | None = None,
+    ) -> FeatureSetReference:
+        """Return a reference to some columns, to feed a model with.
+
+        A domain that nothing is named of comes with all its columns. A key that has a
+        raw and a transformed column comes with both, unless one is named; that is
+        warned of.
+
+        Args:
+            columns: Selectors of any domain.
+            features: Selectors of features.
+            targets: Selectors of targets.
+            tags: Selectors of tags.
+            rep: ``"raw"`` or ``"transformed"``; a domain that nothing is named of has
+                what there is where its keys lack this one.
+
+        Raises:
+            UnknownNameError: If a selector matches nothing.
+        """
+        given = {FEATURES: features, TARGETS: targets, TAGS: tags}
+        mentioned = [*given.values(), columns]
+        picked = self._picked(columns, features, targets, tags, rep) if any(mentioned) else ()
+        of_domain = {}
+        for domain, selectors in given.items():
+            found = tuple(name for name in picked if Column.parse(name).domain == domain)
+            of_domain[domain] = found if found or selectors is not None else self._whole(domain, rep)
+        self._warn_of_doubles([name for found in of_domain.values() for name in found], mentioned)
+        return FeatureSetReference(self._label, self.node_id, **of_domain)
+
+    def column_reference(
+        self,
+        column: str | None = None,
+        *,
+        feature: str | None = None,
+        target: str | None = None,
+        tag: str | None = None,
+        rep: str | None = None,
+    ) -> FeatureSetColumnReference:
+        """Return a reference to one column.
+
+        Raises:
+            ResolutionError: If the selectors do not leave exactly one.
+        """
+        try:
+            picked = self._picked(column, feature, target, tag, rep)
+        except UnknownNameError as error:
+            raise ResolutionError(str(error)) from error
+        if len(picked) != 1:
+            listed = ", ".join(map(repr, picked))
+            raise ResolutionError(
+                f"One column of {self._where} must be named; these are {len(picked)}: {listed}."
+            )
+        return FeatureSetColumnReference(self._label, self.node_id, *Column.parse(picked[0]))
+
+    def _whole(self, domain: str, rep: str | None) -> tuple[str, ...]:
+        present = self._of(domain)
+        having = {Column.parse(name).key for name in present if Column.parse(name).rep == rep}
+        return tuple(n for n in present if Column.parse(n).key not in having or Column.parse(n).rep == rep)
+
+    def _warn_of_doubles(self, picked: Sequence[str], mentioned: Sequence[Selector]) -> None:
+        selectors = [s for m in mentioned if m for s in ([m] if isinstance(m, str) else m)]
+        if any(s.endswith(tuple(f".{rep}" for rep in names.REPS)) for s in selectors):
+            return
+        keys = [Column.parse(name)[:2] for name in picked]
+        doubled = sorted({key for domain, key in keys if keys.count((domain, key)) > 1})
+        if doubled:
+            warnings.warn(
+                f"The reference to {self._where} has both the raw and the transformed column of "
+                f"{', '.join(map(repr, doubled))}; choose one with rep=.",
+                ModularMLWarning,
+                stacklevel=3,
+            )
+
+    # Looking at it
+
+    def diagram(
+        self,
+        *,
+        show_features: bool = True,
+        show_targets: bool = True,
+        show_tags: bool | str = "root",
+        show_overlaps: bool = True,
+    ) -> Diagram:
+        """Return a picture of the set and its splits.
+
+        Args:
+            show_features: Whether features are listed.
+            show_targets: Whether targets are listed.
+            show_tags: Whether tags are listed; ``"root"`` for the set alone.
+            show_overlaps: Whether splits list how many samples they share.
+        """
+        shown = {FEATURES: show_features, TARGETS: show_targets, TAGS: show_tags}
+        return Diagram(
+            graph_spec(
+                self._label,
+                self._table,
+                self._splits,
+                domains=[d for d in DOMAINS if shown[d] is True],
+                root_domains=[d for d in DOMAINS if shown[d]],
+                show_overlaps=show_overlaps,
+            )
+        )
+
+    def visualize(
+        self,
+        *,
+        show_features: bool = True,
+        show_targets: bool = True,
+        show_tags: bool | str = "root",
+        show_overlaps: bool = True,
+    ) -> None:
+        """Show the picture that `diagram` returns."""
+        self.diagram(
+            show_features=show_features,
+            show_targets=show_targets,
+            show_tags=show_tags,
+            show_overlaps=show_overlaps,
+        ).show()
+
+    # Configuration and state
+
+    def get_config(self) -> dict[str, Any]:
+        """Return label and id."""
+        return {"label": self._label, "node_id": self.node_id}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, register: bool = True) -> Self:
+        """Make a set without samples, for `set_state` to fill."""
+        return cls(config["label"], Table({}), node_id=config["node_id"], register=register)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return data, splits and scalers as a tree of plain values, arrays and estimators."""
+        return {
+            "table": self._table.get_state(),
+            "splits": self._splits.get_state(),
+            "scaling": self._scaling.get_state(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `get_state` returned."""
+        self._table = Table.from_state(state["table"])
+        self._splits = Splits.from_state(state["splits"], self._where)
+        self._scaling = Scaling.from_state(state["scaling"])

@@ -1,0 +1,278 @@
+"""Reading columns: their keys, shapes, dtypes, and values in every format.
+
+It knows neither splits nor scalers, only a table, some of its columns and some rows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from modularml.core.data import columns as names
+from modularml.core.data.columns import FEATURES, SAMPLE_UUIDS, TAGS, TARGETS, Column
+from modularml.core.data.formats import DataFormat, export
+from modularml.core.data.table import Table
+
+Selector = str | Sequence[str] | None
+
+
+class ColumnReader(ABC):
+    """Some columns and rows of a table."""
+
+    @property
+    @abstractmethod
+    def table(self) -> Table:
+        """The table that is read, with all its rows and columns."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """The full names of the columns."""
+
+    @property
+    @abstractmethod
+    def n_samples(self) -> int:
+        """How many rows there are."""
+
+    @property
+    @abstractmethod
+    def _index(self) -> slice | np.ndarray:
+        """What picks the rows out of a column of the table; a slice where that will do."""
+
+    @property
+    @abstractmethod
+    def _where(self) -> str:
+        """What messages call this."""
+
+    def __len__(self) -> int:
+        return self.n_samples
+
+    def column(self, name: str) -> np.ndarray:
+        """Return the values of one column, not copied where the rows lie side by side.
+
+        Args:
+            name: A full column name or any selector that picks just one, or
+                ``"sample_uuids"``.
+
+        Returns:
+            Array of shape ``(n_samples, *sample_shape)``.
+
+        Raises:
+            UnknownNameError: If nothing matches.
+            ResolutionError: If several columns match.
+        """
+        if name == SAMPLE_UUIDS:
+            return self.table.sample_uuids[self._index]
+        full = names.one(name, self.columns, where=self._where)
+        return self.table.column(full)[self._index]
+
+    def _picked(
+        self, columns: Selector, features: Selector, targets: Selector, tags: Selector, rep: str | None
+    ) -> tuple[str, ...]:
+        chosen = {None: columns, FEATURES: features, TARGETS: targets, TAGS: tags}
+        return names.select(self.columns, chosen, rep=rep, where=self._where)
+
+    def _of(self, domain: str | None) -> list[str]:
+        return [name for name in self.columns if domain in (None, Column.parse(name).domain)]
+
+    # Keys
+
+    def get_feature_keys(
+        self, *, include_rep_suffix: bool = True, include_domain_prefix: bool = True
+    ) -> list[str]:
+        """Return the names of the feature columns."""
+        return self._keys(FEATURES, include_domain_prefix, include_rep_suffix)
+
+    def get_target_keys(
+        self, *, include_rep_suffix: bool = True, include_domain_prefix: bool = True
+    ) -> list[str]:
+        """Return the names of the target columns."""
+        return self._keys(TARGETS, include_domain_prefix, include_rep_suffix)
+
+    def get_tag_keys(
+        self, *, include_rep_suffix: bool = True, include_domain_prefix: bool = True
+    ) -> list[str]:
+        """Return the names of the tag columns."""
+        return self._keys(TAGS, include_domain_prefix, include_rep_suffix)
+
+    def get_all_keys(
+        self, *, include_rep_suffix: bool = True, include_domain_prefix: bool = True
+    ) -> list[str]:
+        """Return the names of all columns."""
+        return self._keys(None, include_domain_prefix, include_rep_suffix)
+
+    def _keys(self, domain: str | None, prefix: bool, suffix: bool) -> list[str]:
+        short = [Column.parse(name).short(domain=prefix, rep=suffix) for name in self._of(domain)]
+        return list(dict.fromkeys(short))
+
+    # Shapes and dtypes
+
+    def get_feature_shapes(
+        self, *, include_rep_suffix: bool = True, include_domain_prefix: bool = True
+    ) -> dict[str, tuple[int, ...]]:
+        """Return the shape of one sample of each feature; a scalar's is ``()``."""
+        return self._shapes(FEATURES, include_domain_prefix, include_rep_suffix)
+
+    def get_target_shapes(
+        self, *, include_rep_suffix: bool = True, include_domain_prefix: bool = True
+    ) -> dict[str, tuple[int, ...]]:
+        """Return the shape of one sample of each target; a scalar's is ``()``."""
+        return self._shapes(TARGETS, include_domain_prefix, include_rep_suffix)
+
+    def get_tag_shapes(
+        self, *, include_rep_suffix: bool = True, include_domain_prefix: bool = True
+    ) -> dict[str, tuple[int, ...]]:
+        """Return the shape of one sample of each tag; a scalar's is ``()``."""
+        return self._shapes(TAGS, include_domain_prefix, include_rep_suffix)
+
+    def get_feature_dtypes(
+        self, *, include_rep_suffix: bool = True, include_domain_prefix: bool = True
+    ) -> dict[str, np.dtype]:
+        """Return the dtype of each feature."""
+        return self._dtypes(FEATURES, include_domain_prefix, include_rep_suffix)
+
+    def get_target_dtypes(
+        self, *, include_rep_suffix: bool = True, include_domain_prefix: bool = True
+    ) -> dict[str, np.dtype]:
+        """Return the dtype of each target."""
+        return self._dtypes(TARGETS, include_domain_prefix, include_rep_suffix)
+
+    def get_tag_dtypes(
+        self, *, include_rep_suffix: bool = True, include_domain_prefix: bool = True
+    ) -> dict[str, np.dtype]:
+        """Return the dtype of each tag."""
+        return self._dtypes(TAGS, include_domain_prefix, include_rep_suffix)
+
+    def _shapes(self, domain: str, prefix: bool, suffix: bool) -> dict[str, tuple[int, ...]]:
+        short = names.short_names(self._of(domain), domain=prefix, rep=suffix)
+        return {key: self.table.column(name).shape[1:] for name, key in short.items()}
+
+    def _dtypes(self, domain: str, prefix: bool, suffix: bool) -> dict[str, np.dtype]:
+        short = names.short_names(self._of(domain), domain=prefix, rep=suffix)
+        return {key: self.table.column(name).dtype for name, key in short.items()}
+
+    # Values
+
+    def get_data(
+        self,
+        *,
+        columns: Selector = None,
+        features: Selector = None,
+        targets: Selector = None,
+        tags: Selector = None,
+        rep: str | None = None,
+        fmt: str | DataFormat = DataFormat.DICT_NUMPY,
+        include_domain_prefix: bool = True,
+        include_rep_suffix: bool = True,
+    ) -> Any:
+        """Return the values of some columns, or of all if none is named.
+
+        Args:
+            columns: Selectors of any domain.
+            features: Selectors of features.
+            targets: Selectors of targets.
+            tags: Selectors of tags.
+            rep: Only this representation, ``"raw"`` or ``"transformed"``.
+            fmt: The form, see `DataFormat`.
+            include_domain_prefix: Whether names keep ``features.`` and so on.
+            include_rep_suffix: Whether names keep ``.raw`` and so on. A part that
+                tells two columns apart stays.
+
+        Raises:
+            UnknownNameError: If a selector matches nothing.
+            InvalidValueError: If the format is unknown or the shapes do not fit it.
+        """
+        picked = self._picked(columns, features, targets, tags, rep)
+        short = names.short_names(picked, domain=include_domain_prefix, rep=include_rep_suffix)
+        return export({key: self.table.column(name)[self._index] for name, key in short.items()}, fmt)
+
+    def get_features(
+        self,
+        fmt: str | DataFormat = DataFormat.DICT_NUMPY,
+        *,
+        features: Selector = None,
+        rep: str | None = None,
+        include_domain_prefix: bool = False,
+        include_rep_suffix: bool = False,
+    ) -> Any:
+        """Return the values of the features, or of some of them; see `get_data`."""
+        return self._values(FEATURES, features, rep, fmt, include_domain_prefix, include_rep_suffix)
+
+    def get_targets(
+        self,
+        fmt: str | DataFormat = DataFormat.DICT_NUMPY,
+        *,
+        targets: Selector = None,
+        rep: str | None = None,
+        include_domain_prefix: bool = False,
+        include_rep_suffix: bool = False,
+    ) -> Any:
+        """Return the values of the targets, or of some of them; see `get_data`."""
+        return self._values(TARGETS, targets, rep, fmt, include_domain_prefix, include_rep_suffix)
+
+    def get_tags(
+        self,
+        fmt: str | DataFormat = DataFormat.DICT_NUMPY,
+        *,
+        tags: Selector = None,
+        rep: str | None = None,
+        include_domain_prefix: bool = False,
+        include_rep_suffix: bool = False,
+    ) -> Any:
+        """Return the values of the tags, or of some of them; see `get_data`."""
+        return self._values(TAGS, tags, rep, fmt, include_domain_prefix, include_rep_suffix)
+
+    def _values(
+        self,
+        domain: str,
+        chosen: Selector,
+        rep: str | None,
+        fmt: str | DataFormat,
+        prefix: bool,
+        suffix: bool,
+    ) -> Any:
+        present = self._of(domain)
+        selectors = present if chosen is None and rep is None else "*" if chosen is None else chosen
+        return self.get_data(
+            **{domain: selectors},
+            rep=rep,
+            fmt=fmt,
+            include_domain_prefix=prefix,
+            include_rep_suffix=suffix,
+        )
+
+    def get_sample_uuids(self, fmt: str | DataFormat = DataFormat.NUMPY) -> Any:
+        """Return the id of each sample, shape ``(n_samples,)``."""
+        uuids = self.column(SAMPLE_UUIDS)
+        match DataFormat.from_value(fmt):
+            case DataFormat.NUMPY:
+                return uuids
+            case DataFormat.LIST:
+                return uuids.tolist()
+            case other:
+                return export({SAMPLE_UUIDS: uuids}, other)
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame of all columns under their full names.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        return self.get_data(fmt=DataFormat.PANDAS)
+
+    def non_finite(self) -> dict[str, int]:
+        """Count the samples that hold a NaN or an infinity: column -> count, where there are any."""
+        counts = {}
+        for name in self._of(FEATURES) + self._of(TARGETS):
+            values = self.table.column(name)[self._index]
+            # A sum is finite unless a value is not (or it overflows), and costs no array of bools.
+            with np.errstate(over="ignore", invalid="ignore"):
+                if values.dtype.kind != "f" or np.isfinite(values.sum()):
+                    continue
+            bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+            if bad.any():
+                counts[name] = int(bad.sum())
+        return counts

@@ -1,0 +1,204 @@
+"""References: where data or outputs come from, by label, to be looked up when needed.
+
+They hold no objects: a context turns a reference into what it stands for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from modularml.base.config import Configurable
+from modularml.base.errors import ResolutionError, UnknownNameError
+from modularml.core.context import ExperimentContext
+from modularml.core.data.columns import DOMAINS, Column, one
+from modularml.core.data.view import FeatureSetView, Selection
+
+
+@dataclass(frozen=True)
+class ExperimentNodeReference(Configurable):
+    """A node of an experiment.
+
+    Attributes:
+        node_label: Its label, by which it is looked up.
+        node_id: Its id, which finds it after a renaming.
+    """
+
+    node_label: str
+    node_id: str
+
+    def resolve(self, ctx: ExperimentContext | None = None) -> Any:
+        """Return what this stands for.
+
+        Args:
+            ctx: The context of the experiment; None for the active one.
+
+        Raises:
+            ResolutionError: If it stands for nothing there.
+        """
+        return self._node(ctx)
+
+    def _node(self, ctx: ExperimentContext | None) -> Any:
+        context = ExperimentContext.get_active() if ctx is None else ctx
+        try:
+            return context.get_node(self)
+        except UnknownNameError as error:
+            raise ResolutionError(f"{self.to_string()!r} leads nowhere. {error}") from error
+
+    def to_string(self, separator: str = ".", include_node_id: bool = False) -> str:
+        """Return a short text, e.g. ``SensorData.features.voltage.raw``."""
+        named = [f"{self.node_label}({self.node_id})" if include_node_id else self.node_label]
+        return separator.join(named + self._parts())
+
+    def _parts(self) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class GraphNodeReference(ExperimentNodeReference):
+    """A node of a model graph."""
+
+
+@dataclass(frozen=True)
+class FeatureSetReference(ExperimentNodeReference):
+    """Some columns of a FeatureSet.
+
+    Attributes:
+        features: Full names of features.
+        targets: Full names of targets.
+        tags: Full names of tags.
+    """
+
+    features: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for domain in DOMAINS:
+            object.__setattr__(self, domain, tuple(getattr(self, domain)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The full names of all columns."""
+        return self.features + self.targets + self.tags
+
+    def resolve(self, ctx: ExperimentContext | None = None) -> FeatureSetView:
+        """Return a view of these columns and all rows.
+
+        Raises:
+            ResolutionError: If the set or a column is not there.
+        """
+        return _select(self._data(ctx), self.columns, self)
+
+    def _data(self, ctx: ExperimentContext | None) -> Selection:
+        node = self._node(ctx)
+        if not isinstance(node, Selection):
+            raise ResolutionError(f"{self.node_label!r} is a {type(node).__name__}, not a FeatureSet.")
+        return node
+
+
+@dataclass(frozen=True)
+class FeatureSetSplitReference(FeatureSetReference):
+    """Some columns of a split of a FeatureSet.
+
+    Attributes:
+        split_name: The split.
+    """
+
+    split_name: str = ""
+
+    def resolve(self, ctx: ExperimentContext | None = None) -> FeatureSetView:
+        """Return a view of these columns and the split's rows; without columns, of all.
+
+        Raises:
+            ResolutionError: If the set, the split or a column is not there.
+        """
+        data: Any = self._data(ctx)
+        try:
+            split: FeatureSetView = data.get_split(self.split_name)
+        except UnknownNameError as error:
+            raise ResolutionError(str(error)) from error
+        return _select(split, self.columns, self) if self.columns else split
+
+    def _parts(self) -> list[str]:
+        return [self.split_name]
+
+
+@dataclass(frozen=True)
+class FeatureSetColumnReference(ExperimentNodeReference):
+    """One column of a FeatureSet.
+
+    Attributes:
+        domain: ``"features" | "targets" | "tags"``.
+        key: Its key.
+        rep: ``"raw" | "transformed"``.
+    """
+
+    domain: str = ""
+    key: str = ""
+    rep: str = "raw"
+
+    @classmethod
+    def from_string(cls, text: str, ctx: ExperimentContext | None = None) -> Self:
+        """Read ``<label>.<domain>.<key>.<rep>``; parts may be left out if one column remains.
+
+        Raises:
+            ResolutionError: If it names no column, or several.
+        """
+        context = ExperimentContext.get_active() if ctx is None else ctx
+        # A label may hold dots, so the longest label that fits is the one that is meant.
+        labels = [label for label in context.nodes if text.startswith(f"{label}.")]
+        if not labels:
+            raise ResolutionError(f"{text!r} does not begin with the label of a node: {list(context.nodes)}.")
+        label = max(labels, key=len)
+        node = context.get_node(label)
+        if not isinstance(node, Selection):
+            raise ResolutionError(f"{label!r} is a {type(node).__name__}, not a FeatureSet.")
+        selector = text[len(label) + 1 :]
+        try:
+            column = Column.parse(one(selector, node.columns, where=f"FeatureSet {label!r}"))
+        except UnknownNameError as error:
+            raise ResolutionError(str(error)) from error
+        return cls(label, context.get_node(label).node_id, *column)
+
+    def resolve(self, ctx: ExperimentContext | None = None) -> FeatureSetView:
+        """Return a view of this column and all rows.
+
+        Raises:
+            ResolutionError: If the set or the column is not there.
+        """
+        node = self._node(ctx)
+        if not isinstance(node, Selection):
+            raise ResolutionError(f"{self.node_label!r} is a {type(node).__name__}, not a FeatureSet.")
+        return _select(node, (self.column,), self)
+
+    @property
+    def column(self) -> str:
+        """The full name of the column."""
+        return ".".join((self.domain, self.key, self.rep))
+
+    def _parts(self) -> list[str]:
+        return [self.domain, self.key, self.rep]
+
+
+@dataclass(frozen=True)
+class ModelOutputReference(GraphNodeReference):
+    """What a node of a model graph puts out.
+
+    Attributes:
+        role: The role of the samples.
+        domain: ``"outputs" | "targets" | "tags"``.
+    """
+
+    role: str = "default"
+    domain: str = "outputs"
+
+    def _parts(self) -> list[str]:
+        return [self.role, self.domain]
+
+
+def _select(data: Selection, columns: tuple[str, ...], reference: ExperimentNodeReference) -> FeatureSetView:
+    try:
+        return data.select(list(columns))
+    except UnknownNameError as error:
+        raise ResolutionError(f"{reference.to_string()!r} leads nowhere. {error}") from error

@@ -1,0 +1,253 @@
+"""Samples that know their splits and their scalers.
+
+They know no experiment: no context, no references and no files.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from modularml.base.errors import InvalidValueError, check_label
+from modularml.core.data import columns as names
+from modularml.core.data.scaling import ScalerRecord, Scaling, keys_of
+from modularml.core.data.splits import Split, Splits, SplitterRecord
+from modularml.core.data.table import Table
+from modularml.core.data.view import FeatureSetView, Selection
+from modularml.scalers import Scaler
+from modularml.splitters import Splitter
+
+
+class SampleSet(Selection):
+    """A table with splits and scalers.
+
+    Args:
+        label: Its name.
+        table: Its columns.
+    """
+
+    def __init__(self, label: str, table: Table) -> None:
+        self._label = check_label(label, "FeatureSet")
+        self._table = table
+        self._splits = Splits(self._where)
+        self._scaling = Scaling()
+
+    @property
+    def label(self) -> str:
+        """Its name."""
+        return self._label
+
+    # Rows and columns
+
+    @property
+    def source(self) -> Self:
+        """This set itself."""
+        return self
+
+    @property
+    def table(self) -> Table:
+        """Its rows and columns, as they are now."""
+        return self._table
+
+    @property
+    def collection(self) -> Table:
+        """The same as `table`."""
+        return self._table
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The positions of all rows, int64 of shape ``(n_samples,)``."""
+        return np.arange(self.n_samples)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The full names of the columns."""
+        return self._table.columns
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples there are."""
+        return self._table.n_samples
+
+    @property
+    def _index(self) -> slice:
+        return slice(None)
+
+    @property
+    def _where(self) -> str:
+        return f"FeatureSet {self._label!r}"
+
+    @abstractmethod
+    def from_selection(self, selection: Selection, label: str) -> SampleSet:
+        """Make a set of its own of some rows and columns; the samples keep their ids."""
+
+    # Splits
+
+    @property
+    def splits(self) -> dict[str, FeatureSetView]:
+        """Name -> view of each split."""
+        return {name: self.get_split(name) for name in self._splits}
+
+    @property
+    def n_splits(self) -> int:
+        """How many splits there are."""
+        return len(self._splits)
+
+    @property
+    def available_splits(self) -> list[str]:
+        """The names of the splits."""
+        return list(self._splits)
+
+    @property
+    def splitter_records(self) -> list[SplitterRecord]:
+        """The splitters that made the splits, oldest first."""
+        return list(self._splits.records)
+
+    def get_split(self, name: str) -> FeatureSetView:
+        """Return a split, with the columns that the set has now.
+
+        Raises:
+            UnknownNameError: If there is none; the message lists the splits.
+        """
+        split = self._splits[name]
+        return FeatureSetView(self, split.rows, split.columns, name)
+
+    def __getitem__(self, name: str) -> FeatureSetView:
+        return self.get_split(name)
+
+    __iter__ = None  # it has items, but they are not numbered
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.available_splits
+
+    def add_split(self, view: FeatureSetView) -> None:
+        """Keep a view as a split, under its label.
+
+        Raises:
+            InvalidValueError: If it has no label, no rows, or belongs to another set.
+            DuplicateLabelError: If there is a split of that name with other rows.
+        """
+        if not isinstance(view, FeatureSetView) or view.source is not self:
+            raise InvalidValueError(f"A split of {self._where} must be a view of it, got {view!r}.")
+        if view.label is None or not view.n_samples:
+            lacks = "a label" if view.label is None else "rows"
+            raise InvalidValueError(f"A split of {self._where} needs {lacks}: {view!r}.")
+        is_new = view.label not in self._splits
+        self._splits.add(view.label, self._as_split(view))
+        if is_new:
+            self._splits.warn_of_overlaps([view.label], stacklevel=2)
+
+    def register_splits(
+        self, views: Mapping[str, FeatureSetView], *, splitter: Splitter, applied_to: str | None
+    ) -> None:
+        """Keep the views that a splitter made, in the place of those it made before.
+
+        Args:
+            views: Name -> view of this set.
+            splitter: What made them.
+            applied_to: The split that was split; None for the whole set.
+
+        Raises:
+            DuplicateLabelError: If a name is taken by a split of another origin.
+        """
+        parent = applied_to if applied_to in self._splits else None
+        self._splits.register({name: self._as_split(v) for name, v in views.items()}, splitter, parent)
+        if applied_to is None and not splitter.overlaps_by_design:
+            self._splits.warn_of_overlaps(views, stacklevel=4)
+
+    def clear_splits(self) -> None:
+        """Forget all splits."""
+        self._splits.clear()
+
+    def _as_split(self, view: FeatureSetView) -> Split:
+        return Split(view.rows, None if view.columns == self.columns else view.columns)
+
+    # Scaling
+
+    @property
+    def scaler_records(self) -> list[ScalerRecord]:
+        """The scalers that were applied, oldest first."""
+        return list(self._scaling.records)
+
+    def fit_transform(
+        self,
+        scaler: Any,
+        *,
+        domain: str,
+        keys: str | Sequence[str] | None = None,
+        fit_to_split: str | None = None,
+        merged_axes: int | Sequence[int] | None = None,
+    ) -> None:
+        """Fit a scaler, apply it to all rows, and keep the result as ``transformed`` columns.
+
+        Args:
+            scaler: A `Scaler`, or anything that it takes; it is not changed.
+            domain: ``"features"`` or ``"targets"``.
+            keys: The keys to scale together; None for all of the domain.
+            fit_to_split: The split to fit to; None for all rows.
+            merged_axes: Needed for data of more than two dimensions, see `flatten`.
+
+        Raises:
+            UnknownNameError: If there is no such key or split.
+            InvalidValueError: If the data do not fit the scaler.
+        """
+        fit_rows = None if fit_to_split is None else self._splits[fit_to_split].rows
+        self._table = self._scaling.fit_transform(
+            self._table,
+            scaler if isinstance(scaler, Scaler) else Scaler(scaler),
+            domain=domain,
+            keys=keys_of(self._table, domain, keys, self._where),
+            fit_rows=fit_rows,
+            fit_split=fit_to_split,
+            merged_axes=(merged_axes,) if isinstance(merged_axes, int) else merged_axes,
+        )
+
+    def undo_last_transform(self, domain: str, keys: str | Sequence[str] | None = None) -> None:
+        """Take back the newest scaler of a domain, or of exactly these keys.
+
+        Raises:
+            InvalidValueError: If there is none, or it scaled other keys than these.
+        """
+        named = None if keys is None else keys_of(self._table, domain, keys, self._where)
+        self._table = self._scaling.undo_last(self._table, domain, named)
+
+    def undo_all_transforms(self, domain: str | None = None, keys: str | Sequence[str] | None = None) -> None:
+        """Take back every scaler, or those of a domain or of some keys.
+
+        Raises:
+            InvalidValueError: If a scaler on these keys scaled others, too.
+        """
+        named = [keys] if isinstance(keys, str) else keys
+        self._table = self._scaling.undo_all(self._table, domain, named)
+
+    def iter_scalers_on_cols(self, *, domain: str, columns: str | Sequence[str]) -> list[ScalerRecord]:
+        """Return the scalers that made these columns, oldest first.
+
+        Raises:
+            UnknownNameError: If there is no such column.
+        """
+        return list(self._scaling.on_columns(domain, self._exactly(domain, columns)))
+
+    def unscale_data_for_cols(self, *, data: Any, domain: str, columns: str | Sequence[str]) -> np.ndarray:
+        """Return values of scaled columns, such as predictions, in their original units.
+
+        Args:
+            data: Shape ``(n_samples, n_columns, *key_shape)``.
+            domain: The domain of the columns.
+            columns: The columns, in the order of `data`.
+
+        Raises:
+            UnknownNameError: If there is no such column.
+            InvalidValueError: If `data` does not hold these columns.
+            NotImplementedError: If one of the scalers cannot be inverted.
+        """
+        return self._scaling.unscale(np.asarray(data), domain, self._exactly(domain, columns))
+
+    def _exactly(self, domain: str, columns: str | Sequence[str]) -> list[str]:
+        selectors = [columns] if isinstance(columns, str) else columns
+        return [
+            name for s in selectors for name in names.match(s, self.columns, domain=domain, where=self._where)
+        ]

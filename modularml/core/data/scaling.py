@@ -1,0 +1,309 @@
+"""The scalers of a set: what was scaled by what, in which order, and back again.
+
+It knows no FeatureSet: tables in, tables out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from modularml.base.config import from_config, to_config
+from modularml.base.errors import InvalidValueError, check_choice
+from modularml.core.data.columns import DOMAINS, FEATURES, RAW, TARGETS, TRANSFORMED, Column, one
+from modularml.core.data.table import Table, stack
+from modularml.scalers import Scaler
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalerRecord:
+    """A scaler that was fitted and applied.
+
+    Attributes:
+        order: Its place among the set's scalers, from 0.
+        domain: The domain of its columns.
+        keys: The keys that it scales together, in their order.
+        rep_in: The representation it read.
+        rep_out: The representation it wrote.
+        fit_split: The split it was fitted to; None for all rows.
+        merged_axes: The axes that were merged, see `flatten`.
+        scaler_obj: The fitted scaler.
+    """
+
+    order: int
+    domain: str
+    keys: tuple[str, ...]
+    rep_in: str
+    rep_out: str
+    fit_split: str | None
+    merged_axes: tuple[int, ...] | None
+    scaler_obj: Scaler
+
+    def columns(self, rep: str) -> list[str]:
+        """Return the full names of its columns in a representation."""
+        return [str(Column(self.domain, key, rep)) for key in self.keys]
+
+    def apply(self, table: Table) -> Table:
+        """Return a table with the scaled columns."""
+        return self._write(table, self._on(table.stack(self.columns(self.rep_in)), self.scaler_obj.transform))
+
+    def _write(self, table: Table, scaled: np.ndarray) -> Table:
+        names = self.columns(self.rep_out)
+        return table.with_columns({name: np.ascontiguousarray(scaled[:, i]) for i, name in enumerate(names)})
+
+    def _on(self, data: np.ndarray, do: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        flat, restore = flatten(data, self.merged_axes)
+        return restore(do(flat))
+
+    def invert(self, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return values as they were before this scaler.
+
+        Args:
+            data: Some of its keys -> scaled values, shape ``(n_samples, *key_shape)``. Keys
+                that are missing count as zero, which is right for every scaler that
+                treats columns apart.
+        """
+        present = next(iter(data.values()))
+        full = np.stack([data.get(key, np.zeros_like(present)) for key in self.keys], axis=1)
+        restored = self._on(full, self.scaler_obj.inverse_transform)
+        return {key: restored[:, self.keys.index(key)] for key in data}
+
+
+def flatten(
+    data: np.ndarray, merged_axes: Sequence[int] | None
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Bring columns into the two dimensions that a scaler takes.
+
+    Args:
+        data: Columns side by side, shape ``(n_samples, n_keys, *key_shape)``.
+        merged_axes: The axes that become one. With axis 0 among them they become the
+            rows, and the others the features; else they become the features. None
+            where two dimensions are left anyway.
+
+    Returns:
+        Array of shape ``(n_rows, n_features)``, and the function that turns such an
+        array back into the shape of `data`.
+
+    Raises:
+        InvalidValueError: If axes are needed and none are given, or they do not exist.
+    """
+    if merged_axes is None:
+        if data.ndim > 3 or (data.ndim == 3 and data.shape[1] > 1):
+            raise InvalidValueError(
+                f"Data of shape {data.shape} have more than two dimensions; say with merged_axes which of "
+                "the axes 0 (samples), 1 (keys), 2 ... become one, e.g. merged_axes=(0, 2) to scale each key "
+                "as a whole."
+            )
+        merged_axes = tuple(range(1, data.ndim))
+    axes = sorted({axis + data.ndim if axis < 0 else axis for axis in merged_axes})
+    if not axes or not 0 <= axes[0] <= axes[-1] < data.ndim or len(axes) == data.ndim:
+        raise InvalidValueError(
+            f"merged_axes must be some of the axes 0 to {data.ndim - 1}, got {merged_axes!r}."
+        )
+    others = [axis for axis in range(data.ndim) if axis not in axes]
+    rows, features = (axes, others) if 0 in axes else (others, axes)
+    moved = data.transpose(rows + features)
+    back = np.argsort(rows + features)
+    n_rows = int(np.prod(moved.shape[: len(rows)]))
+    return moved.reshape(n_rows, -1), lambda flat: flat.reshape(moved.shape).transpose(back)
+
+
+class Scaling:
+    """The records of the scalers of one set, oldest first."""
+
+    def __init__(self, records: Sequence[ScalerRecord] = ()) -> None:
+        self.records = list(records)
+
+    def fit_transform(
+        self,
+        table: Table,
+        scaler: Scaler,
+        *,
+        domain: str,
+        keys: Sequence[str],
+        fit_rows: np.ndarray | None,
+        fit_split: str | None,
+        merged_axes: Sequence[int] | None,
+    ) -> Table:
+        """Fit a scaler to some rows, apply it to all, and return the new table.
+
+        It goes on from the transformed columns where every key has one.
+
+        Raises:
+            InvalidValueError: If only some of the keys are transformed, a column cannot
+                be scaled, or the scaler changes the number of features.
+        """
+        scaled = [key for key in keys if str(Column(domain, key, TRANSFORMED)) in table.columns]
+        if scaled and len(scaled) < len(keys):
+            rest = [key for key in keys if key not in scaled]
+            raise InvalidValueError(
+                f"Of the {domain} to scale together, {scaled} are transformed and {rest} are not. "
+                "Scale them apart, or undo the former first."
+            )
+        record = ScalerRecord(
+            order=len(self.records),
+            domain=domain,
+            keys=tuple(keys),
+            rep_in=TRANSFORMED if scaled else RAW,
+            rep_out=TRANSFORMED,
+            fit_split=fit_split,
+            merged_axes=None if merged_axes is None else tuple(merged_axes),
+            scaler_obj=scaler.clone_unfitted(),
+        )
+        data = table.stack(record.columns(record.rep_in))
+        record.scaler_obj.fit(flatten(data if fit_rows is None else data[fit_rows], record.merged_axes)[0])
+        flat, restore = flatten(data, record.merged_axes)
+        transformed = record.scaler_obj.transform(flat)
+        if transformed.shape != flat.shape:
+            raise InvalidValueError(
+                f"{scaler!r} made {transformed.shape[1:]} features of {flat.shape[1:]}; "
+                "a scaler keeps their number."
+            )
+        table = record._write(table, restore(transformed))
+        self.records.append(record)
+        return table
+
+    def undo_last(self, table: Table, domain: str, keys: Sequence[str] | None) -> Table:
+        """Take back the newest scaler of a domain, or of exactly these keys.
+
+        Raises:
+            InvalidValueError: If there is none, or it scaled other keys than these.
+        """
+        of_domain = [r for r in self.records if r.domain == domain]
+        touching = [r for r in of_domain if keys is None or set(r.keys) & set(keys)]
+        if not touching:
+            raise InvalidValueError(
+                f"No scaler was applied to {domain}{'' if keys is None else f' {list(keys)}'}."
+            )
+        last = touching[-1]
+        if keys is not None and set(keys) != set(last.keys):
+            raise InvalidValueError(
+                f"The newest scaler on {domain} {list(keys)} scaled {list(last.keys)} together; "
+                f"undo it with keys={list(last.keys)}."
+            )
+        return self._without(table, [last])
+
+    def undo_all(self, table: Table, domain: str | None, keys: Sequence[str] | None) -> Table:
+        """Take back every scaler of a domain, of some keys, or of all.
+
+        Raises:
+            InvalidValueError: If a scaler on these keys scaled others, too.
+        """
+        undone = [
+            r
+            for r in self.records
+            if domain in (None, r.domain) and (keys is None or set(r.keys) & set(keys))
+        ]
+        for record in undone:
+            if keys is not None and not set(record.keys) <= set(keys):
+                raise InvalidValueError(
+                    f"{record.scaler_obj.scaler_name} scaled {list(record.keys)} together; "
+                    "undo them together."
+                )
+        return self._without(table, undone)
+
+    def _without(self, table: Table, undone: Sequence[ScalerRecord]) -> Table:
+        """Drop the columns that were written, and write anew what other scalers made of them.
+
+        The raw columns are still there, so nothing has to be inverted.
+        """
+        changed = {name for record in undone for name in record.columns(TRANSFORMED)}
+        table = table.without(changed)
+        kept = [r for r in self.records if r not in undone]
+        self.records = [replace(record, order=i) for i, record in enumerate(kept)]
+        for record in self.records:
+            if changed & set(record.columns(TRANSFORMED)):
+                table = record.apply(table)
+        return table
+
+    def on_columns(self, domain: str, columns: Sequence[str]) -> Iterator[ScalerRecord]:
+        """Yield the records of scalers that made these columns, oldest first."""
+        wanted = {Column.parse(name) for name in columns}
+        keys = {column.key for column in wanted if column.domain == domain and column.rep == TRANSFORMED}
+        return (r for r in self.records if r.domain == domain and keys & set(r.keys))
+
+    def unscale(self, data: np.ndarray, domain: str, columns: Sequence[str]) -> np.ndarray:
+        """Return values of transformed columns in their original units.
+
+        Args:
+            data: Shape ``(n_samples, n_columns, *key_shape)``; also ``(n_samples,
+                *key_shape)`` for one column.
+            domain: The domain of the columns.
+            columns: Their full names, in the order of `data`.
+
+        Raises:
+            InvalidValueError: If there are not as many columns in `data`.
+            NotImplementedError: If one of the scalers cannot be inverted.
+        """
+        data = np.asarray(data)
+        beside = data if data.ndim > 1 and data.shape[1] == len(columns) else data[:, None]
+        if beside.shape[1] != len(columns):
+            raise InvalidValueError(
+                f"Data of shape {data.shape} do not hold {len(columns)} columns side by side: "
+                f"{list(columns)}."
+            )
+        by_key = {Column.parse(name).key: beside[:, i] for i, name in enumerate(columns)}
+        for record in reversed(list(self.on_columns(domain, columns))):
+            mine = {key: values for key, values in by_key.items() if key in record.keys}
+            by_key |= record.invert(mine)
+        return stack(by_key).reshape(data.shape)
+
+    def get_state(self) -> list[dict[str, Any]]:
+        """Return the records as a tree."""
+        return [
+            {
+                "domain": r.domain,
+                "keys": list(r.keys),
+                "rep_in": r.rep_in,
+                "fit_split": r.fit_split,
+                "merged_axes": None if r.merged_axes is None else list(r.merged_axes),
+                "scaler": to_config(r.scaler_obj),
+                "scaler_state": r.scaler_obj.get_state(),
+            }
+            for r in self.records
+        ]
+
+    @classmethod
+    def from_state(cls, state: Sequence[Mapping[str, Any]]) -> Self:
+        """Make the records of what `get_state` returned."""
+        return cls([_record(order, of_record) for order, of_record in enumerate(state)])
+
+
+def _record(order: int, state: Mapping[str, Any]) -> ScalerRecord:
+    scaler: Scaler = from_config(state["scaler"])
+    scaler.set_state(state["scaler_state"])
+    axes = state["merged_axes"]
+    return ScalerRecord(
+        order=order,
+        domain=state["domain"],
+        keys=tuple(state["keys"]),
+        rep_in=state["rep_in"],
+        rep_out=TRANSFORMED,
+        fit_split=state["fit_split"],
+        merged_axes=None if axes is None else tuple(axes),
+        scaler_obj=scaler,
+    )
+
+
+def keys_of(table: Table, domain: str, keys: str | Sequence[str] | None, where: str) -> list[str]:
+    """Return the keys of a domain, all or the named ones.
+
+    Raises:
+        InvalidValueError: If the domain is unknown or has no columns, or holds what cannot be scaled.
+        UnknownNameError: If there is no such key.
+    """
+    check_choice(domain, "domain", DOMAINS)
+    if domain not in (FEATURES, TARGETS):
+        raise InvalidValueError("Tags cannot be scaled; features and targets can.")
+    columns = [c for c in map(Column.parse, table.columns) if c.domain == domain and c.rep == RAW]
+    present = [c.key for c in columns]
+    if keys is None:
+        if not present:
+            raise InvalidValueError(f"{where} has no {domain} to scale.")
+        return present
+    named = [keys] if isinstance(keys, str) else list(keys)
+    full = [str(c) for c in columns]
+    return [Column.parse(one(key, full, domain=domain, where=where)).key for key in named]

@@ -1,0 +1,251 @@
+"""The splits of a set: named rows, and the record of the splitters that made them.
+
+They know no FeatureSet and no values.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Self
+
+import numpy as np
+
+from modularml.base.config import from_config, to_config
+from modularml.base.errors import (
+    DuplicateLabelError,
+    Faults,
+    ModularMLError,
+    ModularMLWarning,
+    SplitOverlapWarning,
+    UnknownNameError,
+    check_label,
+    unknown_name,
+)
+from modularml.splitters import Splitter
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Some rows and columns.
+
+    Attributes:
+        rows: Positions in the set, int64 of shape ``(n_samples,)``.
+        columns: Full column names; None for all, whichever there are.
+    """
+
+    rows: np.ndarray
+    columns: tuple[str, ...] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Split):
+            return NotImplemented
+        return self.columns == other.columns and np.array_equal(self.rows, other.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitterRecord:
+    """A splitter that was used.
+
+    Attributes:
+        order: Its place among the set's splitters, from 0.
+        splitter: The splitter.
+        applied_to: The split that it split; None for the whole set.
+        produced_splits: The names of the splits it made.
+    """
+
+    order: int
+    splitter: Splitter
+    applied_to: str | None
+    produced_splits: tuple[str, ...]
+
+
+class Splits:
+    """The splits of one set, by name.
+
+    Args:
+        where: What messages call the set.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self._splits: dict[str, Split] = {}
+        self.records: list[SplitterRecord] = []
+
+    def __len__(self) -> int:
+        return len(self._splits)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._splits)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._splits
+
+    def __getitem__(self, name: str) -> Split:
+        if name not in self._splits:
+            raise UnknownNameError(unknown_name("split", name, self._splits, where=self.where))
+        return self._splits[name]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Splits):
+            return NotImplemented
+        return self._splits == other._splits and self.records == other.records
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def add(self, name: str, split: Split) -> None:
+        """Add a split that no splitter made; the same one again changes nothing.
+
+        Raises:
+            DuplicateLabelError: If the name is taken by other rows.
+        """
+        check_label(name, "split")
+        if name in self._splits and self._splits[name] != split:
+            raise DuplicateLabelError(self._taken(name))
+        self._splits[name] = split
+
+    def register(self, parts: Mapping[str, Split], splitter: Splitter, applied_to: str | None) -> None:
+        """Add what a splitter made, in the place of what such a splitter made before.
+
+        Splits of a replaced split go with it, unless its rows are the same as before.
+
+        Raises:
+            DuplicateLabelError: If a name is taken by a split of another origin.
+        """
+        replaced = [r for r in self.records if _is_rerun(r, splitter, applied_to, parts)]
+        old = {
+            name: self._splits[name] for r in replaced for name in r.produced_splits if name in self._splits
+        }
+        faults = Faults(self.where)
+        for name in parts:
+            if name in self._splits and name not in old:
+                faults.add(DuplicateLabelError(self._taken(name)))
+            try:
+                check_label(name, "split")
+            except ModularMLError as error:
+                faults.add(error)
+        faults.raise_if_any()
+        self._drop_nested(name for name, split in old.items() if parts.get(name) != split)
+        for name in old.keys() - parts.keys():
+            del self._splits[name]
+        self._splits.update(parts)
+        kept = [r for r in self.records if r not in replaced]
+        self.records = [replace(r, order=i) for i, r in enumerate(kept)]
+        self.records.append(
+            SplitterRecord(
+                order=len(self.records),
+                splitter=splitter,
+                applied_to=applied_to,
+                produced_splits=tuple(parts),
+            )
+        )
+
+    def clear(self) -> None:
+        """Forget all splits and records."""
+        self._splits.clear()
+        self.records.clear()
+
+    def parent(self, name: str) -> str | None:
+        """Return the split that a split is part of; None for the whole set."""
+        return next((r.applied_to for r in self.records if name in r.produced_splits), None)
+
+    def overlaps(self, names: Iterable[str] | None = None) -> dict[tuple[str, str], int]:
+        """Count the rows that pairs of splits share; parts and wholes are not compared.
+
+        Args:
+            names: Only pairs with one of these; None for all.
+        """
+        wanted = set(self._splits if names is None else names)
+        masks = {name: _mask(split.rows) for name, split in self._splits.items()}
+        counts = {}
+        for a, b in combinations(self._splits, 2):
+            if (a in wanted or b in wanted) and a not in self._wholes(b) and b not in self._wholes(a):
+                n = min(len(masks[a]), len(masks[b]))
+                counts[a, b] = int(np.count_nonzero(masks[a][:n] & masks[b][:n]))
+        return counts
+
+    def warn_of_overlaps(self, names: Iterable[str], stacklevel: int) -> None:
+        """Tell in one `SplitOverlapWarning` which other splits share rows with these."""
+        shared = [f"{a!r} and {b!r} share {n}" for (a, b), n in self.overlaps(names).items() if n]
+        if shared:
+            warnings.warn(
+                f"Splits of {self.where} share samples: {'; '.join(shared)}.",
+                SplitOverlapWarning,
+                stacklevel=stacklevel + 1,
+            )
+
+    def get_state(self) -> dict[str, Any]:
+        """Return rows, columns and records as a tree."""
+        return {
+            "splits": {name: {"rows": s.rows, "columns": s.columns} for name, s in self._splits.items()},
+            "records": [
+                {
+                    "splitter": to_config(r.splitter),
+                    "applied_to": r.applied_to,
+                    "produced_splits": list(r.produced_splits),
+                }
+                for r in self.records
+            ],
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], where: str) -> Self:
+        """Make the splits of what `get_state` returned."""
+        splits = cls(where)
+        for name, split in state["splits"].items():
+            columns = split["columns"]
+            splits._splits[name] = Split(split["rows"], None if columns is None else tuple(columns))
+        splits.records = [
+            SplitterRecord(
+                order=i,
+                splitter=from_config(record["splitter"]),
+                applied_to=record["applied_to"],
+                produced_splits=tuple(record["produced_splits"]),
+            )
+            for i, record in enumerate(state["records"])
+        ]
+        return splits
+
+    def _taken(self, name: str) -> str:
+        record = next((r for r in self.records if name in r.produced_splits), None)
+        origin = f"made by {record.splitter!r}" if record else "added by hand"
+        return (
+            f"the split {name!r} exists already ({origin}); choose another name, or call clear_splits() first"
+        )
+
+    def _wholes(self, name: str) -> set[str]:
+        wholes: set[str] = set()
+        whole = self.parent(name)
+        while whole is not None and whole not in wholes:
+            wholes.add(whole)
+            whole = self.parent(whole)
+        return wholes
+
+    def _drop_nested(self, changed: Iterable[str]) -> None:
+        for name in changed:
+            for record in [r for r in self.records if r.applied_to == name]:
+                self._drop_nested(record.produced_splits)
+                for part in record.produced_splits:
+                    self._splits.pop(part, None)
+                self.records.remove(record)
+                warnings.warn(
+                    f"The split {name!r} of {self.where} was made anew with other rows, so its parts "
+                    f"{', '.join(map(repr, record.produced_splits))} were removed.",
+                    ModularMLWarning,
+                    stacklevel=6,
+                )
+
+
+def _is_rerun(
+    record: SplitterRecord, splitter: Splitter, applied_to: str | None, parts: Mapping[str, Split]
+) -> bool:
+    same_kind = type(record.splitter) is type(splitter) and record.applied_to == applied_to
+    return same_kind and not parts.keys().isdisjoint(record.produced_splits)
+
+
+def _mask(rows: np.ndarray) -> np.ndarray:
+    mask = np.zeros(int(rows.max()) + 1 if rows.size else 0, bool)
+    mask[rows] = True
+    return mask

@@ -1,0 +1,381 @@
+"""Views: some rows and columns of a FeatureSet, by index, without copies.
+
+They know no FeatureSet by class: what they look at is anything that keeps a table and splits.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from modularml.base.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    UnknownNameError,
+    check_choice,
+    check_label,
+    unknown_name,
+)
+from modularml.core.data.reader import ColumnReader, Selector
+from modularml.core.data.table import Table
+from modularml.predicates import match_all
+from modularml.splitters import ConditionSplitter, RandomSplitter, Splitter, as_splitter
+
+
+class ViewSource(Protocol):
+    """What a view looks at."""
+
+    @property
+    def label(self) -> str:
+        """Its label."""
+        ...
+
+    @property
+    def table(self) -> Table:
+        """Its rows, as they are now."""
+        ...
+
+    def register_splits(
+        self, views: Mapping[str, FeatureSetView], *, splitter: Splitter, applied_to: str | None
+    ) -> None:
+        """Keep the views that a splitter made as splits."""
+        ...
+
+    def from_selection(self, selection: Selection, label: str) -> Any:
+        """Make a set of its own of some rows and columns."""
+        ...
+
+
+class Selection(ColumnReader):
+    """Rows that can be taken, filtered, compared and split; every result is a view."""
+
+    @property
+    @abstractmethod
+    def source(self) -> Any:
+        """The set that the rows belong to, a `ViewSource`."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> np.ndarray:
+        """The rows' positions in the source, int64 of shape ``(n_samples,)``."""
+
+    @property
+    def _split_name(self) -> str | None:
+        """The name under which splits of this selection are kept; None for the whole set."""
+        return None
+
+    def _view(
+        self, rows: np.ndarray, label: str | None, columns: Sequence[str] | None = None
+    ) -> FeatureSetView:
+        return FeatureSetView(self.source, rows, self.columns if columns is None else columns, label)
+
+    def to_view(self, label: str | None = None) -> FeatureSetView:
+        """Return these rows and columns as a view."""
+        return self._view(self.rows, label)
+
+    def take(self, rel_indices: Sequence[int] | np.ndarray, label: str | None = None) -> FeatureSetView:
+        """Return some of these rows.
+
+        Args:
+            rel_indices: Positions among these rows, shape ``(n,)``; negative ones count
+                from the end.
+            label: The view's label.
+
+        Raises:
+            InvalidTypeError: If they are not integers.
+            InvalidValueError: If they are not one-dimensional.
+            IndexError: If one is out of range.
+        """
+        positions = _positions(rel_indices, f"Indices into {self._where}")
+        if positions.size and not -self.n_samples <= positions.min() <= positions.max() < self.n_samples:
+            raise IndexError(
+                f"Indices into {self._where} must lie between 0 and {self.n_samples - 1}, "
+                f"got {positions.min()} to {positions.max()}."
+            )
+        return self._view(self.rows[positions], label)
+
+    def filter(self, conditions: Mapping[str, Any], *, label: str | None = None) -> FeatureSetView:
+        """Return the rows that meet every condition.
+
+        Args:
+            conditions: Column -> a value (equality), a list (membership), a predicate of
+                `modularml.predicates`, or a function. A function gets the whole column
+                where a sample is one value, and one sample at a time where it is an array.
+            label: The view's label.
+
+        Raises:
+            InvalidTypeError: If a condition does not fit its column.
+            UnknownNameError: If there is no such column.
+        """
+        return self._view(self.rows[match_all(self, conditions)], label)
+
+    def select(
+        self,
+        columns: Selector = None,
+        *,
+        features: Selector = None,
+        targets: Selector = None,
+        tags: Selector = None,
+        rep: str | None = None,
+        label: str | None = None,
+    ) -> FeatureSetView:
+        """Return these rows with some of the columns, or all if none is named.
+
+        Raises:
+            UnknownNameError: If a selector matches nothing.
+        """
+        return self._view(self.rows, label, self._picked(columns, features, targets, tags, rep))
+
+    # Sets of rows
+
+    def take_intersection(
+        self, other: Selection, *, order: str = "self", label: str | None = None
+    ) -> FeatureSetView:
+        """Return the rows that `other` has, too, in the order of ``"self"`` or ``"other"``.
+
+        Raises:
+            InvalidValueError: If the two belong to different sets.
+        """
+        check_choice(order, "order", ("self", "other"))
+        mine, theirs = (self, other) if order == "self" else (other, self)
+        return self._view(mine.rows[theirs._contains(mine)], label)
+
+    def take_difference(self, other: Selection, *, label: str | None = None) -> FeatureSetView:
+        """Return the rows that `other` does not have.
+
+        Raises:
+            InvalidValueError: If the two belong to different sets.
+        """
+        return self._view(self.rows[~other._contains(self)], label)
+
+    def take_sample_uuids(self, uuids: Iterable[str], *, label: str | None = None) -> FeatureSetView:
+        """Return the rows with these ids, in their order.
+
+        Raises:
+            UnknownNameError: If an id is not among these rows.
+        """
+        wanted = np.asarray(list(uuids), dtype=str)
+        own = self.get_sample_uuids()
+        order = np.argsort(own)
+        found = order[np.searchsorted(own, wanted, sorter=order).clip(max=max(len(own) - 1, 0))]
+        missing = wanted[own[found] != wanted]
+        if missing.size:
+            raise UnknownNameError(f"{self._where} has no sample with the id {str(missing[0])!r}.")
+        return self._view(self.rows[found], label)
+
+    def is_disjoint_with(self, other: Selection) -> bool:
+        """Tell whether no row is in both."""
+        return not other._contains(self).any()
+
+    def get_overlap_with(self, other: Selection) -> list[str]:
+        """Return the ids of the samples that are in both."""
+        return self.get_sample_uuids()[other._contains(self)].tolist()
+
+    def _contains(self, other: Selection) -> np.ndarray:
+        """Tell which rows of `other` are in here."""
+        if not isinstance(other, Selection) or other.source is not self.source:
+            raise InvalidValueError(f"{other!r} does not belong to the same FeatureSet as {self._where}.")
+        present = np.zeros(self.table.n_samples, bool)
+        present[self.rows] = True
+        return present[other.rows]
+
+    # Splits
+
+    def split(
+        self,
+        splitter: Any,
+        *,
+        group_by: str | Sequence[str] | None = None,
+        stratify_by: str | Sequence[str] | None = None,
+        return_views: bool = False,
+        register: bool = True,
+    ) -> dict[str, FeatureSetView] | None:
+        """Split these rows and keep the parts as splits of the FeatureSet.
+
+        Splitting again with the same kind of splitter replaces the splits made before.
+
+        Args:
+            splitter: A splitter of `modularml.splitters`, or any scikit-learn splitter.
+            group_by: For a scikit-learn splitter: the columns that make up its groups.
+            stratify_by: For a scikit-learn splitter: the columns that it stratifies by.
+            return_views: Whether to return the parts.
+            register: Whether to keep the parts.
+
+        Returns:
+            Name -> view, if `return_views`, else None.
+
+        Raises:
+            InvalidTypeError: If it is no splitter.
+            InvalidValueError: If a part would be empty.
+            DuplicateLabelError: If another splitter made a split of the same name.
+        """
+        splitter = as_splitter(splitter, group_by=group_by, stratify_by=stratify_by)
+        views = {name: self.take(rows, label=name) for name, rows in splitter.indices(self).items()}
+        if register:
+            self.source.register_splits(views, splitter=splitter, applied_to=self._split_name)
+        return views if return_views else None
+
+    def split_random(
+        self,
+        ratios: Mapping[str, float],
+        *,
+        group_by: str | Sequence[str] | None = None,
+        stratify_by: str | Sequence[str] | None = None,
+        strict_stratification: bool = False,
+        seed: int | None = 13,
+        return_views: bool = False,
+        register: bool = True,
+    ) -> dict[str, FeatureSetView] | None:
+        """Split these rows at random; see `RandomSplitter` and `split`."""
+        splitter = RandomSplitter(
+            ratios,
+            group_by=group_by,
+            stratify_by=stratify_by,
+            strict_stratification=strict_stratification,
+            seed=seed,
+        )
+        return self.split(splitter, return_views=return_views, register=register)
+
+    def split_by_condition(
+        self,
+        conditions: Mapping[str, Mapping[str, Any]],
+        *,
+        return_views: bool = False,
+        register: bool = True,
+    ) -> dict[str, FeatureSetView] | None:
+        """Split these rows by conditions; see `ConditionSplitter` and `split`."""
+        if not isinstance(conditions, Mapping):
+            raise InvalidTypeError(f"Conditions must be a dict of split -> conditions, got {conditions!r}.")
+        return self.split(ConditionSplitter(**conditions), return_views=return_views, register=register)
+
+    def to_featureset(self, label: str) -> Any:
+        """Return a FeatureSet of its own with these rows and columns."""
+        return self.source.from_selection(self, label)
+
+
+class FeatureSetView(Selection):
+    """Some rows and columns of a FeatureSet. It does not change, and holds no values.
+
+    Args:
+        source: The FeatureSet.
+        indices: The rows' positions in it, shape ``(n_samples,)``.
+        columns: Full column names; None for all.
+        label: A name, e.g. that of the split.
+
+    Raises:
+        InvalidTypeError: If the indices are not integers.
+        IndexError: If an index is out of range.
+        UnknownNameError: If there is no such column.
+    """
+
+    def __init__(
+        self,
+        source: ViewSource,
+        indices: Sequence[int] | np.ndarray,
+        columns: Sequence[str] | None = None,
+        label: str | None = None,
+    ) -> None:
+        rows = _positions(indices, "The indices of a view")
+        n = source.table.n_samples
+        if rows.size and not 0 <= rows.min() <= rows.max() < n:
+            raise IndexError(f"{source.label!r} has the rows 0 to {n - 1}, got {rows.min()} to {rows.max()}.")
+        available = source.table.columns
+        for name in () if columns is None else columns:
+            if name not in available:
+                raise UnknownNameError(unknown_name("column", name, available, where=repr(source.label)))
+        self._source = source
+        self._rows = rows
+        self._columns = available if columns is None else tuple(columns)
+        self._label = None if label is None else check_label(label, "view")
+        start, stop = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 0)
+        is_run = stop - start == rows.size and bool((np.diff(rows) == 1).all())
+        self._slice = slice(start, stop) if is_run else None
+
+    @classmethod
+    def from_featureset(
+        cls,
+        featureset: ViewSource,
+        *,
+        rows: Sequence[int] | np.ndarray | None = None,
+        columns: Sequence[str] | None = None,
+        label: str | None = None,
+    ) -> FeatureSetView:
+        """Return a view of a FeatureSet; without rows or columns, of all of them."""
+        indices = np.arange(featureset.table.n_samples) if rows is None else rows
+        return cls(featureset, indices, columns, label)
+
+    @property
+    def source(self) -> ViewSource:
+        """The FeatureSet that the rows belong to."""
+        return self._source
+
+    @property
+    def table(self) -> Table:
+        """The table of the FeatureSet, with all its rows and columns."""
+        return self._source.table
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The rows' positions in the FeatureSet, int64 of shape ``(n_samples,)``."""
+        return self._rows
+
+    @property
+    def indices(self) -> np.ndarray:
+        """The same as `rows`."""
+        return self._rows
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The full names of the columns."""
+        return self._columns
+
+    @property
+    def label(self) -> str | None:
+        """The view's label, or None."""
+        return self._label
+
+    @property
+    def n_samples(self) -> int:
+        """How many rows there are."""
+        return len(self._rows)
+
+    @property
+    def _index(self) -> slice | np.ndarray:
+        return self._rows if self._slice is None else self._slice
+
+    @property
+    def _where(self) -> str:
+        of = f"FeatureSet {self._source.label!r}"
+        return f"a view of {of}" if self._label is None else f"{self._label!r} of {of}"
+
+    @property
+    def _split_name(self) -> str | None:
+        return self._label
+
+    def __repr__(self) -> str:
+        name = "" if self._label is None else f"label={self._label!r}, "
+        return f"FeatureSetView({name}source={self._source.label!r}, n_samples={self.n_samples})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FeatureSetView):
+            return NotImplemented
+        same_place = self._source is other._source and self._columns == other._columns
+        return same_place and np.array_equal(self._rows, other._rows)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def expand_columns(self, label: str | None = None) -> FeatureSetView:
+        """Return these rows with every column that the FeatureSet has now."""
+        return self._view(self._rows, self._label if label is None else label, self.table.columns)
+
+
+def _positions(indices: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
+    array = np.asarray(indices)
+    if array.ndim != 1:
+        raise InvalidValueError(f"{what} must be one-dimensional, got shape {array.shape}.")
+    if array.size and array.dtype.kind not in "iu":
+        raise InvalidTypeError(f"{what} must be integers, got {array.dtype}.")
+    return array.astype(np.int64, copy=False)

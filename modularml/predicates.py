@@ -1,0 +1,216 @@
+"""Conditions on a column: comparison, membership, or a function of yours.
+
+They know no FeatureSet: a predicate turns an array of values into a mask.
+
+Example:
+    >>> fs.filter(conditions={"cell": ["A", "B"], "temperature": GT(25.0)})
+"""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from modularml.base.config import Configurable
+from modularml.base.errors import (
+    Faults,
+    InvalidTypeError,
+    InvalidValueError,
+    ModularMLError,
+    UnknownNameError,
+)
+from modularml.base.rows import SampleSource
+
+
+class Predicate(Configurable, ABC):
+    """A condition that each sample of a column meets or not."""
+
+    @abstractmethod
+    def mask(self, values: np.ndarray) -> np.ndarray:
+        """Return which samples meet the condition.
+
+        Args:
+            values: A column, shape ``(n_samples, *sample_shape)``.
+
+        Returns:
+            Bool array of shape ``(n_samples,)``.
+
+        Raises:
+            InvalidTypeError: If the column cannot be compared with the condition.
+        """
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Return `mask(values)`."""
+        return self.mask(np.asarray(values))
+
+
+class _Comparison(Predicate):
+    """One value against every sample of a column."""
+
+    _compare: ClassVar[Callable[[Any, Any], Any]]
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def mask(self, values: np.ndarray) -> np.ndarray:
+        """Compare each sample with the value."""
+        return np.asarray(type(self)._compare(values, _comparable(values, self.value)), bool)
+
+
+class EQ(_Comparison):
+    """Equal to `value`."""
+
+    _compare = operator.eq
+
+
+class NE(_Comparison):
+    """Not equal to `value`."""
+
+    _compare = operator.ne
+
+
+class LT(_Comparison):
+    """Less than `value`."""
+
+    _compare = operator.lt
+
+
+class LTE(_Comparison):
+    """Less than or equal to `value`."""
+
+    _compare = operator.le
+
+
+class GT(_Comparison):
+    """Greater than `value`."""
+
+    _compare = operator.gt
+
+
+class GTE(_Comparison):
+    """Greater than or equal to `value`."""
+
+    _compare = operator.ge
+
+
+class In(Predicate):
+    """One of `values`."""
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+            raise InvalidTypeError(
+                f"{type(self).__name__} needs a list of values, got {values!r} ({type(values).__name__})."
+            )
+        self.values = values.tolist() if isinstance(values, np.ndarray) else list(values)
+
+    def mask(self, values: np.ndarray) -> np.ndarray:
+        """Look each sample up among the values."""
+        if not self.values:
+            return np.zeros(len(values), bool)
+        return np.isin(values, np.asarray([_comparable(values, value) for value in self.values]))
+
+
+class NotIn(In):
+    """None of `values`."""
+
+    def mask(self, values: np.ndarray) -> np.ndarray:
+        """Look each sample up among the values."""
+        return ~super().mask(values)
+
+
+class Lambda(Predicate):
+    """A function of yours.
+
+    Args:
+        function: Gets the whole column at once where a sample is one value, and one
+            sample at a time where it is an array; returns bools.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        if not callable(function):
+            raise InvalidTypeError(f"Lambda needs a function, got {function!r} ({type(function).__name__}).")
+        self.function = function
+
+    def mask(self, values: np.ndarray) -> np.ndarray:
+        """Call the function.
+
+        Raises:
+            InvalidValueError: If it does not return one bool a sample.
+        """
+        if values.ndim > 1:
+            return np.fromiter((bool(self.function(row)) for row in values), bool, len(values))
+        result = np.asarray(self.function(values))
+        if result.shape != values.shape or result.dtype.kind != "b":
+            raise InvalidValueError(
+                f"The condition must return {len(values)} bools for {len(values)} samples, got "
+                f"{result.dtype} of shape {result.shape}."
+            )
+        return result
+
+
+def as_predicate(condition: Any) -> Predicate:
+    """Read a condition: a predicate, a function, a list (membership) or a value (equality).
+
+    Raises:
+        InvalidTypeError: If it is none of them.
+    """
+    if isinstance(condition, Predicate):
+        return condition
+    if callable(condition):
+        return Lambda(condition)
+    if isinstance(condition, list | tuple | set | frozenset | range | np.ndarray):
+        return In(condition)
+    if condition is None or isinstance(condition, dict):
+        raise InvalidTypeError(
+            f"A condition must be a value, a list of values, a function or a predicate, got {condition!r}."
+        )
+    return EQ(condition)
+
+
+def _comparable(values: np.ndarray, value: Any) -> Any:
+    """Return `value` in a form that compares with the column, else raise InvalidTypeError."""
+    if values.ndim > 1:
+        raise InvalidTypeError(
+            f"Its samples are arrays of shape {values.shape[1:]}; they cannot be compared with {value!r}. "
+            "Pass a function, which gets one sample at a time."
+        )
+    if values.dtype.kind == "M":
+        return np.datetime64(value)
+    is_text = isinstance(value, str)
+    if is_text != (values.dtype.kind == "U") or np.ndim(value):
+        holds = "text" if values.dtype.kind == "U" else str(values.dtype)
+        raise InvalidTypeError(f"It holds {holds}, which cannot be compared with {value!r}.")
+    return value
+
+
+def match_all(source: SampleSource, conditions: Mapping[str, Any]) -> np.ndarray:
+    """Return which samples meet every condition, bool of shape ``(n_samples,)``.
+
+    Args:
+        source: The samples.
+        conditions: Column -> condition, as `as_predicate` reads it.
+
+    Raises:
+        InvalidTypeError: If a condition does not fit its column; the message names it.
+        UnknownNameError: If there is no such column.
+    """
+    if not isinstance(conditions, Mapping):
+        raise InvalidTypeError(f"Conditions must be a dict of column -> condition, got {conditions!r}.")
+    mask = np.ones(source.n_samples, bool)
+    faults = Faults("The filter")
+    for name, condition in conditions.items():
+        try:
+            mask &= as_predicate(condition).mask(source.column(name))
+        except ModularMLError as error:
+            faults.add(
+                type(error)(f"{name}: {error}" if not isinstance(error, UnknownNameError) else str(error))
+            )
+        except Exception as error:
+            error.add_note(f"(in the condition on column {name!r})")
+            raise
+    faults.raise_if_any()
+    return mask

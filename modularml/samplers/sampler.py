@@ -1,0 +1,218 @@
+"""What every sampler is: an epoch's order of rows, as arrays.
+
+It knows no FeatureSet and no tensors: it reads columns of anything that has
+`n_samples` and `column(name)`, and hands out positions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from modularml.base.config import Configurable
+from modularml.base.errors import (
+    Faults,
+    InvalidTypeError,
+    InvalidValueError,
+    ModularMLError,
+    StateError,
+    check_int,
+)
+from modularml.base.registry import Registry
+from modularml.base.rows import SampleSource as SampleSource
+from modularml.base.rows import as_names, check_seed, group_codes, new_seed
+from modularml.samplers.batching import by_group, by_stratum, cut
+
+sampler_registry: Registry[type[Sampler]] = Registry("sampler")
+"""Every sampler class of this package, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochIndex:
+    """The rows of all batches of one epoch.
+
+    Batch ``i`` of a role is ``roles[role][offsets[i]:offsets[i + 1]]``.
+
+    Attributes:
+        roles: Role -> positions in the source, int64 of shape ``(m,)``, the same m for all.
+        offsets: Where batches begin and end, int64 of shape ``(n_batches + 1,)``.
+        weights: Role -> a weight a position, float of shape ``(m,)``; None for all 1.
+    """
+
+    roles: Mapping[str, np.ndarray]
+    offsets: np.ndarray
+    weights: Mapping[str, np.ndarray] | None = None
+
+    @property
+    def n_batches(self) -> int:
+        """How many batches there are."""
+        return len(self.offsets) - 1
+
+
+class Sampler(Configurable, ABC):
+    """Decides which samples make up which batch.
+
+    Args:
+        batch_size: The most samples (or pairs, triplets ...) a batch has.
+        shuffle: Whether each epoch has an order of its own.
+        group_by: Columns; a batch holds only samples that agree in them.
+        stratify_by: Columns; every batch holds samples of each combination of values,
+            taken in turn.
+        strict_stratification: Whether an epoch ends when the first stratum is used up.
+        drop_last: Whether a batch smaller than `batch_size` is left out.
+        seed: Decides every random choice; None draws a seed and keeps it.
+        show_progress: Whether drawing batches may show its progress.
+        source: The samples, for looking at batches without an experiment.
+
+    Raises:
+        InvalidTypeError, InvalidValueError: If an option is not allowed.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        group_by: str | Sequence[str] | None = None,
+        stratify_by: str | Sequence[str] | None = None,
+        strict_stratification: bool = True,
+        drop_last: bool = False,
+        seed: int | None = None,
+        show_progress: bool = True,
+        source: SampleSource | None = None,
+    ) -> None:
+        self._check_options(
+            batch_size=lambda: check_int(batch_size, "batch_size"),
+            seed=lambda: check_seed(seed),
+            group_by=lambda: as_names(group_by, "group_by"),
+            stratify_by=lambda: as_names(stratify_by, "stratify_by"),
+            shuffle=lambda: check_flag(shuffle, "shuffle"),
+            strict_stratification=lambda: check_flag(strict_stratification, "strict_stratification"),
+            drop_last=lambda: check_flag(drop_last, "drop_last"),
+            show_progress=lambda: check_flag(show_progress, "show_progress"),
+            both=lambda: _check_not_both(group_by, stratify_by),
+        )
+        self.batch_size = int(batch_size)
+        self.shuffle = shuffle
+        self.group_by = group_by
+        self.stratify_by = stratify_by
+        self.strict_stratification = strict_stratification
+        self.drop_last = drop_last
+        self.seed = seed
+        self.show_progress = show_progress
+        self.source = source
+        # An unseeded sampler draws its seed once, so that its order can be repeated, too.
+        self._entropy = new_seed() if seed is None else int(seed)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith("modularml."):
+            sampler_registry.register(cls)
+
+    def _check_options(self, **checks: Callable[[], object]) -> None:
+        faults = Faults(type(self).__name__)
+        for check in checks.values():
+            try:
+                check()
+            except ModularMLError as error:
+                faults.add(error)
+        faults.raise_if_any()
+
+    @property
+    @abstractmethod
+    def role_names(self) -> tuple[str, ...]:
+        """The roles that a batch has, e.g. ``("anchor", "pair")``."""
+
+    @property
+    def _batching_role(self) -> str:
+        """The role whose samples `group_by` and `stratify_by` look at."""
+        return self.role_names[0]
+
+    @abstractmethod
+    def _draw(
+        self, source: SampleSource, rng: np.random.Generator
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
+        """Return what batches are made of: role -> rows, and role -> weights or None."""
+
+    def epoch(self, source: SampleSource, epoch: int) -> EpochIndex:
+        """Return the batches of an epoch: always the same for one seed, epoch and source.
+
+        Args:
+            source: The samples.
+            epoch: The number of the epoch, from 0.
+
+        Raises:
+            InvalidValueError: If the samples make no batch.
+        """
+        rng = np.random.default_rng([self._entropy, epoch])
+        roles, weights = self._draw(source, rng)
+        rows = roles[self._batching_role]
+        if not len(rows):
+            raise self._no_batch(source)
+        order = rng.permutation(len(rows)) if self.shuffle else np.arange(len(rows))
+        if self.group_by:
+            groups = group_codes(source, as_names(self.group_by, "group_by"), "group_by")[0][rows]
+            shuffling = rng if self.shuffle else None
+            order, offsets = by_group(order, groups, self.batch_size, drop_last=self.drop_last, rng=shuffling)
+        else:
+            if self.stratify_by:
+                strata = group_codes(source, as_names(self.stratify_by, "stratify_by"), "stratify_by")[0][
+                    rows
+                ]
+                order = by_stratum(order, strata, self.batch_size, strict=self.strict_stratification)
+            offsets = cut(len(order), self.batch_size, drop_last=self.drop_last)
+        if len(offsets) == 1:
+            raise self._no_batch(source)
+        return EpochIndex(
+            roles={role: rows[order[: offsets[-1]]] for role, rows in roles.items()},
+            offsets=offsets,
+            weights=weights and {role: w[order[: offsets[-1]]] for role, w in weights.items()},
+        )
+
+    def _no_batch(self, source: SampleSource) -> InvalidValueError:
+        return InvalidValueError(f"{self!r} makes no batch of {source.n_samples} samples.")
+
+    def batches(self, source: SampleSource | None = None, epoch: int = 0) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the rows of each batch of an epoch: role -> positions in the source.
+
+        Raises:
+            StateError: If no source is given here, and none was given to the sampler.
+        """
+        source = self.source if source is None else source
+        if source is None:
+            raise StateError(f"{self!r} has no source; pass one: batches(source).")
+        index = self.epoch(source, epoch)
+        for start, stop in pairwise(index.offsets.tolist()):
+            yield {role: rows[start:stop] for role, rows in index.roles.items()}
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the options; the source is data, and not among them."""
+        return {name: value for name, value in super().get_config().items() if name != "source"}
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what decides the order beside the configuration."""
+        return {"entropy": self._entropy}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `get_state` returned."""
+        self._entropy = int(state["entropy"])
+
+
+def check_flag(value: object, name: str) -> bool:
+    """Return `value` if it is a bool, else raise InvalidTypeError."""
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidTypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__}).")
+    return bool(value)
+
+
+def _check_not_both(group_by: object, stratify_by: object) -> None:
+    if group_by and stratify_by:
+        raise InvalidValueError(
+            "group_by and stratify_by exclude each other: "
+            "a batch cannot hold one group only and every stratum."
+        )

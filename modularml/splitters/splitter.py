@@ -1,0 +1,66 @@
+"""What every splitter is: rows in, named rows out.
+
+It knows no FeatureSet: it reads columns of anything that has `n_samples` and `column(name)`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from modularml.base.config import Configurable
+from modularml.base.errors import InvalidValueError
+from modularml.base.registry import Registry
+from modularml.base.rows import SampleSource
+
+splitter_registry: Registry[type[Splitter]] = Registry("splitter")
+"""Every splitter class of this package, by name."""
+
+
+class Splitter(Configurable, ABC):
+    """Divides samples into named parts."""
+
+    overlaps_by_design = False
+    """Whether its parts may share rows without anybody being warned."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith("modularml."):
+            splitter_registry.register(cls)
+
+    def indices(self, source: SampleSource) -> dict[str, np.ndarray]:
+        """Return the rows of each part.
+
+        Args:
+            source: The samples.
+
+        Returns:
+            Name -> positions in the source, int64 of shape ``(n_rows,)``.
+
+        Raises:
+            InvalidValueError: If there are no samples, or a part would be empty.
+        """
+        if source.n_samples == 0:
+            raise InvalidValueError(f"{self!r} cannot split 0 samples.")
+        parts = self._indices(source)
+        for name, rows in parts.items():
+            if not rows.size:
+                raise InvalidValueError(
+                    f"The split {name!r} would be empty: {self!r} on {source.n_samples} samples."
+                )
+        return parts
+
+    @abstractmethod
+    def _indices(self, source: SampleSource) -> dict[str, np.ndarray]:
+        """Return the rows of each part, empty ones included."""
+
+    def split(self, view: Any, *, return_views: bool = True) -> dict[str, Any]:
+        """Split a FeatureSet or a view of one, and keep nothing.
+
+        Returns:
+            Name -> view, or -> positions in it if `return_views` is False.
+        """
+        parts = self.indices(view)
+        return {name: view.take(rows, label=name) for name, rows in parts.items()} if return_views else parts
