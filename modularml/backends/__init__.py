@@ -1,0 +1,1 @@
+"""The numeric libraries: one module for each, loaded when it is needed."""

@@ -1,0 +1,1 @@
+"""What makes a model learn: losses and optimizers."""

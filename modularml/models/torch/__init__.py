@@ -1,0 +1,5 @@
+"""Models made with PyTorch; importing this package imports torch."""
+
+from modularml.models.torch.mlp import SequentialMLP as SequentialMLP
+from modularml.models.torch.module import TorchBaseModel as TorchBaseModel
+from modularml.models.torch.wrapper import TorchModelWrapper as TorchModelWrapper

@@ -1,0 +1,78 @@
+"""scikit-learn, as the rest of the library uses it: what an estimator can do, and copies of it.
+
+It knows no node, no phase and no model.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+OUTPUT_METHODS = ("predict", "transform", "predict_proba", "decision_function", "score_samples")
+
+
+def output_methods(estimator: Any) -> list[str]:
+    """Return the methods by which an estimator answers for new samples."""
+    return [name for name in OUTPUT_METHODS if hasattr(estimator, name)]
+
+
+def is_fitted(estimator: Any) -> bool:
+    """Tell whether the estimator can answer: it was fitted, or needs no fitting."""
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    except TypeError:  # it has no place in sklearn's checks; its own mark of fitting is the underscore
+        return any(name.endswith("_") and not name.startswith("_") for name in vars(estimator))
+    return True
+
+
+def unfitted(estimator: Any) -> Any:
+    """Return a copy with the same parameters and nothing learnt."""
+    return clone(estimator, safe=False)
+
+
+def needs_classes(estimator: Any) -> bool:
+    """Tell whether the first `partial_fit` must be told all classes."""
+    return bool(is_classifier(estimator)) and not hasattr(estimator, "classes_")
+
+
+def as_rows(array: Any) -> np.ndarray:
+    """Return samples as rows: ``(n, n_keys, *shape)`` becomes ``(n, n_features)``."""
+    values = np.asarray(array)
+    return values if values.ndim == 2 else values.reshape(len(values), -1)
+
+
+def as_targets(array: Any) -> np.ndarray:
+    """Return targets as estimators take them: ``(n,)`` for one value a sample, else ``(n, k)``."""
+    values = as_rows(array)
+    return values[:, 0] if values.shape[1] == 1 else values
+
+
+def as_outputs(values: Any) -> np.ndarray:
+    """Return what an estimator answered as ``(n, k)``: sparse, tables and lists too."""
+    if isinstance(values, list):  # the probabilities of several targets
+        return np.concatenate([as_outputs(one) for one in values], axis=1)
+    return as_rows(values.toarray() if hasattr(values, "toarray") else values)
+
+
+def dry_fit(estimator: Any, n_features: int) -> np.ndarray | None:
+    """Return the outputs of a copy fitted to noise, or None if it cannot be fitted so.
+
+    It tells how many columns a transformer will make; the global random state stays as it is.
+    """
+    noise = np.random.default_rng(0).random((max(64, 2 * n_features), n_features))
+    try:
+        return as_outputs(unfitted(estimator).fit_transform(noise))
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def copied(estimator: Any) -> Any:
+    """Return a copy that has learnt the same."""
+    return copy.deepcopy(estimator)

@@ -1,0 +1,283 @@
+"""PyTorch, as the rest of the library uses it: tensors, devices, gradients, optimizers.
+
+It knows no node, no phase and no model; its losses are in `modularml.backends.torch_losses`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd.variable import Variable
+from torch.optim import optimizer as _hooks
+
+from modularml.backends import torch_losses as losses
+from modularml.base.errors import OptimizerError, unknown_name
+
+__all__ = [
+    "as_array",
+    "as_tensor",
+    "backward",
+    "build_optimizer",
+    "check_optimizer_arguments",
+    "fast_step",
+    "losses",
+    "optimizer_classes",
+    "optimizer_state",
+    "set_optimizer_state",
+    "untouched_rng",
+]
+
+FUSED_DEVICES = ("cpu", "cuda")
+FUSED_DTYPES = (torch.float32, torch.float64)
+
+
+# The two directions between numpy and torch.
+
+
+def as_tensor(
+    array: Any, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None
+) -> torch.Tensor:
+    """Return `array` as a tensor, sharing its memory where dtype and device allow.
+
+    Args:
+        array: An array, a tensor or anything that numpy can make an array of.
+        dtype: The dtype to convert to, or None to keep it.
+        device: The device to move to, or None to stay.
+    """
+    if not isinstance(array, torch.Tensor):
+        with warnings.catch_warnings():
+            # A memory-mapped column is read-only; nothing here writes into its tensor.
+            warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)
+            array = torch.from_numpy(np.asarray(array))
+    moved: torch.Tensor = array.to(device=device, dtype=dtype)
+    return moved
+
+
+def as_array(tensor: torch.Tensor) -> np.ndarray:
+    """Return a numpy array of the tensor's values, sharing memory where it can.
+
+    numpy has no bfloat16; such values become float32, which holds them exactly.
+    """
+    tensor = tensor.detach()
+    if tensor.dtype is torch.bfloat16:
+        tensor = tensor.float()
+    array: np.ndarray = tensor.cpu().numpy()
+    return array
+
+
+# Gradients.
+
+_run_backward = Variable._execution_engine.run_backward
+
+
+@cache
+def _one(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    return torch.ones((), dtype=dtype, device=device)
+
+
+def backward(loss: torch.Tensor) -> None:
+    """Add the gradients of a scalar loss to the leaves' ``.grad``, as ``loss.backward()`` does.
+
+    It calls the engine that ``loss.backward()`` ends in: the checks on the way there
+    take longer than the gradients of a small network.
+    """
+    one = _one(loss.dtype, loss.device)
+    _run_backward((loss,), (one,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+
+
+@contextmanager
+def untouched_rng() -> Iterator[None]:
+    """Run a ``with`` block that leaves torch's random generators as they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+# Optimizers.
+
+
+@cache
+def optimizer_classes() -> Mapping[str, type[torch.optim.Optimizer]]:
+    """Return torch's optimizers by their lower-cased class names.
+
+    LBFGS is not among them: it evaluates the loss several times a step.
+    """
+    return {
+        name.lower(): cls
+        for name, cls in vars(torch.optim).items()
+        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls not in _UNUSABLE
+    }
+
+
+_UNUSABLE = (torch.optim.Optimizer, torch.optim.LBFGS)
+
+
+def check_optimizer_arguments(cls: type[torch.optim.Optimizer], kwargs: Mapping[str, Any]) -> None:
+    """Refuse arguments that `cls` does not have, or values that it does not take.
+
+    Raises:
+        OptimizerError: Naming the argument and the nearest match, or what torch says.
+    """
+    allowed = list(inspect.signature(cls).parameters)[1:]
+    for name in kwargs:
+        if name not in allowed:
+            where = f"opt_kwargs of {cls.__name__}"
+            raise OptimizerError(unknown_name("argument", name, allowed, where=where))
+    build_optimizer(cls, kwargs, [torch.nn.Parameter(torch.zeros(1, 1))])
+
+
+def build_optimizer(
+    cls: Callable[..., torch.optim.Optimizer],
+    kwargs: Mapping[str, Any],
+    parameters: Sequence[torch.Tensor],
+) -> torch.optim.Optimizer:
+    """Make the torch optimizer, with torch's fused update where there is one.
+
+    Raises:
+        OptimizerError: What torch says of the arguments or the parameters.
+    """
+    kwargs = dict(kwargs)
+    if _can_fuse(cls, kwargs, parameters):
+        kwargs["fused"] = True
+    name = getattr(cls, "__name__", repr(cls))
+    try:
+        made = cls(parameters, **kwargs)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise OptimizerError(f"{name} refuses {kwargs or 'its parameters'}: {error}") from error
+    if not isinstance(made, torch.optim.Optimizer):
+        raise OptimizerError(f"{name} must make a torch.optim.Optimizer, it made a {type(made).__name__}.")
+    closure = inspect.signature(type(made).step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise OptimizerError(
+            f"{name} evaluates the loss several times a step, which a training phase does not."
+        )
+    return made
+
+
+def _can_fuse(cls: Any, kwargs: Mapping[str, Any], parameters: Iterable[torch.Tensor]) -> bool:
+    """Tell whether torch has a fused update here and the user left the choice open."""
+    if not {"fused", "foreach", "differentiable"}.isdisjoint(kwargs):
+        return False
+    if not inspect.isclass(cls) or "fused" not in inspect.signature(cls).parameters:
+        return False
+    on_cpu = cls is torch.optim.Adagrad  # its fused update exists for the CPU alone
+    devices = ("cpu",) if on_cpu else FUSED_DEVICES
+    return all(p.device.type in devices and p.dtype in FUSED_DTYPES for p in parameters)
+
+
+def fast_step(cls: type[torch.optim.Optimizer]) -> Callable[[Any], None]:
+    """Return the function that does what ``optimizer.step()`` does, as fast as it can.
+
+    For torch's own optimizers this is the undecorated method: torch wraps each step
+    in a profiler record and graph breaks that take as long as a small fused update.
+    An optimizer with hooks, or whose ``step`` is patched, gets the decorated one.
+    """
+    plain = inspect.unwrap(cls.step)
+    if plain is cls.step or not plain.__module__.startswith("torch.optim."):
+        return lambda optimizer: optimizer.step()
+    set_grad_enabled = torch._C._set_grad_enabled
+
+    def step(optimizer: Any) -> None:
+        if (
+            optimizer._optimizer_step_pre_hooks
+            or optimizer._optimizer_step_post_hooks
+            or _hooks._global_optimizer_pre_hooks
+            or _hooks._global_optimizer_post_hooks
+            or "step" in vars(optimizer)
+            or optimizer.defaults.get("differentiable", False)
+        ):
+            optimizer.step()
+            return
+        before = torch.is_grad_enabled()
+        set_grad_enabled(False)
+        try:
+            plain(optimizer)
+        finally:
+            set_grad_enabled(before)
+
+    return step
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Any]:
+    """Return the optimizer's state as plain values and copied arrays, by parameter name.
+
+    Args:
+        optimizer: The optimizer.
+        names: The names of its parameters, in the order of its groups.
+
+    Returns:
+        ``{"groups": [{"parameters": [name, ...], "lr": 0.001, ...}], "state": {name: {...}}}``.
+    """
+    packed = optimizer.state_dict()
+    groups = [
+        {"parameters": [names[i] for i in group["params"]], **_plain(group, skip=_NOT_STATE)}
+        for group in packed["param_groups"]
+    ]
+    return {"groups": groups, "state": {names[i]: _plain(entry) for i, entry in packed["state"].items()}}
+
+
+def set_optimizer_state(
+    optimizer: torch.optim.Optimizer, names: Sequence[str], tree: Mapping[str, Any]
+) -> None:
+    """Put back what `optimizer_state` returned; parameters are matched by name.
+
+    Raises:
+        OptimizerError: If the state belongs to other parameters or to other shapes.
+    """
+    saved_groups = {frozenset(group["parameters"]): group for group in tree["groups"]}
+    saved = frozenset().union(*saved_groups)
+    if saved != set(names):
+        missing, extra = sorted(set(names) - saved), sorted(saved - set(names))
+        raise OptimizerError(
+            f"The optimizer state belongs to other parameters: it lacks {missing or 'none'} "
+            f"and holds {extra or 'none'} that are not here."
+        )
+    packed = optimizer.state_dict()
+    for group in packed["param_groups"]:
+        own = frozenset(names[i] for i in group["params"])
+        if own not in saved_groups:
+            raise OptimizerError(f"The optimizer state does not group the parameters {sorted(own)} together.")
+        group.update(_tensors(saved_groups[own], skip=_NOT_STATE))
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    index = {name: i for i, name in enumerate(names)}
+    for name, entry in tree["state"].items():
+        _check_shapes(name, entry, tuple(parameters[index[name]].shape))
+    packed["state"] = {index[name]: _tensors(entry) for name, entry in tree["state"].items()}
+    optimizer.load_state_dict(packed)
+
+
+# Which parameters, and which of torch's implementations: properties of the live object.
+_NOT_STATE = ("params", "param_names", "parameters", "fused", "foreach", "capturable", "differentiable")
+_SHAPED_AS_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "sum")
+
+
+def _check_shapes(name: str, entry: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+    for key, value in entry.items():
+        if key in _SHAPED_AS_PARAMETER and value is not None and tuple(value.shape) != shape:
+            raise OptimizerError(
+                f"{key!r} of parameter {name!r} has shape {tuple(value.shape)} in the optimizer state, "
+                f"but the parameter has {shape}."
+            )
+
+
+def _plain(entry: Mapping[str, Any], skip: Sequence[str] = ()) -> dict[str, Any]:
+    return {
+        key: as_array(value).copy() if isinstance(value, torch.Tensor) else value
+        for key, value in entry.items()
+        if key not in skip
+    }
+
+
+def _tensors(entry: Mapping[str, Any], skip: Sequence[str] = ()) -> dict[str, Any]:
+    return {
+        key: torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
+        for key, value in entry.items()
+        if key not in skip
+    }

@@ -1,0 +1,229 @@
+"""Losses: what to minimize, and to which node and which of its data it applies.
+
+They know no phase, no batch and no graph: the loop hands them tensors.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from modularml.backends.backend import Backend, load
+from modularml.base.config import Configurable
+from modularml.base.errors import Faults, InvalidTypeError, LossError, check_choice, check_label, unknown_name
+from modularml.core.context import ExperimentContext
+
+REDUCTIONS = ("none", "mean", "sum")
+INPUT_DOMAINS = ("outputs", "targets", "features", "tags")
+
+
+class Loss(Configurable):
+    """A loss function: one of torch's by name or class, or any function of tensors.
+
+    Names are those of torch's loss classes; case, underscores and an ending "loss"
+    do not count: ``"mse"``, ``"cross_entropy"``, ``"CrossEntropyLoss"``.
+
+    Args:
+        loss: A name, a class, or a function ``(outputs, targets) -> tensor`` that returns
+            one number or one value per sample.
+        loss_kwargs: Arguments for a name or a class, e.g. ``{"delta": 0.5}``. Class weights
+            may be lists.
+        backend: The library that computes it; losses are torch's.
+        reduction: What a call returns: ``"none"`` values as they are, ``"mean"`` or ``"sum"``
+            one number. Training minimizes the sum over a batch for ``"sum"``, else the mean.
+        factory: A function without arguments that returns the loss, instead of `loss`.
+
+    Raises:
+        LossError: If the name or an argument is unknown, with the nearest match.
+        InvalidTypeError: If `loss` can be none of these.
+    """
+
+    def __init__(
+        self,
+        loss: str | type | Callable[..., Any] | None = None,
+        *,
+        loss_kwargs: Mapping[str, Any] | None = None,
+        backend: str | None = None,
+        reduction: str = "none",
+        factory: Callable[[], Callable[..., Any]] | None = None,
+    ) -> None:
+        if (loss is None) == (factory is None):
+            raise LossError("A Loss needs either a loss (a name, a class or a function) or a factory.")
+        if Backend.from_value(backend or Backend.TORCH) is not Backend.TORCH:
+            raise LossError(f"Losses are computed by the backend 'torch', got {str(backend)!r}.")
+        if loss is not None and not isinstance(loss, str) and not callable(loss):
+            raise InvalidTypeError(
+                f"loss must be a name, a class or a function, got {loss!r} ({type(loss).__name__})."
+            )
+        if loss_kwargs and not isinstance(loss, str | type):
+            raise LossError("loss_kwargs go with the name or the class of a loss, not with a function.")
+        if "reduction" in (loss_kwargs or {}):
+            raise LossError("Give reduction= to Loss itself, not inside loss_kwargs.")
+        self.loss = loss
+        self.loss_kwargs = dict(loss_kwargs) if loss_kwargs else None
+        self.backend = str(Backend.TORCH)
+        self.reduction = check_choice(reduction, "reduction", REDUCTIONS)
+        self.factory = factory
+        self.name = self._find_name()
+        self._made = None if factory is not None else self._make()
+        self._forms: Any = None
+
+    def _find_name(self) -> str:
+        losses = load(self.backend).losses
+        if isinstance(self.loss, str):
+            return str(losses.find_loss(self.loss)[0])
+        source = self.factory if self.loss is None else self.loss
+        if isinstance(source, type):
+            return str(losses.loss_name(source))
+        name = getattr(source, "__name__", None) or losses.loss_name(type(source))
+        return "loss" if name == "<lambda>" else str(name)
+
+    def _make(self) -> Callable[..., Any]:
+        losses = load(self.backend).losses
+        source = losses.find_loss(self.loss)[1] if isinstance(self.loss, str) else self.loss
+        if self.factory is not None:
+            source = self.factory()
+        elif isinstance(source, type):
+            source = losses.make_loss(source, self.loss_kwargs or {}, self.reduction)
+        if not callable(source):
+            raise LossError(f"The factory of loss {self.name!r} returned {source!r}, which cannot be called.")
+        made: Callable[..., Any] = source
+        return made
+
+    @property
+    def is_built(self) -> bool:
+        """Whether `build` was called."""
+        return self._forms is not None
+
+    def build(self) -> Any:
+        """Return the functions it is computed with, made once.
+
+        Returns:
+            `modularml.backends.torch_losses.LossForms`: ``scalar(*inputs)`` over a batch,
+            ``per_sample(*inputs) -> (n_samples,)``, the ``kind`` for `align`, and the
+            names of its ``arguments``.
+        """
+        if self._forms is None:
+            if self._made is None:
+                self._made = self._make()
+            self._forms = load(self.backend).losses.loss_forms(self._made, self.name, self.reduction)
+        return self._forms
+
+    @property
+    def allowed_keywords(self) -> tuple[str, ...]:
+        """The names of the loss's inputs, in the order of a call."""
+        return tuple(self.build().arguments)
+
+    def align(self, inputs: Sequence[Any], *, where: str = "") -> tuple[Any, ...]:
+        """Decide how each input is brought to the shape and dtype that the loss computes with.
+
+        Args:
+            inputs: A `modularml.backends.torch_losses.LossInput` for each input, in order.
+            where: The label of the place, for messages.
+
+        Returns:
+            One `modularml.backends.torch_losses.Alignment` for each input.
+
+        Raises:
+            LossError: If the shapes cannot mean the same.
+        """
+        place = f"Loss {self.name!r}" + (f" on {where}" if where else "")
+        aligned: tuple[Any, ...] = load(self.backend).losses.align(self.build().kind, inputs, where=place)
+        return aligned
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """Compute the loss of tensors, reduced as `reduction` says."""
+        self.build()
+        assert self._made is not None
+        values = self._made(*inputs, **named)
+        return getattr(values, self.reduction)() if self.reduction != "none" and values.ndim else values
+
+
+class AppliedLoss(Configurable):
+    """A loss, the node it applies to, and the data it takes.
+
+    Args:
+        loss: The loss, or its name.
+        on: The node, its label or its id.
+        inputs: What the loss is called with, in order, or by the names of its arguments:
+            ``"outputs"`` and ``"targets"``, also ``"features"`` and ``"tags"``, each with
+            ``.role`` where samples have roles, e.g. ``"outputs.anchor"``.
+        weight: The factor in the sum of all losses, at least 0.
+        label: The name in records and pictures (default: the loss's name).
+
+    Raises:
+        LossError: If an input, the weight or an argument's name is not allowed.
+        UnknownNameError: If no node of the active context answers to `on`.
+    """
+
+    def __init__(
+        self,
+        loss: Loss | str,
+        on: Any,
+        inputs: Sequence[str] | Mapping[str, str] = ("outputs", "targets"),
+        *,
+        weight: float = 1.0,
+        label: str | None = None,
+    ) -> None:
+        if not isinstance(loss, Loss | str):
+            raise InvalidTypeError(f"loss must be a Loss or the name of one, got {type(loss).__name__}.")
+        self.loss = loss if isinstance(loss, Loss) else Loss(loss)
+        self.label = check_label(self.loss.name if label is None else label, "loss")
+        node = ExperimentContext.get_active().get_node(on) if isinstance(on, str) else on
+        if not hasattr(node, "node_id") or not hasattr(node, "label"):
+            raise InvalidTypeError(
+                f"Loss {self.label!r}: on must be a node, its label or its id, got {type(on).__name__}."
+            )
+        self.node_id: str = node.node_id
+        self.node_label: str = node.label
+        self.inputs = dict(inputs) if isinstance(inputs, Mapping) else _as_list(inputs)
+        self.weight = weight
+        self._check()
+
+    @property
+    def on(self) -> str:
+        """The label of the node."""
+        return self.node_label
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The inputs in the order in which the loss takes them."""
+        if not isinstance(self.inputs, dict):
+            return tuple(self.inputs)
+        return tuple(self.inputs[name] for name in self.loss.allowed_keywords if name in self.inputs)
+
+    def _check(self) -> None:
+        faults = Faults(f"Loss {self.label!r} on {self.node_label!r}")
+        number = self.weight
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            faults.add(LossError(f"weight must be a number of at least 0, got {number!r}"))
+        elif not math.isfinite(number) or number < 0:
+            faults.add(LossError(f"weight must be a finite number of at least 0, got {number}"))
+        named = self.inputs if isinstance(self.inputs, dict) else dict(enumerate(self.inputs))
+        if not named:
+            faults.add(LossError("inputs is empty; the usual ones are ['outputs', 'targets']"))
+        for value in named.values():
+            domain, dot, role = value.partition(".") if isinstance(value, str) else (value, "", "")
+            if domain not in INPUT_DOMAINS:
+                faults.add(LossError(unknown_name("input", value, INPUT_DOMAINS)))
+            elif dot and not re.fullmatch(r"[^.\s]+", role):
+                faults.add(LossError(f"input {value!r} must be {domain!r} or '{domain}.<role>'"))
+        if isinstance(self.inputs, dict):
+            self._check_names(faults)
+        faults.raise_if_any()
+
+    def _check_names(self, faults: Faults) -> None:
+        allowed = self.loss.allowed_keywords
+        for name in self.inputs:
+            if name not in allowed:
+                faults.add(LossError(unknown_name("argument", name, allowed, where=self.loss.name)))
+        present = [name in self.inputs for name in allowed]
+        if False in present and any(present[present.index(False) :]):
+            missing = allowed[present.index(False)]
+            faults.add(LossError(f"inputs lacks {missing!r}, which stands before others that are given"))
+
+
+def _as_list(inputs: Sequence[str]) -> list[str]:
+    return [inputs] if isinstance(inputs, str) else list(inputs)

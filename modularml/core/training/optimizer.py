@@ -1,0 +1,164 @@
+"""Optimizers: torch's, by name, ready before there are parameters.
+
+They know no node and no graph: `build` takes named parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self
+
+from modularml.backends.backend import Backend, load
+from modularml.base.config import Configurable
+from modularml.base.errors import InvalidTypeError, OptimizerError, StateError, unknown_name
+
+
+class Optimizer(Configurable):
+    """One of torch's optimizers by name or class, built when the parameters are known.
+
+    Args:
+        opt: The lower-cased name of a torch optimizer (``"adam"``, ``"sgd"``), or a class.
+        opt_kwargs: Its arguments, e.g. ``{"lr": 1e-3}``. Torch's fused update is used where
+            it exists unless ``fused`` or ``foreach`` is among them.
+        factory: A function ``(parameters) -> torch.optim.Optimizer``, instead of `opt`.
+        backend: The library that it belongs to; optimizers are torch's.
+
+    Raises:
+        OptimizerError: If the name or an argument is unknown (with the nearest match),
+            or a value is not allowed.
+    """
+
+    def __init__(
+        self,
+        opt: str | type | None = None,
+        *,
+        opt_kwargs: Mapping[str, Any] | None = None,
+        factory: Callable[..., Any] | None = None,
+        backend: str | None = None,
+    ) -> None:
+        if (opt is None) == (factory is None):
+            raise OptimizerError("An Optimizer needs either opt (a name or a class) or a factory.")
+        if Backend.from_value(backend or Backend.TORCH) is not Backend.TORCH:
+            raise OptimizerError(f"Optimizers belong to the backend 'torch', got {str(backend)!r}.")
+        if factory is not None and opt_kwargs:
+            raise OptimizerError("opt_kwargs go with opt; a factory passes its arguments itself.")
+        self.opt = opt
+        self.opt_kwargs = dict(opt_kwargs) if opt_kwargs else None
+        self.factory = factory
+        self.backend = str(Backend.TORCH)
+        self._names: tuple[str, ...] = ()
+        self._parameters: tuple[Any, ...] = ()
+        self._optimizer: Any = None
+        self._step: Callable[[Any], None] = self._refuse
+        self._make: Callable[..., Any] = factory if factory is not None else self._find_class()
+
+    @classmethod
+    def from_factory(cls, factory: Callable[..., Any], *, backend: str | None = None) -> Self:
+        """Return an optimizer that ``factory(parameters)`` makes."""
+        return cls(factory=factory, backend=backend)
+
+    def _find_class(self) -> type:
+        torch = load(self.backend)
+        classes = torch.optimizer_classes()
+        found: Any = self.opt
+        if isinstance(found, str):
+            found = classes.get(found.lower().replace("_", ""))
+            if found is None:
+                raise OptimizerError(unknown_name("optimizer", self.opt, classes))
+        if not isinstance(found, type):
+            raise InvalidTypeError(f"opt must be a name or a class, got {found!r} ({type(found).__name__}).")
+        torch.check_optimizer_arguments(found, self.opt_kwargs or {})
+        return found
+
+    @property
+    def name(self) -> str:
+        """The lower-cased name of the optimizer."""
+        return str(getattr(self._make, "__name__", type(self._make).__name__)).lower()
+
+    @property
+    def is_built(self) -> bool:
+        """Whether it has parameters to update."""
+        return self._optimizer is not None
+
+    @property
+    def optimizer(self) -> Any:
+        """The `torch.optim.Optimizer`.
+
+        Raises:
+            StateError: If it is not built.
+        """
+        if not self.is_built:
+            self._refuse()
+        return self._optimizer
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The names of the parameters, in the order of the optimizer's groups."""
+        return self._names
+
+    def build(
+        self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]], *, force: bool = False
+    ) -> None:
+        """Make the torch optimizer for these parameters.
+
+        Built again with the same parameters it stays as it is; with others it is made anew,
+        and parameters that stay keep their state (moments, steps).
+
+        Args:
+            parameters: Name -> parameter, or pairs as from ``module.named_parameters()``.
+                A parameter under several names counts once, under the first.
+            force: Start without any state.
+
+        Raises:
+            OptimizerError: If there are none, or torch refuses them.
+        """
+        named: dict[Any, str] = {}
+        for name, parameter in parameters.items() if isinstance(parameters, Mapping) else parameters:
+            named.setdefault(parameter, name)
+        if not named:
+            raise OptimizerError(f"Optimizer {self.name!r} got no parameters: nothing here can be trained.")
+        same = len(named) == len(self._parameters) and all(p in named for p in self._parameters)
+        if self.is_built and same and not force:
+            return
+        torch = load(self.backend)
+        made = torch.build_optimizer(self._make, self.opt_kwargs or {}, list(named))
+        if self.is_built and not force:
+            made.state.update({p: kept for p, kept in self._optimizer.state.items() if p in named})
+        self._optimizer = made
+        self._parameters = tuple(p for group in made.param_groups for p in group["params"])
+        self._names = tuple(named[p] for p in self._parameters)
+        self._step = torch.fast_step(type(made))
+
+    def _refuse(self, _: Any = None) -> None:
+        raise StateError(f"Optimizer {self.name!r} has no parameters yet: build() comes first.")
+
+    def step(self) -> None:
+        """Update the parameters by their ``.grad``.
+
+        Raises:
+            StateError: If it is not built.
+        """
+        self._step(self._optimizer)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients: each ``.grad`` becomes None."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Return groups and moments as plain values and arrays, by parameter name.
+
+        Raises:
+            StateError: If it is not built.
+        """
+        state: dict[str, Any] = load(self.backend).optimizer_state(self.optimizer, self._names)
+        return state
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Put back what `get_state` returned; parameters are matched by name.
+
+        Raises:
+            StateError: If it is not built.
+            OptimizerError: If the state belongs to other parameters or shapes.
+        """
+        load(self.backend).set_optimizer_state(self.optimizer, self._names, state)

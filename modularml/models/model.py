@@ -1,0 +1,132 @@
+"""Models: the one protocol that every model of a graph fulfils, whatever it is made with.
+
+It knows neither torch nor scikit-learn, and no node.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from modularml.backends.backend import Backend
+from modularml.base.config import Configurable
+from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
+from modularml.base.registry import Registry
+
+Shape = tuple[int, ...]
+
+model_registry: Registry[type[BaseModel]] = Registry("model")
+"""The models of this package by backend and name, e.g. ``"torch::SequentialMLP"``."""
+
+
+class BaseModel(Configurable, ABC):
+    """Something that turns samples into outputs, and can be trained or fitted to do so.
+
+    Shapes are those of one sample, without the batch dimension; they are None until
+    they are known.
+
+    Attributes:
+        backend: The library it is made with: ``"torch"`` or ``"scikit"``.
+        input_shape: Shape of one input sample.
+        output_shape: Shape of one output sample.
+    """
+
+    backend: ClassVar[str] = str(Backend.NONE)
+    input_shape: Shape | None
+    output_shape: Shape | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith("modularml.models.") and not cls.__name__.endswith("BaseModel"):
+            model_registry.register(cls, f"{cls.backend}::{cls.__qualname__}")
+
+    @property
+    @abstractmethod
+    def is_built(self) -> bool:
+        """Whether the shapes are known and the model can take samples."""
+
+    @abstractmethod
+    def build(
+        self,
+        input_shape: Sequence[int] | None = None,
+        output_shape: Sequence[int] | None = None,
+        *,
+        force: bool = False,
+    ) -> None:
+        """Make the model ready for samples of a shape.
+
+        Args:
+            input_shape: Shape of one input sample.
+            output_shape: Shape wanted of one output sample; a model that has its own keeps it.
+            force: Build again, with new weights, if it is built.
+        """
+
+    @abstractmethod
+    def forward(self, x: Any) -> Any:
+        """Return the outputs for a batch ``(n_samples, *input_shape)``."""
+
+    def __call__(self, x: Any) -> Any:
+        """Return `forward` of a batch."""
+        return self.forward(x)
+
+    @abstractmethod
+    def get_weights(self) -> dict[str, np.ndarray]:
+        """Return copies of all weights and buffers by name."""
+
+    @abstractmethod
+    def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Put back what `get_weights` returned."""
+
+    @abstractmethod
+    def reset_weights(self) -> None:
+        """Return to the weights that this build began with."""
+
+    @abstractmethod
+    def get_state(self) -> dict[str, Any]:
+        """Return a copy of what building and training have made: shapes and weights."""
+
+    @abstractmethod
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Put back what `get_state` returned; builds the model where needed."""
+
+    def _require_built(self) -> None:
+        if not self.is_built:
+            raise StateError(
+                f"{type(self).__name__} is not built: its shapes are unknown. Call build() first."
+            )
+
+
+def as_shape(shape: Sequence[int] | int | None, name: str) -> Shape | None:
+    """Return a shape as a tuple of ints.
+
+    Raises:
+        InvalidTypeError: If it is no sequence of ints.
+        InvalidValueError: If a dimension is below 1.
+    """
+    if shape is None:
+        return None
+    dims = (shape,) if isinstance(shape, int) else shape
+    if isinstance(dims, str) or not all(hasattr(n, "__index__") and not isinstance(n, bool) for n in dims):
+        raise InvalidTypeError(f"{name} must be a tuple of ints without the batch dimension, got {shape!r}.")
+    if any(n < 1 for n in dims):
+        raise InvalidValueError(f"{name} must have dimensions of at least 1, got {shape!r}.")
+    return tuple(int(n) for n in dims)
+
+
+def padded(shape: Shape) -> Shape:
+    """Return the shape with at least two dimensions: ``(5,)`` becomes ``(1, 5)``."""
+    return (1,) * (2 - len(shape)) + shape
+
+
+def same_values(a: Shape, b: Shape) -> bool:
+    """Tell whether two shapes differ in dimensions of length 1 alone."""
+    return [n for n in a if n != 1] == [n for n in b if n != 1]
+
+
+def n_values(shape: Shape) -> int:
+    """Return how many values a sample of that shape has."""
+    return math.prod(shape)

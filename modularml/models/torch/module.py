@@ -1,0 +1,238 @@
+"""The base of torch models that build themselves when their shapes are known.
+
+It knows no node and no training; `weights` here are all tensors of a module's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from modularml.backends.torch import as_array, as_tensor, untouched_rng
+from modularml.base.config import to_config
+from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, unknown_name
+from modularml.models.model import BaseModel, Shape, as_shape, same_values
+
+
+class TorchBaseModel(nn.Module, BaseModel):
+    """A torch module that learns its shapes from the graph.
+
+    A subclass hands all its constructor arguments on and makes its layers in
+    `build_layers`::
+
+        class Net(TorchBaseModel):
+            def __init__(self, *, input_shape=None, output_shape=None, width=8):
+                super().__init__(input_shape=input_shape, output_shape=output_shape, width=width)
+
+            def build_layers(self, input_shape, output_shape):
+                self.layer = nn.Linear(input_shape[-1], self.init_args["width"])
+
+            def forward(self, x):
+                return self.layer(x)
+
+    Layers may as well be made in the constructor; `build` then only infers the shapes.
+
+    Args:
+        **init_args: The arguments of the subclass's constructor, which are its configuration.
+    """
+
+    backend = "torch"
+
+    def __init__(self, **init_args: Any) -> None:
+        super().__init__()
+        self.init_args = init_args
+        self.input_shape = as_shape(init_args.get("input_shape"), "input_shape")
+        self.output_shape = as_shape(init_args.get("output_shape"), "output_shape")
+        self._initial: dict[str, np.ndarray] | None = None
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that computes: this one."""
+        return self
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the shapes are known and the layers exist."""
+        return self._initial is not None
+
+    def build(
+        self,
+        input_shape: Sequence[int] | None = None,
+        output_shape: Sequence[int] | None = None,
+        *,
+        force: bool = False,
+    ) -> None:
+        """Make the layers for samples of a shape.
+
+        Shapes given to the constructor must agree with those given here.
+
+        Args:
+            input_shape: Shape of one input sample.
+            output_shape: Shape wanted of one output sample.
+            force: Build again, with new weights, if it is built.
+
+        Raises:
+            InvalidValueError: If the input shape is unknown, or shapes disagree.
+        """
+        asked_input = as_shape(input_shape, "input_shape")
+        asked_output = as_shape(output_shape, "output_shape")
+        self._check_agreement(asked_input, asked_output, rebuild=force or not self.is_built)
+        if self.is_built and not force:
+            return
+        known_input = self.init_args.get("input_shape") or asked_input or self.input_shape
+        known_output = self.init_args.get("output_shape") or asked_output or self.output_shape
+        if known_input is None:
+            raise InvalidValueError(f"{type(self).__name__} needs an input_shape to be built.")
+        built_input = as_shape(known_input, "input_shape")
+        assert built_input is not None
+        self.build_layers(built_input, as_shape(known_output, "output_shape"))
+        self.input_shape, self.output_shape = built_input, dry_run(self, built_input)
+        self._initial = self.get_weights()
+
+    def _check_agreement(
+        self, given_input: Shape | None, given_output: Shape | None, *, rebuild: bool
+    ) -> None:
+        faults = Faults(type(self).__name__)
+        for name, given in (("input_shape", given_input), ("output_shape", given_output)):
+            own = as_shape(self.init_args.get(name), name) if rebuild else getattr(self, name)
+            if own is not None and given is not None and not same_values(own, given):
+                hint = "" if rebuild else "; build(..., force=True) builds it anew"
+                faults.add(f"its {name} is {own}, it cannot be built for {given}{hint}")
+        faults.raise_if_any()
+
+    def build_layers(self, input_shape: Shape, output_shape: Shape | None) -> None:
+        """Make the layers; the place for a subclass to do so.
+
+        Args:
+            input_shape: Shape of one input sample.
+            output_shape: Shape wanted of one output sample, or None if nobody asked.
+        """
+
+    def get_init_args(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return dict(self.init_args)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as a tree of plain values."""
+        return {name: to_config(value) for name, value in self.init_args.items()}
+
+    def get_weights(self) -> dict[str, np.ndarray]:
+        """Return copies of all parameters and buffers by name."""
+        return weights_of(self)
+
+    def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Copy `weights` into the parameters and buffers.
+
+        Raises:
+            InvalidValueError: If names or shapes are not those of this model; all are told.
+        """
+        set_weights_of(self, weights, where=type(self).__name__)
+
+    def reset_weights(self) -> None:
+        """Return to the weights that this build began with.
+
+        Raises:
+            StateError: If it is not built.
+        """
+        self._require_built()
+        self.set_weights(self._initial or {})
+
+    def get_state(self) -> dict[str, Any]:
+        """Return shapes and copies of all weights."""
+        self._require_built()
+        return {
+            "input_shape": self.input_shape,
+            "output_shape": self.output_shape,
+            "weights": self.get_weights(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Put back what `get_state` returned; builds the layers where needed."""
+        with untouched_rng():
+            self.build(state["input_shape"], state["output_shape"])
+        self.set_weights(state["weights"])
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.init_args.items() if value is not None)
+        return f"{type(self).__name__}({shown})"
+
+    # Two models are the same model only if they are one object, as with any torch module.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+def weights_of(module: nn.Module) -> dict[str, np.ndarray]:
+    """Return copies of all tensors in the module's state by name."""
+    state = module.state_dict()
+    return {name: as_array(t).copy() for name, t in state.items() if isinstance(t, torch.Tensor)}
+
+
+def set_weights_of(module: nn.Module, weights: Mapping[str, np.ndarray], *, where: str) -> None:
+    """Copy arrays into the tensors of the module's state, in place.
+
+    Raises:
+        InvalidValueError: If names or shapes are not the module's; all are told.
+    """
+    own = {name: t for name, t in module.state_dict().items() if isinstance(t, torch.Tensor)}
+    faults = Faults(f"Weights of {where}")
+    for name in weights:
+        if name not in own:
+            faults.add(unknown_name("weight", name, own))
+        elif tuple(own[name].shape) != tuple(np.shape(weights[name])):
+            faults.add(
+                f"{name!r} has shape {tuple(own[name].shape)}, but {tuple(np.shape(weights[name]))} came"
+            )
+    for name in own:
+        if name not in weights:
+            faults.add(f"{name!r} is missing")
+    faults.raise_if_any()
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(as_tensor(weights[name]))
+
+
+def dry_run(module: nn.Module, input_shape: Shape) -> Shape:
+    """Return the shape of one output sample, found with a batch of zeros that leaves no trace.
+
+    Modes, buffers and random generators are as before afterwards.
+
+    Raises:
+        InvalidTypeError: If the module returns something else than one tensor.
+        InvalidValueError: If the first dimension of the outputs is not the batch.
+    """
+    n = 2
+    parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
+    dtype, device = (parameter.dtype, parameter.device) if parameter is not None else (torch.float32, None)
+    with _as_it_was(module), untouched_rng(), torch.no_grad():
+        outputs = module.eval()(torch.zeros(n, *input_shape, dtype=dtype, device=device))
+    name = type(module).__name__
+    if not isinstance(outputs, torch.Tensor):
+        raise InvalidTypeError(
+            f"{name} returns a {type(outputs).__name__}; a node passes on one tensor. "
+            "Wrap it in a module whose forward() picks the tensor."
+        )
+    if outputs.ndim == 0 or outputs.shape[0] != n:
+        raise InvalidValueError(
+            f"{name} turns {n} samples into outputs of shape {tuple(outputs.shape)}; "
+            "the first dimension must stay the batch."
+        )
+    return tuple(outputs.shape[1:])
+
+
+@contextmanager
+def _as_it_was(module: nn.Module) -> Iterator[None]:
+    modes = [(m, m.training) for m in module.modules()]
+    buffers = [(b, b.clone()) for b in module.buffers()]
+    try:
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)

@@ -1,0 +1,247 @@
+"""Any `torch.nn.Module` as a model of a graph.
+
+It knows no node; the module is used as it is, and called directly.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from modularml.backends.torch import untouched_rng
+from modularml.base.errors import InvalidTypeError, InvalidValueError
+from modularml.models.model import BaseModel, Shape, as_shape, same_values
+from modularml.models.torch.module import dry_run, set_weights_of, weights_of
+
+
+class TorchModelWrapper(BaseModel):
+    """Wraps a module, or a class of modules that is instantiated when the shapes are known.
+
+    The rank that the module takes is found by trying: the input as it is, without
+    dimensions of length 1, flattened, and with a channel dimension in front.
+
+    Args:
+        model: A module.
+        model_class: A class of modules, instead of `model`.
+        model_kwargs: Arguments for `model_class`.
+        inject_input_shape_as: The argument of `model_class` that gets the input shape, if it has it.
+        inject_output_shape_as: The argument that gets the output shape, if it has it.
+
+    Raises:
+        InvalidTypeError: If what is given is no module and no class of modules.
+        InvalidValueError: If both or neither of `model` and `model_class` are given.
+    """
+
+    backend = "torch"
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        *,
+        model_class: type[nn.Module] | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        inject_input_shape_as: str = "input_shape",
+        inject_output_shape_as: str = "output_shape",
+    ) -> None:
+        if (model is None) == (model_class is None):
+            raise InvalidValueError("A TorchModelWrapper needs either a model or a model_class.")
+        if model is not None and not isinstance(model, nn.Module):
+            raise InvalidTypeError(
+                f"model must be a torch.nn.Module, got {model!r} ({type(model).__name__})."
+            )
+        if model_class is not None and not (
+            isinstance(model_class, type) and issubclass(model_class, nn.Module)
+        ):
+            raise InvalidTypeError(f"model_class must be a class of torch.nn.Module, got {model_class!r}.")
+        if model is not None and model_kwargs:
+            raise InvalidValueError("model_kwargs go with model_class; a model has its arguments already.")
+        self.model = model
+        self.model_class = model_class
+        self.model_kwargs = dict(model_kwargs) if model_kwargs else None
+        self.inject_input_shape_as = inject_input_shape_as
+        self.inject_output_shape_as = inject_output_shape_as
+        self.input_shape = self.output_shape = None
+        self._wrapped = model
+        self._module = model
+        self._initial: dict[str, np.ndarray] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the wrapped class."""
+        return (self.model_class or type(self.model)).__name__
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that computes: the wrapped one, after a reshape where it needs one.
+
+        Raises:
+            StateError: If a class was given that is not yet instantiated.
+        """
+        if self._module is None:
+            self._require_built()
+        assert self._module is not None
+        return self._module
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the module exists and its shapes are known."""
+        return self._initial is not None
+
+    def build(
+        self,
+        input_shape: Sequence[int] | None = None,
+        output_shape: Sequence[int] | None = None,
+        *,
+        force: bool = False,
+    ) -> None:
+        """Find the rank that the module takes and the shape that it returns.
+
+        Args:
+            input_shape: Shape of one input sample.
+            output_shape: Shape wanted of one output sample: handed to a class that takes it,
+                otherwise the module's own output counts.
+            force: Instantiate a class anew, or go back to the weights a module came with.
+
+        Raises:
+            InvalidValueError: If the module takes the input in no rank, with what was tried.
+        """
+        asked = as_shape(input_shape, "input_shape") or self.input_shape
+        if asked is None:
+            raise InvalidValueError(f"{self.name} needs an input_shape to be built.")
+        if self.is_built and not force:
+            if self.input_shape is not None and not same_values(asked, self.input_shape):
+                raise InvalidValueError(
+                    f"{self.name} is built for input_shape {self.input_shape}, not for {asked}; "
+                    "build(..., force=True) builds it anew."
+                )
+            return
+        if self.model is None:
+            wanted = as_shape(output_shape, "output_shape") or self.output_shape
+            self._wrapped = self._instantiate(asked, wanted)
+        elif self.is_built:
+            self.reset_weights()
+        assert self._wrapped is not None
+        self._module, self.output_shape = fit_rank(self._wrapped, asked)
+        self.input_shape = asked
+        self._initial = self.get_weights()
+
+    def _instantiate(self, input_shape: Shape, output_shape: Shape | None) -> nn.Module:
+        assert self.model_class is not None
+        kwargs = dict(self.model_kwargs or {})
+        taken = inspect.signature(self.model_class).parameters
+        injected = {self.inject_input_shape_as: input_shape, self.inject_output_shape_as: output_shape}
+        kwargs.update({k: v for k, v in injected.items() if k in taken and k not in kwargs and v is not None})
+        try:
+            return self.model_class(**kwargs)
+        except TypeError as error:
+            raise InvalidValueError(f"{self.name} cannot be made with {kwargs}: {error}") from error
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the module's outputs for a batch ``(n_samples, *input_shape)``."""
+        outputs: torch.Tensor = self.module(x)
+        return outputs
+
+    def get_weights(self) -> dict[str, np.ndarray]:
+        """Return copies of all parameters and buffers by name.
+
+        Raises:
+            StateError: If the module does not exist yet.
+        """
+        return weights_of(self._existing())
+
+    def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Copy `weights` into the parameters and buffers.
+
+        Raises:
+            InvalidValueError: If names or shapes are not those of the module; all are told.
+            StateError: If the module does not exist yet.
+        """
+        set_weights_of(self._existing(), weights, where=self.name)
+
+    def _existing(self) -> nn.Module:
+        if self._wrapped is None:
+            self._require_built()
+        assert self._wrapped is not None
+        return self._wrapped
+
+    def reset_weights(self) -> None:
+        """Return to the weights that this build began with.
+
+        Raises:
+            StateError: If it is not built.
+        """
+        self._require_built()
+        self.set_weights(self._initial or {})
+
+    def get_state(self) -> dict[str, Any]:
+        """Return shapes and copies of all weights."""
+        self._require_built()
+        return {
+            "input_shape": self.input_shape,
+            "output_shape": self.output_shape,
+            "weights": self.get_weights(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Put back what `get_state` returned; builds the module where needed."""
+        with untouched_rng():
+            self.build(state["input_shape"], state["output_shape"])
+        self.set_weights(state["weights"])
+
+
+class Reshaped(nn.Module):
+    """A module whose input samples are brought into another shape first.
+
+    Args:
+        module: The module.
+        shape: The shape of one sample that it takes.
+    """
+
+    def __init__(self, module: nn.Module, shape: Shape) -> None:
+        super().__init__()
+        self.module = module
+        self.shape = shape
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the module's outputs for the reshaped batch."""
+        outputs: torch.Tensor = self.module(x.reshape(x.shape[0], *self.shape))
+        return outputs
+
+
+def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, Shape]:
+    """Return a module that takes samples of `input_shape`, and its output shape.
+
+    Raises:
+        InvalidValueError: If no reshaping of the input suits the module.
+    """
+    squeezed = tuple(n for n in input_shape if n != 1)
+    flat = (math.prod(input_shape),)
+    tried: dict[Shape, str] = {}
+    for shape in dict.fromkeys((input_shape, squeezed, flat, (1, *input_shape), (1, *squeezed))):
+        try:
+            output_shape = dry_run(module, shape)
+        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+            if isinstance(error, InvalidValueError):
+                raise
+            tried[shape] = str(error).partition("\n")[0]
+            continue
+        return (module if shape == input_shape else Reshaped(module, shape)), output_shape
+    listed = "\n".join(f"  - as (n, {', '.join(map(str, s))}): {said}" for s, said in tried.items())
+    raise InvalidValueError(
+        f"{type(module).__name__} does not take samples of shape {input_shape} ({flat[0]} values each)"
+        f"{_first_demand(module)}. Tried:\n{listed}"
+    )
+
+
+def _first_demand(module: nn.Module) -> str:
+    for layer in module.modules():
+        for word in ("in_features", "in_channels", "input_size", "num_features"):
+            if isinstance(getattr(layer, word, None), int):
+                return f": its first {type(layer).__name__} wants {word}={getattr(layer, word)}"
+    return ""

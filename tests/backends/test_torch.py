@@ -1,0 +1,138 @@
+"""The torch backend: conversions, gradients and optimizers, each against torch's own long way."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from modularml.backends import torch as backend
+from modularml.base.errors import OptimizerError
+
+
+def small_net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def test_as_tensor_shares_memory_when_it_can() -> None:
+    array = np.zeros(3, dtype=np.float32)
+    backend.as_tensor(array)[0] = 7
+    assert array[0] == 7
+
+
+def test_as_tensor_takes_read_only_arrays_quietly() -> None:
+    array = np.arange(3.0)
+    array.flags.writeable = False
+    assert backend.as_tensor(array, dtype=torch.float32).tolist() == [0, 1, 2]
+
+
+def test_as_array_holds_bfloat16_exactly() -> None:
+    tensor = torch.tensor([1.5, -2.25], dtype=torch.bfloat16)
+    assert backend.as_array(tensor).tolist() == [1.5, -2.25]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_backward_gives_the_gradients_of_loss_backward(dtype: torch.dtype) -> None:
+    net, x = small_net().to(dtype), torch.randn(5, 4, dtype=dtype)
+    twin = copy.deepcopy(net)
+    for _ in range(2):  # twice: gradients add up
+        backend.backward(net(x).square().mean())
+        twin(x).square().mean().backward()
+    for p, q in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(p.grad, q.grad)
+
+
+def test_backward_of_a_leaf_does_not_share_its_seed() -> None:
+    for _ in range(2):
+        leaf = torch.zeros((), requires_grad=True)
+        backend.backward(leaf)
+        leaf.grad.add_(1)
+        assert leaf.grad == 2
+
+
+def test_untouched_rng_restores_the_stream() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    with backend.untouched_rng():
+        torch.rand(100)
+    assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize("name", sorted(set(backend.optimizer_classes()) - {"sparseadam", "muon"}))
+def test_a_fast_step_is_torchs_own_step(name: str) -> None:
+    cls = backend.optimizer_classes()[name]
+    net, x = small_net(), torch.randn(5, 4)
+    twin = copy.deepcopy(net)
+    ours = backend.build_optimizer(cls, {}, list(net.parameters()))
+    theirs = cls(twin.parameters(), **({"fused": True} if ours.defaults.get("fused") else {}))
+    step = backend.fast_step(cls)
+    for _ in range(3):
+        for module in (net, twin):
+            module.zero_grad()
+            module(x).square().mean().backward()
+        step(ours)
+        theirs.step()
+    for p, q in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(p, q)
+        assert p.requires_grad
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "adagrad"])
+@pytest.mark.parametrize(
+    ("kwargs", "dtype", "fused"),
+    [
+        ({}, torch.float32, True),
+        ({}, torch.float64, True),
+        ({}, torch.complex64, False),
+        ({"fused": False}, torch.float32, False),
+        ({"foreach": True}, torch.float32, False),
+    ],
+)
+def test_the_fused_update_is_taken_where_it_exists_and_nobody_chose(
+    name: str, kwargs: dict[str, bool], dtype: torch.dtype, fused: bool
+) -> None:
+    parameters = [nn.Parameter(torch.zeros(2, dtype=dtype))]
+    made = backend.build_optimizer(backend.optimizer_classes()[name], kwargs, parameters)
+    assert bool(made.defaults["fused"]) is fused
+
+
+def test_hooks_of_the_optimizer_are_called() -> None:
+    net, called = small_net(), []
+    optimizer = torch.optim.SGD(net.parameters())
+    step = backend.fast_step(torch.optim.SGD)
+    optimizer.register_step_post_hook(lambda *_: called.append("hook"))
+    step(optimizer)
+    assert called == ["hook"]
+
+
+def test_a_patched_step_is_called() -> None:
+    optimizer = torch.optim.SGD(small_net().parameters())
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    backend.fast_step(torch.optim.SGD)(optimizer)
+    scheduler.step()  # warns when no step was seen before it
+
+
+def test_an_optimizer_of_the_users_own_keeps_its_step() -> None:
+    class Shrink(torch.optim.SGD):
+        def step(self, closure: object = None) -> None:
+            with torch.no_grad():
+                for p in self.param_groups[0]["params"]:
+                    p.zero_()
+
+    net = small_net()
+    backend.fast_step(Shrink)(Shrink(net.parameters()))
+    assert all((p == 0).all() for p in net.parameters())
+
+
+def test_an_optimizer_that_needs_a_closure_is_refused() -> None:
+    with pytest.raises(OptimizerError, match="LBFGS evaluates the loss several times"):
+        backend.build_optimizer(torch.optim.LBFGS, {}, list(small_net().parameters()))
+
+
+def test_every_optimizer_of_torch_is_offered_or_refused_on_purpose() -> None:
+    theirs = {n.lower() for n in torch.optim.__all__ if isinstance(getattr(torch.optim, n), type)}
+    assert set(backend.optimizer_classes()) == theirs - {"optimizer", "lbfgs"}

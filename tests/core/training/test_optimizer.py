@@ -1,0 +1,191 @@
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from modularml.backends.torch import optimizer_classes
+from modularml.base.errors import OptimizerError
+from modularml.core.training.optimizer import Optimizer
+
+
+def small_net(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def train(net: nn.Module, optimizer: Optimizer, n_steps: int) -> None:
+    x = torch.linspace(-1, 1, 20).reshape(5, 4)
+    for _ in range(n_steps):
+        net(x).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def values(net: nn.Module) -> list[list[float]]:
+    return [p.flatten().tolist() for p in net.parameters()]
+
+
+@pytest.fixture
+def net() -> Iterator[nn.Sequential]:
+    return small_net()
+
+
+def test_the_seed_form() -> None:
+    optimizer = Optimizer("adam", opt_kwargs={"lr": 1e-3}, backend="torch")
+    assert optimizer.name == "adam"
+    assert not optimizer.is_built
+
+
+def test_it_is_a_plain_torch_optimizer_when_built(net: nn.Sequential) -> None:
+    optimizer = Optimizer("adam", opt_kwargs={"lr": 0.5})
+    optimizer.build(net.named_parameters())
+    assert type(optimizer.optimizer) is torch.optim.Adam
+    assert optimizer.optimizer.defaults["lr"] == 0.5
+    assert optimizer.parameter_names == ("0.weight", "0.bias", "2.weight", "2.bias")
+
+
+@pytest.mark.parametrize("name", sorted(set(optimizer_classes()) - {"sparseadam", "muon"}))
+def test_every_optimizer_continues_exactly_from_its_state(name: str) -> None:
+    whole, first = small_net(), small_net()
+    one, two = Optimizer(name), Optimizer(name)
+    one.build(whole.named_parameters())
+    train(whole, one, 6)
+    two.build(first.named_parameters())
+    train(first, two, 3)
+    second = copy.deepcopy(first)
+    third = Optimizer(name)
+    third.build(second.named_parameters())
+    third.set_state(two.get_state())
+    train(second, third, 3)
+    assert values(second) == values(whole)
+
+
+@pytest.mark.parametrize("name", sorted(optimizer_classes()))
+def test_every_optimizer_describes_itself(name: str) -> None:
+    optimizer = Optimizer(name)
+    assert Optimizer.from_config(optimizer.get_config()) == optimizer
+    assert optimizer.name == name
+
+
+def test_the_state_is_plain_values_and_copies(net: nn.Sequential) -> None:
+    optimizer = Optimizer("adam")
+    optimizer.build(net.named_parameters())
+    train(net, optimizer, 1)
+    state = optimizer.get_state()
+    before = state["state"]["0.weight"]["exp_avg"].copy()
+    train(net, optimizer, 1)
+    assert set(state["state"]) == set(optimizer.parameter_names)
+    assert np.array_equal(state["state"]["0.weight"]["exp_avg"], before)
+    assert state["groups"][0]["parameters"] == list(optimizer.parameter_names)
+    assert all(isinstance(v, int | float | bool | tuple | list | None) for v in state["groups"][0].values())
+
+
+def test_the_state_is_matched_by_name_not_by_order(net: nn.Sequential) -> None:
+    optimizer, other = Optimizer("adam"), Optimizer("adam")
+    optimizer.build(net.named_parameters())
+    train(net, optimizer, 2)
+    other.build(dict(reversed(list(net.named_parameters()))))
+    other.set_state(optimizer.get_state())
+    for p in net.parameters():
+        assert torch.equal(other.optimizer.state[p]["exp_avg"], optimizer.optimizer.state[p]["exp_avg"])
+
+
+def test_a_state_of_other_parameters_is_refused(net: nn.Sequential) -> None:
+    optimizer = Optimizer("adam")
+    optimizer.build(net.named_parameters())
+    train(net, optimizer, 1)
+    other = Optimizer("adam")
+    other.build(nn.Linear(3, 3).named_parameters())
+    with pytest.raises(OptimizerError, match=r"0\.bias"):
+        other.set_state(optimizer.get_state())
+
+
+def test_a_state_of_other_shapes_is_refused(net: nn.Sequential) -> None:
+    optimizer, other = Optimizer("adam"), Optimizer("adam")
+    optimizer.build(net.named_parameters())
+    train(net, optimizer, 1)
+    wider = nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 1))
+    other.build(wider.named_parameters())
+    with pytest.raises(OptimizerError, match=r"'0.weight' has shape \(8, 4\).*\(9, 4\)"):
+        other.set_state(optimizer.get_state())
+
+
+def test_building_again_keeps_what_is_the_same(net: nn.Sequential) -> None:
+    optimizer = Optimizer("adam")
+    optimizer.build(net.named_parameters())
+    train(net, optimizer, 2)
+    built = optimizer.optimizer
+    optimizer.build(net.named_parameters())
+    assert optimizer.optimizer is built
+    head = dict(net[2].named_parameters())
+    optimizer.build(head)
+    assert optimizer.optimizer is not built
+    assert set(optimizer.optimizer.state) == set(head.values())
+    optimizer.build(head, force=True)
+    assert not optimizer.optimizer.state
+
+
+def test_a_parameter_of_two_nodes_counts_once(net: nn.Sequential) -> None:
+    optimizer = Optimizer("sgd")
+    optimizer.build([("a", net[0].weight), ("b", net[0].weight)])
+    assert optimizer.parameter_names == ("a",)
+
+
+def test_a_deep_copy_steps_its_own_parameters(net: nn.Sequential) -> None:
+    optimizer = Optimizer("adam")
+    optimizer.build(net.named_parameters())
+    before = values(net)
+    twin_net, twin = copy.deepcopy((net, optimizer))
+    train(twin_net, twin, 1)
+    assert values(net) == before
+    assert values(twin_net) != before
+
+
+def test_factories_and_classes_make_optimizers_too(net: nn.Sequential) -> None:
+    made = Optimizer.from_factory(lambda parameters: torch.optim.SGD(parameters, lr=0.25))
+    made.build(net.named_parameters())
+    assert made.optimizer.defaults["lr"] == 0.25
+    assert Optimizer(torch.optim.RMSprop).name == "rmsprop"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"opt": "adamm"}, "Did you mean 'adam'"),
+        ({"opt": "lbfgs"}, "Unknown optimizer 'lbfgs'"),
+        ({}, "either opt"),
+        ({"opt": "adam", "factory": torch.optim.SGD}, "either opt"),
+        ({"opt": "adam", "opt_kwargs": {"lrr": 1}}, "Did you mean 'lr'"),
+        ({"opt": "adam", "opt_kwargs": {"lr": -1.0}}, "Invalid learning rate: -1"),
+        ({"opt": "adam", "backend": "scikit"}, "'scikit'"),
+        ({"opt": torch.optim.LBFGS}, "evaluates the loss several times"),
+        ({"factory": torch.optim.SGD, "opt_kwargs": {"lr": 1}}, "a factory passes its arguments itself"),
+    ],
+)
+def test_mistakes_are_refused_where_they_are_made(arguments: dict[str, object], match: str) -> None:
+    with pytest.raises(OptimizerError, match=match):
+        Optimizer(**arguments)
+
+
+def test_an_unknown_backend_is_named() -> None:
+    with pytest.raises(ValueError, match="Unknown backend 'jax'"):
+        Optimizer("adam", backend="jax")
+
+
+@pytest.mark.parametrize("opt", [3, torch.nn.Linear(1, 1)])
+def test_other_types_are_refused(opt: object) -> None:
+    with pytest.raises(TypeError, match="opt must be"):
+        Optimizer(opt)
+
+
+def test_no_parameters_and_no_build_are_told(net: nn.Sequential) -> None:
+    optimizer = Optimizer("adam")
+    with pytest.raises(RuntimeError, match="build"):
+        optimizer.step()
+    with pytest.raises(RuntimeError, match="build"):
+        optimizer.get_state()
+    with pytest.raises(OptimizerError, match="no parameters"):
+        optimizer.build({})
