@@ -142,7 +142,8 @@ class _Drawing:
             for members in self.layers if sweep % 2 == 0 else self.layers[::-1]:
                 wanted = [fmean([y[n] for n in self.neighbours[name]] or [y[name]]) for name in members]
                 apart = [(height[above] + height[below]) / 2 + BOX_GAP for above, below in pairwise(members)]
-                y |= zip(members, _spread(wanted, apart), strict=True)
+                pull = [len(self.neighbours[name]) or 1 for name in members]
+                y |= zip(members, _spread(wanted, apart, pull), strict=True)
         return y
 
     def _columns(self) -> list[Point]:
@@ -195,7 +196,7 @@ class _Drawing:
                 gaps[self.layer_of[arrow.source]].append(i)
         for members in gaps.values():
             members.sort(key=lambda i: labels[i][1])
-            spread = _spread([labels[i][1] for i in members], [LANE] * (len(members) - 1))
+            spread = _spread([labels[i][1] for i in members], [LANE] * (len(members) - 1), [1] * len(members))
             for i, y in zip(members, spread, strict=True):
                 labels[i] = (labels[i][0], y)
         return labels
@@ -238,20 +239,21 @@ def _layers(names: list[str], arrows: Sequence[Arrow]) -> dict[str, int]:
     return layer
 
 
-def _spread(wanted: Sequence[float], apart: Sequence[float]) -> list[float]:
+def _spread(wanted: Sequence[float], apart: Sequence[float], pull: Sequence[int]) -> list[float]:
     """Return the positions nearest to `wanted` (least squares) that keep order and distance.
 
     Args:
         wanted: Where each would like to be.
         apart: The least distance between each and the next.
+        pull: The weight of each wish.
     """
     offset = list(accumulate(apart, initial=0.0))
-    blocks: list[tuple[float, int]] = []  # mean and count: pool adjacent violators
-    for want, shift in zip(wanted, offset, strict=True):
-        mean, count = want - shift, 1
+    blocks: list[tuple[float, int, int]] = []  # mean, weight, members: pool adjacent violators
+    for want, shift, weight in zip(wanted, offset, pull, strict=True):
+        mean, members = want - shift, 1
         while blocks and blocks[-1][0] > mean:
-            before, n = blocks.pop()
-            mean, count = (mean * count + before * n) / (count + n), count + n
-        blocks.append((mean, count))
-    pooled = [mean for mean, count in blocks for _ in range(count)]
+            other, w, n = blocks.pop()
+            mean, weight, members = (mean * weight + other * w) / (weight + w), weight + w, members + n
+        blocks.append((mean, weight, members))
+    pooled = [mean for mean, _, members in blocks for _ in range(members)]
     return [mean + shift for mean, shift in zip(pooled, offset, strict=True)]

@@ -1,7 +1,7 @@
 """The static picture of a `GraphSpec`: one SVG that needs nothing but itself.
 
-It knows no page around it: no style sheet, script, id or font of its own can clash
-with one, and every colour can be read on a light and on a dark ground.
+It knows no page around it: whatever stands on the ground itself can be read on a
+light and on a dark one.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from modularml.display.layout import Arrow, Layout, Point, lay_out
-from modularml.display.lettering import MONO, SANS, number, shortened, text_width, xml_text
+from modularml.display.drawing import MONO, NEUTRAL, frame, number, shortened, text_width, xml_text
+from modularml.display.layout import Arrow, Point, lay_out
 from modularml.display.spec import STYLES, EdgeSpec, GraphSpec, NodeSpec
 
-LINE = "#7D8590"  # more than 3:1 on white and on black
 CHIP_FILL, CHIP_STROKE, CHIP_INK = "#F3F4F6", "#9AA1AB", "#24292F"
 DASHED, DOTTED = "9 5", "2 5"
 
@@ -60,21 +59,7 @@ def svg(spec: GraphSpec) -> str:
     drawn = [_edge(edge, layout.routes[i]) for i, edge in enumerate(spec.edges)]
     drawn += [_box(node, lines[node.id], layout.boxes[node.id], sizes[node.id]) for node in spec.nodes]
     drawn += [_chip(edge.label, layout.labels[i]) for i, edge in enumerate(spec.edges) if edge.label]
-    return _frame(spec.title, layout, drawn)
-
-
-def _frame(title: str, layout: Layout, drawn: list[str]) -> str:
-    width, height = (round(length + 2 * MARGIN) for length in layout.size)
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}" '
-            f'viewBox="{-MARGIN:g} {-MARGIN:g} {width} {height}" style="max-width:100%;height:auto" '
-            f'font-family="{SANS}">',
-            f"<title>{xml_text(title)}</title>",
-            *drawn,
-            "</svg>",
-        ]
-    )
+    return frame(spec.title, drawn, *layout.size, margin=MARGIN)
 
 
 def _lines(node: NodeSpec) -> list[_Line]:
@@ -152,8 +137,8 @@ def _edge(edge: EdgeSpec, route: list[Point]) -> str:
         path += f"C{middle} {number(y1)} {middle} {number(y2)} {number(x2)} {number(y2)}"
     head = f"M{number(x - 1)} {number(y)}l-10 -5v10z"
     return (
-        f'<path d="{path}" fill="none" stroke="{LINE}" stroke-width="2" stroke-linecap="round"{style}/>'
-        f'<path d="{head}" fill="{LINE}" stroke="{LINE}" stroke-linejoin="round"/>'
+        f'<path d="{path}" fill="none" stroke="{NEUTRAL}" stroke-width="2" stroke-linecap="round"{style}/>'
+        f'<path d="{head}" fill="{NEUTRAL}" stroke="{NEUTRAL}" stroke-linejoin="round"/>'
     )
 
 

@@ -88,6 +88,9 @@ def test_a_chain_is_straight_and_a_loss_stands_next_to_its_model():
     arrows = [Arrow(source="data", target="sampler"), Arrow(source="sampler", target="model")]
     layout = lay_out(sizes, arrows)
     assert all(abs(route[0][1] - route[-1][1]) < 1e-6 for route in layout.routes)
-    layout = lay_out(sizes, [*arrows, Arrow(source="loss", target="model")])
+    sizes["end"] = (20.0, 20.0)
+    arrows += [Arrow(source="loss", target="model"), Arrow(source="model", target="end")]
+    layout = lay_out(sizes, arrows)
+    assert abs(layout.routes[-1][0][1] - layout.routes[-1][1][1]) < 0.1
     centre = {name: x + sizes[name][0] / 2 for name, (x, _) in layout.boxes.items()}
     assert centre["loss"] == centre["sampler"]

@@ -1,4 +1,4 @@
-"""Text in pictures: how wide it will be, how to cut it short, how to write it as XML.
+"""What all pictures share: the frame around one, and how text and lengths are written in it.
 
 It knows no font for certain: widths are those of a wide sans-serif, so text fits in others too.
 """
@@ -7,15 +7,31 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import cache
 from html import escape
 
 SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 MONO = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
+NEUTRAL = "#767676"  # 4.5:1 on white and on black: inside an image no page's theme can be seen
 
 _MONO_WIDTH = 0.61
 _BOLD_FACTOR = 1.06
 _NOT_IN_XML = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+
+
+def frame(title: str, parts: Iterable[str], width: float, height: float, *, margin: float = 0.0) -> str:
+    """Return an SVG element of that width and height, in pixels, with a margin around it.
+
+    It holds no style sheet, script, id or reference, so it can clash with none of a page.
+    """
+    width, height = round(width + 2 * margin), round(height + 2 * margin)
+    opening = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}" '
+        f'viewBox="{-margin:g} {-margin:g} {width} {height}" style="max-width:100%;height:auto" '
+        f'font-family="{SANS}">'
+    )
+    return "\n".join([opening, f"<title>{xml_text(title)}</title>", *parts, "</svg>"])
 
 
 @cache

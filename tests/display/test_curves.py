@@ -1,0 +1,104 @@
+"""Curves keep their peaks, gaps and ends, whatever the numbers are."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from modularml.base.errors import InvalidValueError
+from modularml.display.curves import MAX_POINTS, curve_svg
+
+NAMESPACE = "{http://www.w3.org/2000/svg}"
+VALUES = arrays(np.float64, st.integers(0, 700), elements=st.floats(width=64))
+
+
+def paths(picture: str) -> list[list[list[tuple[float, float]]]]:
+    """The curves of a picture: for each, its unbroken pieces as (x, y)."""
+    found = []
+    for element in ElementTree.fromstring(picture).iter(f"{NAMESPACE}path"):
+        if element.get("fill") == "none":
+            pieces = [piece for piece in element.get("d").split("M") if piece]
+            found.append([[tuple(map(float, p.split())) for p in piece.split("L")] for piece in pieces])
+    return found
+
+
+def texts(picture: str) -> list[str]:
+    return ["".join(e.itertext()) for e in ElementTree.fromstring(picture).iter(f"{NAMESPACE}text")]
+
+
+@given(st.dictionaries(st.text(max_size=50), VALUES, max_size=9), st.booleans())
+def test_any_numbers_give_a_picture_inside_its_frame(series, log):
+    picture = curve_svg(series, log=log)
+    root = ElementTree.fromstring(picture)
+    width, height = float(root.get("width")), float(root.get("height"))
+    curves = paths(picture)
+    assert len(curves) in (0, len(series))
+    for curve in curves:
+        points = [point for piece in curve for point in piece]
+        assert len(points) <= MAX_POINTS
+        assert all(0 <= x <= width and 0 <= y <= height for x, y in points)
+        assert points == sorted(points, key=lambda point: point[0])
+    assert not re.search(r"\b(?:nan|inf)\b", "".join(re.findall(r' d="([^"]*)"', picture)))
+
+
+@given(arrays(np.float64, st.integers(201, 5_000), elements=st.floats(0, 1)))
+def test_thinning_keeps_both_ends_and_the_extremes(values):
+    (drawn,) = paths(curve_svg({"loss": values}))
+    (full,) = paths(curve_svg({"loss": [values[0], values.max(), values.min(), values[-1]]}))
+    ys = [y for _, y in drawn[0]]
+    (first, top, bottom, last) = (y for _, y in full[0])
+    assert (ys[0], min(ys), max(ys), ys[-1]) == (first, top, bottom, last)
+
+
+def test_nan_and_infinite_values_are_gaps_and_lone_points_are_dots():
+    picture = curve_svg({"loss": [3.0, 2.0, np.nan, 1.5, -np.inf, 1.0, 0.5]})
+    (curve,) = paths(picture)
+    assert [len(piece) for piece in curve] == [2, 1, 2]
+    assert picture.count("h0") == 1
+
+
+def test_a_logarithmic_axis_leaves_out_what_it_cannot_show():
+    (curve,) = paths(curve_svg({"loss": [1.0, 0.1, 0.0, -1.0, 0.01]}, log=True))
+    assert [len(piece) for piece in curve] == [2, 1]
+    (line,) = paths(curve_svg({"loss": 10.0 ** -np.arange(5)}, log=True))[0]
+    steps = np.diff([y for _, y in line])
+    assert np.ptp(steps) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("values", "log", "ticks"),
+    [
+        ([0.0, 1.0], False, ["0", "0.5", "1"]),
+        ([3e-5, 1e-5], False, ["1e-05", "2e-05", "3e-05"]),
+        ([7.0, 7.0], False, ["6.8", "7", "7.2"]),
+        ([1e-6, 1.0], True, ["1e-06", "0.0001", "0.01", "1"]),
+        ([0.3, 1.2], True, ["0.5", "1"]),
+    ],
+)
+def test_ticks_are_round_numbers(values, log, ticks):
+    shown = texts(curve_svg({"loss": values}, log=log))
+    assert shown[: len(ticks)] == ticks
+
+
+def test_legend_names_each_curve_with_its_last_value():
+    shown = texts(curve_svg({"train": [2.0, 0.123456], "<val>": [1.0, np.nan], "none": []}))
+    assert shown[-3:] == ["train 0.1235", "<val> nan", "none"]
+
+
+@pytest.mark.parametrize("series", [{}, {"a": []}, {"a": [np.nan, np.inf]}])
+def test_without_a_single_value_it_says_so(series):
+    assert "no values" in texts(curve_svg(series))
+
+
+def test_integers_bools_and_lists_are_numbers_too():
+    assert curve_svg({"a": [1, 2]}) == curve_svg({"a": np.array([1, 2])}) == curve_svg({"a": [1.0, 2.0]})
+
+
+@pytest.mark.parametrize("values", [[[1.0, 2.0]], 3.0, ["a", "b"], [None, 1.0], [1j]])
+def test_anything_else_is_refused_by_name(values):
+    with pytest.raises(InvalidValueError, match="curve 'loss'"):
+        curve_svg({"loss": values})
