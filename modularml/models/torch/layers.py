@@ -17,12 +17,15 @@ from modularml.base.errors import InvalidTypeError, InvalidValueError, unknown_n
 
 @cache
 def activation_classes() -> Mapping[str, type[nn.Module]]:
-    """Return torch's activations that need no argument, by their lower-cased class names."""
-    return {
-        name.lower(): cls
-        for name, cls in ((name, getattr(_activations, name)) for name in _activations.__all__)
-        if not any(p.default is p.empty for p in inspect.signature(cls).parameters.values())
-    }
+    """Return torch's activations of single values, by their lower-cased class names."""
+    classes = {name.lower(): getattr(_activations, name) for name in _activations.__all__}
+    return {name: cls for name, cls in classes.items() if _is_elementwise(cls)}
+
+
+def _is_elementwise(cls: type[nn.Module]) -> bool:
+    """Tell whether it can be made without arguments and works along no dimension."""
+    named = [p for p in inspect.signature(cls).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return all(p.default is not p.empty and p.name != "dim" for p in named) and cls is not nn.Softmax2d
 
 
 def activation_class(name: str) -> type[nn.Module]:

@@ -1,0 +1,181 @@
+"""What every torch model that builds itself does, seen on a small network of one's own."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from modularml.models.torch import TorchBaseModel
+from modularml.models.torch.module import dry_run
+
+
+class Net(TorchBaseModel):
+    """A net of the user's own, with a batch norm (buffers) and a dropout (randomness)."""
+
+    def __init__(self, *, input_shape=None, output_shape=None, width=8):
+        super().__init__(input_shape=input_shape, output_shape=output_shape, width=width)
+
+    def build_layers(self, input_shape, output_shape):
+        width = self.init_args["width"]
+        self.hidden = nn.Sequential(nn.Linear(input_shape[-1], width), nn.BatchNorm1d(width), nn.Dropout(0.5))
+        self.last = nn.Linear(width, (output_shape or (1,))[-1])
+
+    def forward(self, x):
+        return self.last(self.hidden(x))
+
+
+class Ready(TorchBaseModel):
+    """A net whose layers exist from the start."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+@pytest.fixture
+def net() -> Net:
+    model = Net(output_shape=(2,))
+    model.build((4,))
+    return model
+
+
+def test_shapes_are_known_after_the_build(net: Net) -> None:
+    assert (net.input_shape, net.output_shape, net.backend) == ((4,), (2,), "torch")
+    assert net.module is net
+
+
+def test_layers_may_exist_before_the_build() -> None:
+    model = Ready()
+    assert not model.is_built
+    model.build((3, 4), (9,))
+    assert model.output_shape == (3, 2)
+
+
+def test_building_again_changes_nothing_unless_forced(net: Net) -> None:
+    before = net.get_weights()
+    net.build((4,))
+    assert all(np.array_equal(w, before[n]) for n, w in net.get_weights().items())
+    net.build((4,), force=True)
+    assert not np.array_equal(net.get_weights()["last.weight"], before["last.weight"])
+
+
+def test_a_forced_build_takes_other_shapes() -> None:
+    model = Net()
+    model.build((4,), (2,))
+    with pytest.raises(ValueError, match=r"\(4,\).*\(5,\).*force=True"):
+        model.build((5,))
+    model.build((5,), (3,), force=True)
+    assert (model.input_shape, model.output_shape) == ((5,), (3,))
+
+
+def test_the_constructors_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match="has 2 faults"):
+        Net(input_shape=(4,), output_shape=(2,)).build((5,), (3,))
+    model = Net(input_shape=(4,), output_shape=(2,))
+    model.build((4,), (1, 2))  # ones do not count
+    assert model.output_shape == (2,)
+
+
+def test_without_an_input_shape_it_says_so() -> None:
+    with pytest.raises(ValueError, match="Net needs an input_shape"):
+        Net().build()
+
+
+def test_building_looks_at_the_model_without_touching_it() -> None:
+    torch.manual_seed(0)
+    model = Net()
+    model.build((4,))
+    after_build = torch.rand(1)
+    torch.manual_seed(0)
+    Net().build_layers((4,), None)
+    assert torch.equal(after_build, torch.rand(1))
+    assert all(m.training for m in model.modules())
+    assert model.hidden[1].num_batches_tracked == 0
+
+
+def test_weights_are_copies_and_hold_buffers(net: Net) -> None:
+    weights = net.get_weights()
+    net(torch.randn(8, 4))  # moves the running mean
+    assert not np.array_equal(weights["hidden.1.running_mean"], net.get_weights()["hidden.1.running_mean"])
+    net.set_weights(weights)
+    for name, value in net.get_weights().items():
+        assert np.array_equal(value, weights[name]), name
+
+
+def test_weights_are_set_in_place(net: Net) -> None:
+    parameter = net.last.weight
+    net.set_weights({n: np.ones_like(w) for n, w in net.get_weights().items()})
+    assert net.last.weight is parameter
+    assert (parameter == 1).all()
+    assert parameter.requires_grad
+
+
+def test_wrong_weights_are_all_told(net: Net) -> None:
+    weights = net.get_weights()
+    weights["last.wieght"] = weights.pop("last.weight")
+    weights["last.bias"] = np.zeros(7)
+    before = net.last.bias.clone()
+    with pytest.raises(ValueError, match="3 faults") as told:
+        net.set_weights(weights)
+    for words in ("Did you mean 'last.weight'", "'last.bias' has shape (2,), but (7,)", "is missing"):
+        assert words in str(told.value)
+    assert torch.equal(net.last.bias, before)
+
+
+def test_reset_returns_to_the_build(net: Net) -> None:
+    first = net.get_weights()
+    net.set_weights({n: w + 1 for n, w in first.items()})
+    net.reset_weights()
+    assert all(np.array_equal(w, first[n]) for n, w in net.get_weights().items())
+
+
+def test_the_state_makes_a_twin(net: Net) -> None:
+    net(torch.randn(8, 4))
+    twin = Net.from_config(net.get_config())
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    twin.set_state(net.get_state())
+    assert torch.equal(torch.rand(1), expected), "global randomness was touched"
+    x = torch.randn(3, 4)
+    assert torch.equal(twin.eval()(x), net.eval()(x))
+
+
+def test_the_state_asks_for_a_build() -> None:
+    with pytest.raises(RuntimeError, match="Net is not built"):
+        Net().get_state()
+    with pytest.raises(RuntimeError, match="Net is not built"):
+        Net().reset_weights()
+
+
+def test_models_are_themselves_in_equality_and_repr(net: Net) -> None:
+    assert net != copy.deepcopy(net)
+    assert repr(Net(output_shape=(2,))) == "Net(output_shape=(2,), width=8)"
+    assert net.get_init_args() == {"input_shape": None, "output_shape": (2,), "width": 8}
+
+
+def test_a_deep_copy_is_independent(net: Net) -> None:
+    twin, before = copy.deepcopy(net), net.get_weights()
+    twin.set_weights({n: w + 1 for n, w in before.items()})
+    assert all(np.array_equal(w, before[n]) for n, w in net.get_weights().items())
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "match"),
+    [
+        (nn.LSTM(4, 2, batch_first=True), TypeError, "LSTM returns a tuple"),
+        (nn.Flatten(0), ValueError, "must stay the batch"),
+    ],
+)
+def test_a_dry_run_wants_one_tensor_by_batch(module: nn.Module, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        dry_run(module, (3, 4))
+
+
+def test_a_dry_run_follows_the_modules_dtype() -> None:
+    assert dry_run(nn.Linear(4, 2).double(), (4,)) == (2,)
