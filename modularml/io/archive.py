@@ -41,28 +41,14 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
-from urllib.parse import quote
 
 import numpy as np
 
-from modularml.base.errors import FileFormatError, InvalidValueError, check_choice
+from modularml.base.errors import FileFormatError
+from modularml.io.names import SUFFIXES, with_suffix
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-
-SUFFIXES = {
-    "feature_set": ".fs.mml",
-    "model_graph": ".mg.mml",
-    "experiment": ".exp.mml",
-    "checkpoint": ".ckpt.mml",
-    "model": ".md.mml",
-    "scaler": ".sc.mml",
-    "splitter": ".sp.mml",
-    "sampler": ".sm.mml",
-    "optimizer": ".op.mml",
-    "loss": ".ls.mml",
-}
-"""What a file can hold, and the suffix that says so."""
 
 _ALIGNMENT = 64
 _ALIGNMENT_FIELD = 0xD935  # the zip extra field that zipalign defined for padding
@@ -70,8 +56,6 @@ _CHUNK = 1 << 20  # hashed, summed and written while it is in the processor's ca
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _MEMBER_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*\.[a-z]+")
 _PACKAGES = ("modularml-jupyter", "numpy", "torch", "scikit-learn", "skops")
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
-_LONGEST_NAME = 150  # leaves room for suffixes and counters below the usual 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,36 +81,6 @@ class Manifest:
     kind: str
     versions: Mapping[str, str]
     members: Mapping[str, Member]
-
-
-def safe_name(label: str) -> str:
-    """Return a file name made from `label`, different for every label.
-
-    Letters, digits, ``_ . - ~`` stay; the rest is percent-escaped, as are a dot at
-    either end and names that Windows keeps for devices. A long name is cut and
-    completed by a digest.
-
-    Raises:
-        InvalidValueError: If `label` is empty.
-    """
-    if not label:
-        raise InvalidValueError("A file name cannot be made from an empty label.")
-    name = quote(label, safe="", errors="surrogatepass")
-    if name.startswith(".") or _RESERVED.match(name):
-        name = f"%{ord(name[0]):02X}{name[1:]}"
-    if name.endswith("."):
-        name = f"{name[:-1]}%2E"
-    if len(name) > _LONGEST_NAME:
-        digest = hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()
-        name = f"{name[:_LONGEST_NAME]}%-{digest[:16]}"  # "%-" is no escape, so no other label gives this
-    return name
-
-
-def with_suffix(path: str | os.PathLike[str], kind: str) -> Path:
-    """Return `path` with the suffix of `kind`, appended where it is missing."""
-    suffix = SUFFIXES[check_choice(kind, "kind of file", SUFFIXES)]
-    path = Path(path)
-    return path if path.name.endswith(suffix) else path.with_name(path.name + suffix)
 
 
 def parse_json(data: bytes, where: str) -> Any:
@@ -232,7 +186,7 @@ def _write_member(
     with archive.open(info, "w", force_zip64=zip64) as member:
         for view in views:
             for start in range(0, view.nbytes, _CHUNK):
-                chunk = view[start : start + _CHUNK]
+                chunk = bytes(view[start : start + _CHUNK])  # an array may change meanwhile
                 digest.update(chunk)
                 member.write(chunk)
     return {"size": size, "sha256": digest.hexdigest()}

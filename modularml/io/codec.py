@@ -45,7 +45,7 @@ def save(path: str | os.PathLike[str], kind: str, tree: Any, *, overwrite: bool 
 
     Args:
         path: Where to; the suffix of `kind` is appended when it is missing.
-        kind: One of `modularml.io.archive.SUFFIXES`.
+        kind: One of `modularml.io.names.SUFFIXES`.
         tree: What to write; numpy scalars come back as Python's numbers.
         overwrite: Whether to replace a file that is already there.
 
@@ -80,7 +80,7 @@ def load(
 
     Args:
         path: The file; the suffix of `kind` may be left out.
-        kind: What the file must hold: one or several of `modularml.io.archive.SUFFIXES`.
+        kind: What the file must hold: one or several of `modularml.io.names.SUFFIXES`.
         symbols: The user's classes and functions that the file names, by name. Those
             that are defined in the notebook or in loaded modules are found without.
         mmap: Map the arrays from the file, read-only, instead of reading them.
@@ -93,6 +93,9 @@ def load(
         UnknownNameError: If it names classes or functions that are not defined here; the
             message says what to pass as `symbols`.
     """
+    for name, value in (symbols or {}).items():
+        if not callable(value):
+            raise InvalidTypeError(f"symbols[{name!r}] must be a class or a function, got {value!r}.")
     _, contents = read_archive(path, kind, mmap=mmap)
     return _Decoder(str(path), contents, symbols or {}, look).tree()
 

@@ -10,7 +10,7 @@ rules keep the list narrow:
 - a type may come only in the role it is listed for: an object is made without calling its
   constructor, a function is handed over and never called;
 - estimators of the user's own may come as objects, if their class is loaded already;
-- trees hold indices that scikit-learn follows unchecked, so these are checked here.
+- indices that compiled code follows unchecked are checked (`soundness`).
 
 What it does not promise: that a changed estimator predicts anything sensible.
 """
@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from modularml.base.errors import FileFormatError, InvalidTypeError
+from modularml.io import soundness
 from modularml.io.archive import parse_json
 from modularml.io.symbols import Symbol, bind
 
@@ -86,7 +87,7 @@ def _names(listed: dict[str, str]) -> Iterator[str]:
 
 TRUSTED = {
     "numpy.dtype": "DTypeNode",
-    "sklearn.tree._tree.Tree": "TreeNode",
+    "sklearn.tree._tree.Tree": "TreeNode TypeNode",
     "sklearn.utils._bunch.Bunch": "DictNode",
     **dict.fromkeys(_names(_FUNCTIONS), "FunctionNode"),
     **dict.fromkeys(_names(_OBJECTS), "ObjectNode"),
@@ -100,7 +101,7 @@ TRUSTED = {
         for form in ("bsr", "coo", "csc", "csr", "dia")
         for kind in ("array", "matrix")
     },
-    # RepeatedKFold and its sibling hold the class that they repeat.
+    # RepeatedKFold and its sibling hold the class that they repeat, as the loader of trees does.
     "sklearn.model_selection._split.KFold": "ObjectNode TypeNode",
     "sklearn.model_selection._split.StratifiedKFold": "ObjectNode TypeNode",
 }
@@ -108,13 +109,18 @@ TRUSTED = {
 
 
 @cache
-def _skops() -> Any:
-    """Import skops when the first estimator comes: it loads scikit-learn, which may load torch."""
+def _skops() -> tuple[Any, Any, Any]:
+    """Import skops when the first estimator comes: it loads scikit-learn, which may load torch.
+
+    The function that reads a file is not enough: what a file describes must be looked at
+    after it is read and before any of it is made, so the two steps are taken one by one.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of third parties, about each other
         import skops.io
+        from skops.io import _audit, _protocol
 
-        return skops.io
+        return skops.io, _audit, _protocol
 
 
 def is_estimator_class(cls: object) -> bool:
@@ -138,12 +144,12 @@ def to_bytes(estimator: Any) -> bytes:
     what = type(estimator).__name__
     written = io.BytesIO()
     try:
-        _skops().dump(estimator, written)
+        _skops()[0].dump(estimator, written)
     except (TypeError, RecursionError) as error:
         raise InvalidTypeError(f"a {what} cannot be written to a file: {error}") from error
     data = _uncompressed(written)
-    if refused := _refused(data, what):
-        raise InvalidTypeError(f"a {what} that holds {_listed(refused)} cannot be written to a file")
+    if refused := _refused(_plan(data, what)):
+        raise InvalidTypeError(f"a {what} that holds {refused} cannot be written to a file")
     return data
 
 
@@ -156,49 +162,65 @@ def from_bytes(member: memoryview, where: str) -> Any:
     data = bytes(member)
     try:
         _check_sizes(io.BytesIO(data), where)
-        if refused := _refused(data, where):
-            raise FileFormatError(f"{where} names {_listed(refused)}, which a file is not trusted to name.")
-        estimator = _skops().loads(data, trusted=_skops().get_untrusted_types(data=data))
+        plan = _plan(data, where)
+        if refused := _refused(plan):
+            raise FileFormatError(f"{where} names {refused}, which a file is not trusted to name.")
+        for node in _nodes(plan):
+            if type(node).__name__ == "TreeNode":
+                soundness.check_tree(node.children["args"].construct(), node.children["attrs"].construct())
+        estimator = plan.construct()
+        soundness.check(estimator)
     except FileFormatError:
         raise
-    except Exception as error:  # what skops meets in a changed file has no common type
-        raise FileFormatError(f"{where} is not a whole estimator: {type(error).__name__}: {error}") from error
+    except Exception as error:
+        raise FileFormatError(
+            f"{where} is not a whole estimator: {type(error).__name__}: {error}."
+        ) from error
     return estimator
 
 
-def _listed(names: set[str]) -> str:
-    return ", ".join(repr(name) for name in sorted(names))
-
-
-def _refused(data: bytes, where: str) -> set[str]:
-    """Return the types that a skops file names and must not, or not in that role."""
-    asked = set(_skops().get_untrusted_types(data=data))
-    refused = {name for name in asked if name not in TRUSTED and not _is_own(name)}
+def _plan(data: bytes, where: str) -> Any:
+    """Return what a skops file describes, as a tree of nodes; nothing of it is made yet."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         schema = parse_json(archive.read("schema.json"), where)
-    for state in _states(schema):
-        name = f"{state.get('__module__')}.{state.get('__class__')}"
-        if name in asked and state["__loader__"] not in TRUSTED.get(name, "ObjectNode").split():
+        protocol = schema["protocol"]
+        if type(protocol) is not int or not 0 <= protocol <= _skops()[2].PROTOCOL:
+            raise ValueError(f"protocol {protocol!r} of skops is unknown")
+        context = _skops()[1].LoadContext(src=archive, protocol=protocol)
+        return _skops()[1].get_tree(schema, context, trusted=None)
+
+
+def _refused(plan: Any) -> str:
+    """Return the types that a plan names and must not, or not in that role, as text."""
+    asked = plan.get_unsafe_set()
+    refused = {name for name in asked if name not in TRUSTED and not _is_own(name)}
+    for node in _nodes(plan):
+        name = f"{node.module_name}.{node.class_name}"
+        if name in asked and type(node).__name__ not in TRUSTED.get(name, "ObjectNode").split():
             refused.add(name)
-    return refused
+    return ", ".join(repr(name) for name in sorted(refused))
+
+
+def _nodes(plan: Any) -> Iterator[Any]:
+    """Yield every node of a plan once."""
+    seen: set[int] = set()
+    pending = [plan]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+        elif hasattr(item, "children") and id(item) not in seen:
+            seen.add(id(item))
+            yield item
+            pending.extend(item.children.values())
 
 
 def _is_own(name: str) -> bool:
     """Return whether `name` is an estimator class that is defined already, e.g. in the notebook."""
     module, _, qualname = name.rpartition(".")
     return is_estimator_class(bind(Symbol(name=qualname, module=module, source=""), {}))
-
-
-def _states(schema: Any) -> Iterator[dict[str, Any]]:
-    pending = [schema]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            if "__loader__" in node:
-                yield node
-            pending.extend(node.values())
-        elif isinstance(node, list):
-            pending.extend(node)
 
 
 def _uncompressed(written: io.BytesIO) -> bytes:
