@@ -1,0 +1,55 @@
+// What a phase's chart draws, as plain data: which lines, in which order and colour,
+// and how far the axis reaches. It knows no DOM and no canvas.
+import type { Phase, Trace } from "./run";
+
+export interface Curve extends Trace {
+  /** Number of the colour; 0 is the first loss, 1 the validation loss. */
+  color: number;
+}
+
+const VALIDATION = 1;
+
+/** What the axis counts: a phase of one epoch is measured in batches. */
+export function unitOf(phase: Phase): "epoch" | "batch" {
+  return phase.epochs === 1 && phase.batches > 0 ? "batch" : "epoch";
+}
+
+/** The lines of a phase: each loss a batch, then each loss an epoch, then validation. */
+export function curvesOf(phase: Phase, traces: readonly Trace[]): Curve[] {
+  const scale = unitOf(phase) === "batch" ? phase.batches : 1;
+  const colored = traces
+    .filter((trace) => trace.x.length > 0)
+    .map((trace) => ({ ...trace, x: trace.x.map((x) => x * scale), color: colorOf(phase, trace.name) }));
+  const rank = (curve: Curve) => (curve.per === "step" ? 0 : 100) + curve.color;
+  return colored.sort((a, b) => rank(a) - rank(b));
+}
+
+export function colorOf(phase: Phase, name: string): number {
+  const place = phase.losses.indexOf(name);
+  if (place < 0) return VALIDATION;
+  return place === 0 ? 0 : place + 1;
+}
+
+/**
+ * Where the axis ends: at the last epoch (or batch) planned, or for a long plan at a half,
+ * a quarter ... of it, so that it grows in few and calm steps.
+ */
+export function axisEnd(phase: Phase, curves: readonly Curve[]): number {
+  const reached = Math.max(0, ...curves.map((curve) => curve.x.at(-1) ?? 0));
+  if (phase.status !== "running") return Math.max(reached, 1);
+  let end = unitOf(phase) === "batch" ? phase.batches : phase.epochs;
+  while (end > 10 && end / 2 >= reached) end = Math.ceil(end / 2);
+  return Math.max(end, reached);
+}
+
+/** The value of a curve at `x`, or the one before it; undefined before its start. */
+export function valueAt(curve: Trace, x: number): number | null | undefined {
+  let low = 0;
+  let high = curve.x.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((curve.x[middle] ?? 0) <= x) low = middle + 1;
+    else high = middle;
+  }
+  return low ? curve.y[low - 1] : undefined;
+}

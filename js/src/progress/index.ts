@@ -1,0 +1,26 @@
+// The entry of the progress panel: one run a model, any number of views of it.
+import "../shared/theme.css";
+import "./progress.css";
+import { listen, subscribe, type WidgetModel } from "../shared/model";
+import { Panel } from "./panel";
+import { Run, type RunPatch } from "./run";
+
+interface Props {
+  model: WidgetModel;
+  signal: AbortSignal;
+}
+
+/** anywidget calls this once a model. */
+export default function progress() {
+  const run = new Run();
+  return {
+    initialize({ model, signal }: Props): void {
+      subscribe<RunPatch>(model, signal, (patch, isWhole) => run.apply(patch, isWhole));
+    },
+    render({ model, signal, el }: Props & { el: HTMLElement }): void {
+      const panel = new Panel(run, model, signal);
+      el.append(panel.root);
+      listen(model, "comm_live_update", signal, () => panel.disconnect());
+    },
+  };
+}

@@ -1,0 +1,200 @@
+// The panel of one run: builds its elements once and patches them from then on.
+import { element, setAttribute, setText, sync } from "../shared/dom";
+import { clock, estimate, rate, value } from "../shared/format";
+import type { WidgetModel } from "../shared/model";
+import { Chart } from "./chart";
+import { axisEnd, colorOf, curvesOf, unitOf, valueAt, type Curve } from "./curves";
+import { makeGlyph, setGlyph } from "./glyph";
+import { PhaseList } from "./phases";
+import { isVague, STATUS_WORDS, type Phase, type Run } from "./run";
+import { StopButton } from "./stop";
+
+const TICK_MS = 250;
+
+export class Panel {
+  readonly root = element("section", { class: "mml modularml-progress" });
+  private readonly glyph = makeGlyph();
+  private readonly label = element("strong", { class: "mml-label" });
+  private readonly badge = element("span", { class: "mml-badge" }, "preview");
+  private readonly status = element("span", { class: "mml-status" });
+  private readonly fill = element("div");
+  private readonly bar = element("div", { class: "mml-bar", role: "progressbar", "aria-label": "Run" }, this.fill);
+  private readonly legendTitle = element("span", { class: "mml-legend-title" });
+  private readonly legend = element("div", { class: "mml-legend-items" });
+  private readonly plot = element("div", { class: "mml-chart", role: "img" });
+  private readonly blank = element("div", { class: "mml-blank" });
+  private readonly facts = element("div", { class: "mml-facts" });
+  private readonly note = element("p", { class: "mml-note", role: "status", "aria-live": "polite" });
+  private readonly phases: PhaseList;
+  private readonly stop: StopButton;
+  private readonly chart: Chart;
+  private selected: number | null = null;
+  private hovered: number | null = null;
+  private isDrawn = false;
+  private isLost = false;
+  private said = "";
+
+  constructor(
+    private readonly run: Run,
+    model: WidgetModel,
+    signal: AbortSignal,
+  ) {
+    this.phases = new PhaseList(signal, (index) => this.select(index));
+    this.stop = new StopButton(model, run, signal, (text) => this.tell(text, true));
+    this.chart = new Chart(this.plot, signal, (x) => this.hover(x));
+    const head = element("header", {}, this.glyph, this.label, this.badge, this.status, this.stop.root);
+    const legend = element("div", { class: "mml-legend" }, this.legendTitle, this.legend);
+    const view = element("div", { class: "mml-view" }, legend, this.plot, this.blank);
+    const body = element("div", { class: "mml-body" }, this.phases.root, view);
+    this.root.append(head, this.bar, body, element("footer", {}, this.facts, this.note));
+    run.onChange(() => this.schedule(), signal);
+    const ticking = setInterval(() => run.isRunning && !this.isLost && this.updateFacts(), TICK_MS);
+    signal.addEventListener("abort", () => clearInterval(ticking));
+    this.update();
+  }
+
+  /** The kernel is gone: nothing will come any more. */
+  disconnect(): void {
+    if (!this.run.isRunning) return;
+    this.isLost = true;
+    this.update();
+  }
+
+  update(): void {
+    const { info } = this.run;
+    const shown = this.shownPhase();
+    const status = this.isLost ? "interrupted" : info.status;
+    const current = info.current === null ? undefined : this.run.phases[info.current];
+    setAttribute(this.root, "data-status", status);
+    setAttribute(this.root, "aria-label", `Run ${info.label}`);
+    const vague = status === "running" && isVague(current);
+    setGlyph(this.glyph, status, vague ? null : this.run.fraction);
+    setText(this.label, info.label);
+    setAttribute(this.label, "title", info.label);
+    this.badge.hidden = !info.preview;
+    setText(this.status, this.isLost ? "Kernel gone" : STATUS_WORDS[info.status]);
+    this.stop.update();
+    this.stop.root.hidden ||= this.isLost;
+    this.updateBar(vague);
+    this.phases.update(this.run.phases, shown?.index ?? null, info.current);
+    this.updateChart(shown);
+    this.updateFacts();
+    this.announce(current);
+  }
+
+  /** Coalesces the changes of one frame. */
+  private schedule(): void {
+    if (this.isDrawn) return;
+    this.isDrawn = true;
+    requestAnimationFrame(() => {
+      this.isDrawn = false;
+      this.update();
+    });
+  }
+
+  private select(index: number): void {
+    this.selected = index;
+    this.hovered = null;
+    this.update();
+  }
+
+  private hover(x: number | null): void {
+    if (x === this.hovered) return;
+    this.hovered = x;
+    const shown = this.shownPhase();
+    if (shown) this.updateLegend(shown, curvesOf(shown, this.run.tracesOf(shown)));
+  }
+
+  /** The phase that was picked, else the present one; one without curves does not displace one with. */
+  private shownPhase(): Phase | undefined {
+    const { phases, info } = this.run;
+    if (this.selected !== null) return phases[this.selected];
+    const current = phases[info.current ?? -1];
+    if (!current || current.kind === "train") return current;
+    return phases.findLast((phase) => this.run.tracesOf(phase).length > 0) ?? current;
+  }
+
+  private updateBar(vague: boolean): void {
+    this.fill.style.transform = `scaleX(${this.run.fraction.toFixed(4)})`;
+    setAttribute(this.bar, "data-vague", vague ? "" : null);
+    setAttribute(this.bar, "aria-valuenow", vague ? null : String(Math.round(this.run.fraction * 100)));
+  }
+
+  private updateChart(phase: Phase | undefined): void {
+    const curves = phase ? curvesOf(phase, this.run.tracesOf(phase)) : [];
+    this.plot.hidden = curves.length === 0;
+    this.blank.hidden = curves.length > 0;
+    if (!phase) return setText(this.blank, "Preparing…");
+    this.updateLegend(phase, curves);
+    setText(this.blank, phase.status === "waiting" ? "Not started yet" : phase.status === "running" ? "Running…" : STATUS_WORDS[phase.status]);
+    if (!curves.length) return this.chart.clear();
+    setAttribute(this.plot, "data-unit", unitOf(phase));
+    this.chart.draw(curves, axisEnd(phase, curves));
+    const told = Object.entries(phase.metrics).map(([name, number]) => `${name} ${value(number)}`);
+    if (phase.batch === phase.batches) setAttribute(this.plot, "aria-label", `Losses of ${phase.path.at(-1)}: ${told.join(", ")}`);
+  }
+
+  private updateLegend(phase: Phase, curves: readonly Curve[]): void {
+    const title = this.hovered === null ? phase.path.at(-1) : hoverTitle(phase, this.hovered);
+    setText(this.legendTitle, title ?? "");
+    sync(this.legend, Object.keys(phase.metrics), makeItem, (item, name) => {
+      const curve = curves.findLast((one) => one.name === name);
+      const number = this.hovered === null || !curve ? phase.metrics[name] : valueAt(curve, this.hovered);
+      const [swatch, label, figure] = item.children as unknown as [HTMLElement, HTMLElement, HTMLElement];
+      swatch.hidden = !curve;
+      swatch.style.setProperty("--mml-color", `var(--mml-series-${(colorOf(phase, name) % 6) + 1})`);
+      setText(label, name);
+      setText(figure, number == null ? "–" : value(number));
+    });
+  }
+
+  private updateFacts(): void {
+    const { info, sinceLast } = this.run;
+    const current = this.run.phases[info.current ?? -1];
+    const facts: [string, string][] = [];
+    if (current && current.epochs > 1) facts.push(["Epoch", `${current.epoch} / ${current.epochs}`]);
+    if (current?.batches) facts.push(["Batch", `${current.batch} / ${current.batches}`]);
+    if (info.rate !== null && this.run.isRunning) facts.push(["Steps/s", rate(info.rate)]);
+    facts.push(["Elapsed", clock(info.elapsed + sinceLast)]);
+    if (info.left !== null) facts.push(["Left", `≈ ${estimate(Math.max(0, info.left - sinceLast))}`]);
+    sync(this.facts, facts, makeFact, (fact, [name, text]) => {
+      setAttribute(fact, "data-fact", name.toLowerCase());
+      setText(fact.children[0] as Element, name);
+      setText(fact.children[1] as Element, text);
+    });
+  }
+
+  /** Says it to a screen reader, and if it matters shows it. */
+  private tell(text: string, isVisible: boolean): void {
+    setAttribute(this.note, "data-quiet", isVisible ? null : "");
+    setText(this.note, text);
+  }
+
+  /** Says what changed, once: a reader is not told of every batch. */
+  private announce(current: Phase | undefined): void {
+    const { info } = this.run;
+    const said = this.isLost
+      ? "The kernel is gone; the run ended with it."
+      : !this.run.isRunning
+        ? `${STATUS_WORDS[info.status]}${info.error ? `: ${info.error}` : ""}`
+        : current
+          ? `${current.path.join(" / ")} ${STATUS_WORDS[current.status].toLowerCase()}`
+          : "";
+    if (said === this.said) return;
+    this.said = said;
+    this.tell(said, this.isLost || info.error !== null);
+  }
+}
+
+function makeItem(): HTMLElement {
+  const parts = ["mml-swatch", "mml-name", "mml-figure"].map((name) => element("span", { class: name }));
+  return element("span", { class: "mml-legend-item" }, ...parts);
+}
+
+function makeFact(): HTMLElement {
+  return element("span", {}, element("span", { class: "mml-name" }), element("span", { class: "mml-figure" }));
+}
+
+function hoverTitle(phase: Phase, x: number): string {
+  return unitOf(phase) === "batch" ? `batch ${Math.round(x)}` : `epoch ${x.toFixed(1)}`;
+}

@@ -1,0 +1,137 @@
+// A run as the browser knows it: the whole, kept up to date by patches.
+// It knows no DOM.
+import type { Numbered } from "../shared/model";
+
+export type Status = "waiting" | "running" | "completed" | "stopped" | "interrupted" | "failed";
+
+export interface RunInfo {
+  id: string;
+  label: string;
+  preview: boolean;
+  status: Status;
+  error: string | null;
+  current: number | null;
+  elapsed: number;
+  left: number | null;
+  rate: number | null;
+}
+
+export interface Phase {
+  index: number;
+  path: string[];
+  kind: "train" | "eval" | "fit" | "group";
+  status: Status;
+  epochs: number;
+  epoch: number;
+  batches: number;
+  batch: number;
+  duration: number | null;
+  losses: string[];
+  metrics: Record<string, number | string>;
+}
+
+export interface Points {
+  phase: number;
+  name: string;
+  per: "step" | "epoch";
+  start: number;
+  x: number[];
+  y: (number | null)[];
+}
+
+export interface RunPatch extends Numbered {
+  run: RunInfo;
+  phases: Phase[];
+  traces: Points[];
+}
+
+export interface Trace {
+  name: string;
+  per: "step" | "epoch";
+  x: number[];
+  y: (number | null)[];
+}
+
+export class Run {
+  info!: RunInfo;
+  phases: Phase[] = [];
+  private traces = new Map<number, Map<string, Trace>>();
+  private receivedAt = 0;
+  private listeners = new Set<() => void>();
+
+  apply(patch: RunPatch, isWhole: boolean): void {
+    if (isWhole) {
+      this.phases = [];
+      this.traces.clear();
+    }
+    this.info = patch.run;
+    this.receivedAt = performance.now();
+    for (const phase of patch.phases) this.phases[phase.index] = phase;
+    for (const points of patch.traces) this.addPoints(points);
+    for (const listener of this.listeners) listener();
+  }
+
+  onChange(listener: () => void, signal: AbortSignal): void {
+    this.listeners.add(listener);
+    signal.addEventListener("abort", () => this.listeners.delete(listener), { once: true });
+  }
+
+  get isRunning(): boolean {
+    return this.info.status === "running";
+  }
+
+  /** Seconds since the last message while running: clocks go on between messages. */
+  get sinceLast(): number {
+    return this.isRunning ? (performance.now() - this.receivedAt) / 1000 : 0;
+  }
+
+  tracesOf(phase: Phase): Trace[] {
+    return [...(this.traces.get(phase.index)?.values() ?? [])];
+  }
+
+  /** The share of the plan that is done, from 0 to 1; an epoch counts one, other phases a half. */
+  get fraction(): number {
+    let total = 0;
+    let done = 0;
+    for (const phase of this.phases) {
+      if (phase.kind === "group") continue;
+      const weight = phase.kind === "train" ? phase.epochs : 0.5;
+      total += weight;
+      done += weight * fractionOf(phase);
+    }
+    return total ? done / total : 0;
+  }
+
+  private addPoints(points: Points): void {
+    const ofPhase = this.traces.get(points.phase) ?? new Map<string, Trace>();
+    this.traces.set(points.phase, ofPhase);
+    const key = `${points.per}/${points.name}`;
+    const trace = ofPhase.get(key) ?? { name: points.name, per: points.per, x: [], y: [] };
+    ofPhase.set(key, trace);
+    trace.x.length = trace.y.length = Math.min(points.start, trace.x.length);
+    trace.x.push(...points.x);
+    trace.y.push(...points.y);
+  }
+}
+
+/** The share of a phase that is done, from 0 to 1. */
+export function fractionOf(phase: Phase): number {
+  if (phase.status === "waiting") return 0;
+  if (phase.status !== "running") return 1;
+  const part = phase.batches ? phase.batch / phase.batches : 0;
+  return Math.min(1, (Math.max(phase.epoch, 1) - 1 + part) / Math.max(phase.epochs, 1));
+}
+
+/** Whether a phase runs without telling how far it is. */
+export function isVague(phase: Phase | undefined): boolean {
+  return phase?.status === "running" && phase.batches === 0;
+}
+
+export const STATUS_WORDS: Record<Status, string> = {
+  waiting: "Waiting",
+  running: "Running",
+  completed: "Done",
+  stopped: "Stopped",
+  interrupted: "Interrupted",
+  failed: "Failed",
+};

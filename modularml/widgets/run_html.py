@@ -1,0 +1,187 @@
+r"""The static form of a run: HTML that needs neither a kernel nor JavaScript.
+
+It knows no event and no channel: it draws a `RunState` as it is now.
+
+Everything lies between `<div class="modularml-run"` and `END`, so one regular
+expression can take it out of a notebook that is compared:
+``<div class="modularml-run"[\s\S]*?<!-- end of modularml-run -->``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from itertools import islice
+
+import numpy as np
+
+from modularml.display.curves import curve_svg
+from modularml.widgets.run_state import PhaseState, RunState
+
+END = "<!-- end of modularml-run -->"
+CURVE_SIZE = (440, 200)
+MAX_CURVES = 8
+MAX_EPOCH_ROWS = 100
+
+WORDS = {
+    "waiting": "not run",
+    "running": "running",
+    "completed": "done",
+    "stopped": "stopped",
+    "interrupted": "interrupted",
+    "failed": "failed",
+}
+MARKS = {"completed": "✓", "stopped": "■", "interrupted": "■", "failed": "✕", "running": "…", "waiting": "–"}
+
+STYLE = """<style>
+.modularml-run{max-width:880px;box-sizing:border-box;padding:10px 14px;
+border:1px solid var(--jp-border-color2,#8884);border-radius:8px;color:var(--jp-ui-font-color1,inherit);
+font:var(--jp-ui-font-size1,13px)/1.5 var(--jp-ui-font-family,system-ui,sans-serif);
+font-variant-numeric:tabular-nums}
+.modularml-run p{margin:0 0 8px}
+.modularml-run .columns{display:flex;flex-wrap:wrap;gap:8px 24px;align-items:flex-start}
+.modularml-run .columns>div{max-width:100%;overflow-x:auto}
+.modularml-run figure{flex:1 1 320px;min-width:0;max-width:560px;margin:0}
+.modularml-run svg{display:block;width:100%;height:auto}
+.modularml-run .muted,.modularml-run th{color:var(--jp-ui-font-color2,#777);font-weight:400}
+.modularml-run table{border-collapse:collapse;margin:0;font-size:inherit}
+.modularml-run tr{border:0;background:none!important}
+.modularml-run tbody tr{border-top:1px solid var(--jp-border-color2,#8884)}
+.modularml-run th,.modularml-run td{padding:4px 16px 4px 0;border:0;white-space:nowrap;
+text-align:left!important}
+.modularml-run thead th{padding-top:0;font-size:11px}
+.modularml-run .n{text-align:right!important}
+.modularml-run .completed{color:#1b873f}.modularml-run .failed{color:#d50000}
+.modularml-run .stopped,.modularml-run .interrupted{color:#b45309}
+[data-jp-theme-light=false] .modularml-run .completed{color:#5fc983}
+[data-jp-theme-light=false] .modularml-run .failed{color:#ff8a80}
+[data-jp-theme-light=false] .modularml-run :is(.stopped,.interrupted){color:#f5b04c}
+.modularml-run details{margin-top:8px}
+.modularml-run summary{cursor:pointer;color:var(--jp-ui-font-color2,#777)}
+.modularml-run details table{margin-top:4px}
+</style>"""
+
+
+def run_html(run: RunState, *, with_epochs: bool) -> str:
+    """Draw a run: its phases as a table, its losses as curves, its epochs to unfold.
+
+    Args:
+        run: What to draw.
+        with_epochs: Whether to keep a line for each epoch.
+    """
+    columns = f'<div class="columns"><div>{_phase_table(run)}</div>{_curves(run)}</div>'
+    parts = [STYLE, _heading(run), columns]
+    if with_epochs:
+        parts += [_epoch_table(p) for p in run.phases if len(p.epochs) > 1]
+    return f'<div class="modularml-run">{"".join(parts)}</div>{END}'
+
+
+def _heading(run: RunState) -> str:
+    took = "" if run.duration_s is None else f" in {format_s(run.duration_s)}"
+    error = f'<p class="failed">{escape(run.error)}</p>' if run.error else ""
+    preview = " (preview)" if run.preview else ""
+    return (
+        f"<p>{_status(run.status)} <strong>{escape(run.label)}</strong>"
+        f' <span class="muted">{WORDS.get(run.status, "")}{took}{preview}</span></p>{error}'
+    )
+
+
+def _phase_table(run: RunState) -> str:
+    rows = []
+    top = min((len(p.path) for p in run.phases), default=0)
+    for phase in run.phases:
+        indent = f' style="padding-left:{16 * (len(phase.path) - top)}px"'
+        name = escape(phase.path[-1])
+        if phase.kind == "group":
+            rows.append(f'<tr><th{indent} colspan="4">{name}</th></tr>')
+            continue
+        took = "" if phase.duration_s is None else format_s(phase.duration_s)
+        rows.append(
+            f"<tr><td{indent}>{_status(phase.status)} {name}</td>"
+            f'<td class="n">{_epochs_done(phase)}</td><td class="n">{took}</td>'
+            f"<td>{_figures(phase.metrics)}</td></tr>"
+        )
+    head = '<th>phase</th><th class="n">epochs</th><th class="n">time</th><th>last values</th>'
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _epochs_done(phase: PhaseState) -> str:
+    if phase.kind != "train":
+        return ""
+    return f"{len(phase.epochs)} of {phase.n_epochs}"
+
+
+def _curves(run: RunState) -> str:
+    drawn = _series(run)
+    if not any(len(values) > 1 for values in drawn.values()):
+        return ""
+    n_more = len(drawn) - MAX_CURVES
+    more = f'<span class="muted">and {n_more} more</span>' if n_more > 0 else ""
+    width, height = CURVE_SIZE
+    svg = curve_svg(dict(islice(drawn.items(), MAX_CURVES)), width=width, height=height)
+    return f"<figure>{svg}{more}</figure>"
+
+
+def _series(run: RunState) -> dict[str, np.ndarray]:
+    """All curves of the one phase that has any, or the first curve of each."""
+    of_phase = {}
+    for phase in run.phases:
+        per = "epoch" if len(phase.epochs) > 1 else "step"
+        curves = {t.name: t.values for t in phase.traces.values() if t.per == per}
+        if curves:
+            of_phase["/".join(phase.path)] = curves
+    if len(of_phase) == 1:
+        return next(iter(of_phase.values()))
+    firsts = {path: next(iter(curves.items())) for path, curves in of_phase.items()}
+    return {f"{path}: {name}": values for path, (name, values) in firsts.items()}
+
+
+def _epoch_table(phase: PhaseState) -> str:
+    every = -(-len(phase.epochs) // MAX_EPOCH_ROWS)
+    kept = phase.epochs[::every]
+    if kept[-1] is not phase.epochs[-1]:
+        kept.append(phase.epochs[-1])
+    names = list(dict.fromkeys(name for _, metrics in kept for name in metrics))
+    head = "".join(f'<th class="n">{escape(name)}</th>' for name in ("epoch", *names))
+    rows = "".join(f'<tr><td class="n">{i + 1}</td>{_cells(names, metrics)}</tr>' for i, metrics in kept)
+    what = "" if every == 1 else f", every {every}th"
+    return (
+        f"<details><summary>{escape('/'.join(phase.path))}: {len(phase.epochs)} epochs{what}</summary>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>"
+    )
+
+
+def _cells(names: Iterable[str], metrics: Mapping[str, float]) -> str:
+    texts = (format_value(metrics[name]) if name in metrics else "" for name in names)
+    return "".join(f'<td class="n">{text}</td>' for text in texts)
+
+
+def _figures(metrics: Mapping[str, float]) -> str:
+    told = (
+        f'<span class="muted">{escape(name)}</span> {format_value(value)}' for name, value in metrics.items()
+    )
+    return "&ensp; ".join(told)
+
+
+def _status(status: str) -> str:
+    return f'<span class="{escape(status)}" title="{WORDS.get(status, "")}">{MARKS.get(status, "")}</span>'
+
+
+def format_s(seconds: float) -> str:
+    """Seconds in their own unit: ``8 ms``, ``1.2 s``, ``2:05``, ``1:02:03``."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def format_value(value: float) -> str:
+    """A loss or metric in four significant digits."""
+    if value == 0 or not np.isfinite(value):
+        return f"{value:g}"
+    size = abs(value)
+    if size < 1e-4 or size >= 1e6:
+        return f"{value:.3e}"
+    return f"{value:.0f}" if size >= 1000 else f"{value:#.4g}"

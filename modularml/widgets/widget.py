@@ -1,0 +1,108 @@
+"""The base of our live widgets: the bundles, and one throttled channel to the browser.
+
+It knows nothing of what is shown: a `LiveSource` gives the whole and what is new.
+
+To the browser go custom messages that hold only what is new, numbered one by one;
+a page that connects (again) gets the whole, by `get_state`. From the browser come
+actions: small messages that name what to do.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import anywidget
+import traitlets
+
+from modularml.base.errors import InvalidTypeError, unknown_name
+
+STATIC_PATH = Path(__file__).parent / "static"
+MIN_GAP_S = 0.05
+"""Between two messages lie at least so many seconds: 20 a second, as fast as one can see."""
+
+Action = Callable[[dict[str, Any]], None]
+
+
+class LiveSource(Protocol):
+    """What a live widget shows, as plain JSON values."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything, of bounded size."""
+
+    def take_patch(self) -> dict[str, Any]:
+        """What changed since the last call."""
+
+
+class LiveWidget(anywidget.AnyWidget):
+    """A view of a `LiveSource` in the browser.
+
+    Args:
+        source: What to show.
+        actions: What the browser may ask for, by name.
+        traits: Traits of the widget, e.g. ``layout``.
+
+    Raises:
+        InvalidTypeError: If a keyword names no trait of the widget.
+    """
+
+    snapshot = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, source: LiveSource, actions: dict[str, Action] | None = None, **traits: Any) -> None:
+        allowed = sorted(n for n in type(self).class_trait_names(sync=True) if not n.startswith("_"))
+        unknown = [n for n in traits if n not in allowed]
+        if unknown:
+            raise InvalidTypeError(unknown_name("keyword", unknown[0], allowed, where=type(self).__name__))
+        self._source = source
+        self._actions = {"resync": self._resync, **(actions or {})}
+        self._lock = threading.RLock()  # pages connect on a thread of the kernel while a cell runs
+        self._seq = 0
+        self._sent_s = 0.0
+        super().__init__(**traits)
+        self.on_msg(self._handle_action)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def update(self, change: Callable[[], None], *, min_gap_s: float = MIN_GAP_S) -> None:
+        """Change the source and tell the browser, unless it was told less than `min_gap_s` ago.
+
+        Args:
+            change: Changes the source; no page reads it meanwhile.
+            min_gap_s: 0 tells it in any case. What is not told now goes with the next message.
+        """
+        with self._lock:
+            change()
+            now_s = time.monotonic()
+            if now_s - self._sent_s >= min_gap_s:
+                self._sent_s = now_s
+                self._seq += 1
+                self.send({"type": "patch", "patch": self._source.take_patch() | {"seq": self._seq}})
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """Return the state of the traits; `snapshot` is what the source shows now."""
+        state: dict[str, Any] = super().get_state(key, drop_defaults)
+        if key is None or key == "snapshot" or (isinstance(key, Iterable) and "snapshot" in key):
+            state["snapshot"] = self._snapshot()
+        return state
+
+    def close(self) -> None:
+        """End the channel; every page drops its views."""
+        if self.comm is not None:
+            self.layout.close()
+        super().close()
+
+    def _snapshot(self) -> dict[str, Any]:
+        with self._lock:
+            return self._source.snapshot() | {"seq": self._seq}
+
+    def _resync(self, _: dict[str, Any]) -> None:
+        self.send({"type": "snapshot", "patch": self._snapshot()})
+
+    def _handle_action(self, _: object, content: dict[str, Any], __: object) -> None:
+        action = self._actions.get(str(content.get("type")))
+        if action is not None:
+            action(content)

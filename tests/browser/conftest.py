@@ -1,0 +1,175 @@
+"""A real JupyterLab in a real Chromium: `open_notebook(path)` opens a notebook and steers it."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+START_S = 60
+MS = 1000
+
+
+class LabPage:
+    """One notebook, open in JupyterLab."""
+
+    def __init__(self, page: Page, url: str, path: Path) -> None:
+        self.page = page
+        self.path = path
+        self._url = f"{url}/lab/tree/{path.name}"
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.load(f"{self._url}?reset")
+
+    def load(self, url: str | None = None) -> None:
+        """Load the page (again), and wait for the notebook and its kernel."""
+        self.page.goto(url or self._url)
+        self.page.wait_for_function(
+            "window.jupyterapp?.shell?.currentWidget?.sessionContext", timeout=START_S * MS
+        )
+        self.page.evaluate("jupyterapp.shell.currentWidget.context.ready")
+        self.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.ready")
+        self.page.wait_for_function(
+            "jupyterapp.shell.currentWidget.sessionContext.session?.kernel", timeout=START_S * MS
+        )
+
+    def execute(self, command: str, **arguments: Any) -> None:
+        """Execute a command of JupyterLab, and wait for it."""
+        self.page.evaluate(
+            "([id, args]) => jupyterapp.commands.execute(id, args).then(() => {})", [command, arguments]
+        )
+
+    def start_all_cells(self) -> None:
+        """Run all cells, without waiting for them."""
+        self.page.evaluate("""() => {
+            window.hasRun = false;
+            jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { window.hasRun = true; });
+        }""")
+
+    def wait_for_cells(self, timeout_s: float = 60) -> None:
+        """Wait until `start_all_cells` is through."""
+        self.page.wait_for_function("window.hasRun", timeout=timeout_s * MS)
+
+    @property
+    def panel(self) -> Locator:
+        """The live panels on the page."""
+        return self.page.locator(".modularml-progress")
+
+    def saved(self) -> nbformat.NotebookNode:
+        """Save the notebook and read what was written."""
+        self.execute("docmanager:save")
+        return nbformat.read(self.path, as_version=4)
+
+    def output_text(self) -> str:
+        """What the cells printed."""
+        return "".join(self.page.locator(".jp-OutputArea-output").all_inner_texts())
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("Chromium is missing, and in CI the browser tests must run.")
+        pytest.skip("Chromium is missing.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="session")
+def lab_url(lab_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a JupyterLab of its own, which shares no setting with that of the user."""
+    home = tmp_path_factory.mktemp("jupyter")
+    overrides = home / "config" / "labconfig"
+    overrides.mkdir(parents=True)
+    settings = {
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}
+    }
+    (overrides / "default_setting_overrides.json").write_text(json.dumps(settings))
+    folders = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "IPYTHONDIR": "ipython",
+    }
+    environment = os.environ | {name: str(home / folder) for name, folder in folders.items()}
+    port = free_port()
+    flags = ["--no-browser", "--allow-root", f"--port={port}", f"--ServerApp.root_dir={lab_folder}"]
+    flags += ["--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True"]
+    flags += ["--LabApp.expose_app_in_browser=True"]
+    url = f"http://127.0.0.1:{port}"
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *flags], env=environment, stdout=log, stderr=log
+        )
+        try:
+            wait_for_answer(f"{url}/api/status", server, home / "log")
+            yield url
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def open_notebook(page: Page, lab_url: str, lab_folder: Path) -> Iterator[Callable[..., LabPage]]:
+    """Open a notebook: a path, which is copied, or the sources of code cells."""
+    opened: list[LabPage] = []
+
+    def open_it(source: Path | list[str], name: str = "test.ipynb") -> LabPage:
+        path = lab_folder / (source.name if isinstance(source, Path) else name)
+        if isinstance(source, Path):
+            shutil.copy(source, path)
+        else:
+            cells = [nbformat.v4.new_code_cell(text) for text in source]
+            kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+            nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+        opened.append(LabPage(page, lab_url, path))
+        return opened[-1]
+
+    yield open_it
+    for lab_page in opened:
+        lab_page.page.evaluate("jupyterapp.shell.currentWidget?.sessionContext.shutdown()")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_answer(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    until_s = time.monotonic() + START_S
+    while time.monotonic() < until_s and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
