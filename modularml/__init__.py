@@ -15,10 +15,60 @@ from modularml.base.errors import nearest
 if TYPE_CHECKING:  # the same table once more, for type checkers and for the test of the layers
     from modularml.core.context import ExperimentContext as ExperimentContext
     from modularml.core.context import RegistrationPolicy as RegistrationPolicy
+    from modularml.core.data.featureset import FeatureSet as FeatureSet
+    from modularml.core.data.view import FeatureSetView as FeatureSetView
+    from modularml.core.execution.binding import InputBinding as InputBinding
+    from modularml.core.experiment.callback import Callback as Callback
+    from modularml.core.experiment.callback import ExperimentCallback as ExperimentCallback
+    from modularml.core.experiment.checkpointing import Checkpointing as Checkpointing
+    from modularml.core.experiment.experiment import Experiment as Experiment
+    from modularml.core.experiment.history import ExperimentRun as ExperimentRun
+    from modularml.core.experiment.phases.eval_phase import EvalPhase as EvalPhase
+    from modularml.core.experiment.phases.fit_phase import FitPhase as FitPhase
+    from modularml.core.experiment.phases.phase_group import PhaseGroup as PhaseGroup
+    from modularml.core.experiment.phases.train_phase import ResultRecording as ResultRecording
+    from modularml.core.experiment.phases.train_phase import TrainPhase as TrainPhase
+    from modularml.core.experiment.results import EvalResults as EvalResults
+    from modularml.core.experiment.results import FitResults as FitResults
+    from modularml.core.experiment.results import PhaseGroupResults as PhaseGroupResults
+    from modularml.core.experiment.results import TrainResults as TrainResults
+    from modularml.core.topology.model_graph import ModelGraph as ModelGraph
+    from modularml.core.topology.model_node import ModelNode as ModelNode
+    from modularml.core.training.loss import AppliedLoss as AppliedLoss
+    from modularml.core.training.loss import Loss as Loss
+    from modularml.core.training.optimizer import Optimizer as Optimizer
+    from modularml.models import wrap_model as wrap_model
+    from modularml.models.model import BaseModel as BaseModel
+    from modularml.scalers.scaler import Scaler as Scaler
 
 _HOMES = {
+    "AppliedLoss": "core.training.loss",
+    "BaseModel": "models.model",
+    "Callback": "core.experiment.callback",
+    "Checkpointing": "core.experiment.checkpointing",
+    "EvalPhase": "core.experiment.phases.eval_phase",
+    "EvalResults": "core.experiment.results",
+    "Experiment": "core.experiment.experiment",
+    "ExperimentCallback": "core.experiment.callback",
     "ExperimentContext": "core.context",
+    "ExperimentRun": "core.experiment.history",
+    "FeatureSet": "core.data.featureset",
+    "FeatureSetView": "core.data.view",
+    "FitPhase": "core.experiment.phases.fit_phase",
+    "FitResults": "core.experiment.results",
+    "InputBinding": "core.execution.binding",
+    "Loss": "core.training.loss",
+    "ModelGraph": "core.topology.model_graph",
+    "ModelNode": "core.topology.model_node",
+    "Optimizer": "core.training.optimizer",
+    "PhaseGroup": "core.experiment.phases.phase_group",
+    "PhaseGroupResults": "core.experiment.results",
     "RegistrationPolicy": "core.context",
+    "ResultRecording": "core.experiment.phases.train_phase",
+    "Scaler": "scalers.scaler",
+    "TrainPhase": "core.experiment.phases.train_phase",
+    "TrainResults": "core.experiment.results",
+    "wrap_model": "models",
 }
 _PACKAGES = ("callbacks", "models", "samplers", "scalers", "splitters")
 

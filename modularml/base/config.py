@@ -12,8 +12,9 @@ A class that keeps each constructor argument in an attribute of the same name ge
     SimpleSampler(batch_size=32).get_config()  # {"batch_size": 32, "shuffle": False}
 
 A configuration is a tree of dicts, lists, tuples and plain values. A `Configurable`
-inside it stands as ``{"$type": "SimpleSampler", "batch_size": 32, ...}``. Classes
-and functions stay what they are; how a file writes them is the file's business.
+inside it stands as ``{"$type": "SimpleSampler", "batch_size": 32, ...}``; one of a
+user's own class has the class itself there. Classes and functions stay what they
+are; how a file writes them is the file's business.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Self
 
-from modularml.base.errors import InvalidValueError, UnknownNameError, unknown_name
+from modularml.base.errors import InvalidValueError, StateError, UnknownNameError, unknown_name
 from modularml.base.registry import Registry
 
 type_registry: Registry[type[Configurable]] = Registry("type")
@@ -45,7 +46,17 @@ class Configurable:
             type_registry[cls.__qualname__] = cls
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as a tree of plain values."""
+        """Return the constructor's arguments as a tree of plain values.
+
+        Raises:
+            StateError: If an argument is kept in no attribute of its name.
+        """
+        lost = [name for name in _parameters(type(self)) if not hasattr(self, name)]
+        if lost:
+            raise StateError(
+                f"{type(self).__qualname__} cannot be described: it keeps no attribute of the same name for its "
+                f"parameters {lost}. Set self.{lost[0]} in its constructor, or define get_config()."
+            )
         return {name: to_config(getattr(self, name)) for name in _parameters(type(self))}
 
     @classmethod
@@ -85,7 +96,9 @@ def _same(value: object, default: object) -> bool:
 def to_config(value: Any) -> Any:
     """Return `value` as a configuration tree; a `Configurable` becomes a tagged dict."""
     if isinstance(value, Configurable):
-        return {"$type": type(value).__qualname__, **value.get_config()}
+        cls = type(value)
+        known = cls.__qualname__ in type_registry and type_registry[cls.__qualname__] is cls
+        return {"$type": cls.__qualname__ if known else cls, **value.get_config()}
     if isinstance(value, Mapping):
         return {key: to_config(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -102,10 +115,11 @@ def from_config(tree: Any) -> Any:
     if isinstance(tree, Mapping):
         if "$type" not in tree:
             return {key: from_config(item) for key, item in tree.items()}
-        name = tree["$type"]
-        if not isinstance(name, str):
-            raise InvalidValueError(f"A '$type' must be a string, got {name!r}.")
-        return type_registry[name].from_config({k: v for k, v in tree.items() if k != "$type"})
+        named = tree["$type"]
+        cls = type_registry[named] if isinstance(named, str) else named
+        if not (isinstance(cls, type) and issubclass(cls, Configurable)):
+            raise InvalidValueError(f"A '$type' must name a configurable class, got {named!r}.")
+        return cls.from_config({k: v for k, v in tree.items() if k != "$type"})
     if isinstance(tree, list | tuple):
         return type(tree)(from_config(item) for item in tree)
     return tree

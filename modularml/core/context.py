@@ -228,14 +228,15 @@ class ExperimentContext:
             raise UnknownNameError(unknown_name("node", key, self._nodes))
 
     def has_node(self, node: object) -> bool:
-        """Tell whether `node` (a label, an id or the object itself) is registered."""
+        """Tell whether `node` (a label, an id, a reference or the object itself) is registered."""
         return self._find(node) is not None
 
     def get_node(self, node: object, enforce_type: type[NodeT] | None = None) -> Any:
-        """Return a node by label, by id, or itself if it is registered.
+        """Return a node by label, by id, by reference, or itself if it is registered.
 
         Args:
-            node: A label, an id or a node.
+            node: A label, an id, a node, or a reference to one (which is looked up by
+                its label and, where the node was renamed since, by its id).
             enforce_type: The class it must be of.
 
         Raises:
@@ -244,7 +245,7 @@ class ExperimentContext:
         """
         found = self._find(node)
         if found is None:
-            name = getattr(node, "label", node)
+            name = getattr(node, "label", getattr(node, "node_label", node))
             raise UnknownNameError(unknown_name("node", name, self._nodes, where="this experiment"))
         if enforce_type is not None and not isinstance(found, enforce_type):
             raise InvalidTypeError(
@@ -253,6 +254,8 @@ class ExperimentContext:
         return found
 
     def _find(self, node: object) -> Any:
+        if hasattr(node, "node_label"):
+            return self._find(node.node_label) or self._find(node.node_id)  # type: ignore[attr-defined]
         if not isinstance(node, str):
             return node if any(known is node for known in self._nodes.values()) else None
         if node in self._nodes:

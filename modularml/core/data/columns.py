@@ -182,3 +182,37 @@ def short_names(names: Sequence[str], *, domain: bool, rep: bool) -> dict[str, s
         return column.short(domain=keep_domain, rep=keep_rep)
 
     return {name: shorten(column) for name, column in columns.items()}
+
+
+def complete(
+    names: Sequence[str],
+    chosen: Mapping[str | None, str | Sequence[str] | None],
+    *,
+    rep: str | None = None,
+    where: str = "this data",
+) -> dict[str, tuple[str, ...]]:
+    """Return the names picked in each domain; a domain that nothing is picked of comes whole.
+
+    The arguments are those of `select`. A domain that comes whole has the representation
+    that is asked for where its keys have it, and what there is where they have not.
+
+    Raises:
+        UnknownNameError: If a selector matches nothing.
+    """
+    picked = select(names, chosen, rep=rep, where=where) if any(chosen.values()) else ()
+    of_domain = {domain: tuple(n for n in picked if Column.parse(n).domain == domain) for domain in DOMAINS}
+    for domain in DOMAINS:
+        if not of_domain[domain] and chosen.get(domain) is None:
+            columns = [c for c in map(Column.parse, names) if c.domain == domain]
+            having = {c.key for c in columns if c.rep == rep}
+            of_domain[domain] = tuple(str(c) for c in columns if c.rep == rep or c.key not in having)
+    return of_domain
+
+
+def doubled_keys(names: Sequence[str], selectors: Iterable[str | Sequence[str] | None]) -> list[str]:
+    """Return the keys that are there in two representations, unless a selector named one."""
+    listed = [s for given in selectors if given for s in ([given] if isinstance(given, str) else given)]
+    if any(selector.rpartition(".")[2] in REPS for selector in listed):
+        return []
+    found = [Column.parse(name)[:2] for name in names]
+    return sorted({key for domain, key in found if found.count((domain, key)) > 1})

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 from modularml.base.errors import (
     Faults,
@@ -17,9 +20,12 @@ from modularml.base.errors import (
     UnknownNameError,
     check_label,
 )
+from modularml.base.rows import as_names
 from modularml.core.context import ExperimentContext, new_id
 from modularml.core.data import columns as names
+from modularml.core.data import interchange
 from modularml.core.data.columns import DOMAINS, FEATURES, TAGS, TARGETS, Column
+from modularml.core.data.entrance import enter
 from modularml.core.data.picture import graph_spec
 from modularml.core.data.reader import Selector
 from modularml.core.data.reference import FeatureSetColumnReference, FeatureSetReference
@@ -30,6 +36,7 @@ from modularml.core.data.splits import Splits
 from modularml.core.data.table import Table
 from modularml.core.data.view import Selection
 from modularml.display.diagram import Diagram
+from modularml.io import codec
 
 
 class FeatureSet(SampleSet):
@@ -100,6 +107,83 @@ class FeatureSet(SampleSet):
         columns = name_columns(data, feature_keys, target_keys, tag_keys, faults)
         return cls(label, Table.from_values(columns, faults=faults))
 
+    @classmethod
+    def from_pandas(
+        cls,
+        label: str,
+        df: Any,
+        feature_cols: str | Sequence[str],
+        target_cols: str | Sequence[str] | None = None,
+        group_by: str | Sequence[str] | None = None,
+        tag_cols: str | Sequence[str] | None = None,
+        sort_by: str | Sequence[str] | None = None,
+    ) -> Self:
+        """Make a set of a DataFrame: a sample a row, or a group of rows a sample.
+
+        Args:
+            label: The set's label.
+            df: The DataFrame.
+            feature_cols: The columns of features.
+            target_cols: The columns of targets.
+            group_by: Columns; the rows that agree in them become one sample, whose
+                features and targets are arrays and whose tags are single values.
+            tag_cols: The columns of tags.
+            sort_by: Columns that order the rows of a group.
+
+        Raises:
+            ImportError: If pandas is not installed.
+            UnknownNameError, InvalidValueError, InvalidTypeError: As `from_dict` does, and
+                if groups differ in size or a tag has several values in one.
+        """
+        tags = as_names(tag_cols, "tag_cols")
+        wanted = dict.fromkeys(
+            (*as_names(feature_cols, "feature_cols"), *as_names(target_cols, "target_cols"), *tags)
+        )
+        by = as_names(group_by, "group_by"), as_names(sort_by, "sort_by")
+        data = interchange.from_pandas(df, wanted, tags, *by)
+        return cls.from_dict(label, data, feature_cols, target_cols, tag_cols)
+
+    from_df = from_pandas
+
+    @classmethod
+    def from_arrow(
+        cls,
+        label: str,
+        data: Any,
+        feature_keys: str | Sequence[str],
+        target_keys: str | Sequence[str] | None = None,
+        tag_keys: str | Sequence[str] | None = None,
+    ) -> Self:
+        """Make a set of anything that speaks Arrow: pyarrow, polars, duckdb, datasets.
+
+        Args:
+            label: The set's label.
+            data: An object with ``__arrow_c_stream__``; a list column holds arrays.
+            feature_keys: The columns of features.
+            target_keys: The columns of targets.
+            tag_keys: The columns of tags.
+
+        Raises:
+            ImportError: If pyarrow is not installed.
+            UnknownNameError, InvalidValueError, InvalidTypeError: As `from_dict` does.
+        """
+        return cls.from_dict(label, interchange.from_arrow(data), feature_keys, target_keys, tag_keys)
+
+    @classmethod
+    def from_pyarrow_table(cls, label: str, table: Any) -> Self:
+        """Make a set of what `to_arrow` returned: columns named ``<domain>.<key>.<rep>``.
+
+        Raises:
+            ImportError: If pyarrow is not installed.
+            InvalidValueError: If a column is named otherwise.
+        """
+        values = interchange.from_arrow(table)
+        uuids = values.pop(names.SAMPLE_UUIDS, None)
+        columns = {Column.parse(name): array for name, array in values.items()}
+        faults = Faults(f"FeatureSet {check_label(label, 'FeatureSet')!r}")
+        uuids = None if uuids is None else np.asarray(uuids, str)
+        return cls(label, Table.from_values(columns, faults=faults, sample_uuids=uuids))
+
     # Identity
 
     @property
@@ -118,6 +202,11 @@ class FeatureSet(SampleSet):
             self._context.rename(self, label)
         self._label = label
         self._splits.where = self._where
+
+    def move_to(self, ctx: ExperimentContext) -> None:
+        """Enter the set in another context, in the place of whatever bears its label there."""
+        self._context = ctx
+        ctx.replace(self)
 
     def __repr__(self) -> str:
         return f"FeatureSet(label={self._label!r}, n_samples={self.n_samples})"
@@ -197,15 +286,19 @@ class FeatureSet(SampleSet):
         Raises:
             UnknownNameError: If a selector matches nothing.
         """
-        given = {FEATURES: features, TARGETS: targets, TAGS: tags}
-        mentioned = [*given.values(), columns]
-        picked = self._picked(columns, features, targets, tags, rep) if any(mentioned) else ()
-        of_domain = {}
-        for domain, selectors in given.items():
-            found = tuple(name for name in picked if Column.parse(name).domain == domain)
-            of_domain[domain] = found if found or selectors is not None else self._whole(domain, rep)
-        self._warn_of_doubles([name for found in of_domain.values() for name in found], mentioned)
-        return FeatureSetReference(self._label, self.node_id, **of_domain)
+        given = {FEATURES: features, TARGETS: targets, TAGS: tags, None: columns}
+        picked = names.complete(self.columns, given, rep=rep, where=self._where)
+        doubled = names.doubled_keys(
+            [name for of_domain in picked.values() for name in of_domain], given.values()
+        )
+        if doubled:
+            warnings.warn(
+                f"The reference to {self._where} has both the raw and the transformed column of "
+                f"{', '.join(map(repr, doubled))}; choose one with rep=.",
+                ModularMLWarning,
+                stacklevel=2,
+            )
+        return FeatureSetReference(self._label, self.node_id, **picked)
 
     def column_reference(
         self,
@@ -231,25 +324,6 @@ class FeatureSet(SampleSet):
                 f"One column of {self._where} must be named; these are {len(picked)}: {listed}."
             )
         return FeatureSetColumnReference(self._label, self.node_id, *Column.parse(picked[0]))
-
-    def _whole(self, domain: str, rep: str | None) -> tuple[str, ...]:
-        present = self._of(domain)
-        having = {Column.parse(name).key for name in present if Column.parse(name).rep == rep}
-        return tuple(n for n in present if Column.parse(n).key not in having or Column.parse(n).rep == rep)
-
-    def _warn_of_doubles(self, picked: Sequence[str], mentioned: Sequence[Selector]) -> None:
-        selectors = [s for m in mentioned if m for s in ([m] if isinstance(m, str) else m)]
-        if any(s.endswith(tuple(f".{rep}" for rep in names.REPS)) for s in selectors):
-            return
-        keys = [Column.parse(name)[:2] for name in picked]
-        doubled = sorted({key for domain, key in keys if keys.count((domain, key)) > 1})
-        if doubled:
-            warnings.warn(
-                f"The reference to {self._where} has both the raw and the transformed column of "
-                f"{', '.join(map(repr, doubled))}; choose one with rep=.",
-                ModularMLWarning,
-                stacklevel=3,
-            )
 
     # Looking at it
 
@@ -321,3 +395,38 @@ class FeatureSet(SampleSet):
         self._table = Table.from_state(state["table"])
         self._splits = Splits.from_state(state["splits"], self._where)
         self._scaling = Scaling.from_state(state["scaling"])
+
+    # Files
+
+    def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the set to a ``.fs.mml`` file and return its path.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+        """
+        tree = {"config": self.get_config(), "state": self.get_state()}
+        return codec.save(filepath, "feature_set", tree, overwrite=overwrite)
+
+    @classmethod
+    def load(
+        cls, filepath: str | Path, *, overwrite: bool = False, symbols: Mapping[str, Any] | None = None
+    ) -> FeatureSet:
+        """Read a set from a file; its arrays are mapped into memory, read-only.
+
+        If the active context has a set of this id, that one is returned where it is
+        identical. Else `overwrite` decides whether the loaded one takes its place or
+        gets an id and, if taken, a label of its own. Each case is told once.
+
+        Args:
+            filepath: The file.
+            overwrite: Whether a set of the same id or label is replaced.
+            symbols: Classes and functions of yours that the file names, by name.
+
+        Raises:
+            FileFormatError: If the file is damaged, of another kind or newer.
+            FileNotFoundError: If it is not there.
+        """
+        tree = codec.load(filepath, "feature_set", symbols=symbols, mmap=True)
+        loaded = cls.from_config(tree["config"], register=False)
+        loaded.set_state(tree["state"])
+        return enter(loaded, loaded._context, overwrite=overwrite)

@@ -14,6 +14,7 @@ import numpy as np
 from modularml.core.data import columns as names
 from modularml.core.data.columns import FEATURES, SAMPLE_UUIDS, TAGS, TARGETS, Column
 from modularml.core.data.formats import DataFormat, export
+from modularml.core.data.interchange import to_arrow
 from modularml.core.data.table import Table
 
 Selector = str | Sequence[str] | None
@@ -262,6 +263,18 @@ class ColumnReader(ABC):
             ImportError: If pandas is not installed.
         """
         return self.get_data(fmt=DataFormat.PANDAS)
+
+    def to_arrow(self) -> Any:
+        """Return a pyarrow Table of all columns under their full names, and the samples' ids.
+
+        Raises:
+            ImportError: If pyarrow is not installed.
+        """
+        return to_arrow(self.get_data() | {SAMPLE_UUIDS: self.column(SAMPLE_UUIDS)})
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """Hand the columns to whatever speaks Arrow: ``polars.DataFrame(fs)``."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def non_finite(self) -> dict[str, int]:
         """Count the samples that hold a NaN or an infinity: column -> count, where there are any."""

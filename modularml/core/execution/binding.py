@@ -1,0 +1,134 @@
+"""Which rows of which FeatureSet enter which head node, and who draws the batches.
+
+It knows no phase and no loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from modularml.base.config import Configurable
+from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError, unknown_name
+from modularml.core.context import ExperimentContext
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
+from modularml.core.data.view import FeatureSetView
+from modularml.core.topology.graph_node import GraphNode
+from modularml.samplers import Sampler
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputBinding(Configurable):
+    """Binds a head node to the data that enters it during a phase.
+
+    Make one with `for_training` (with a sampler) or `for_evaluation` (without).
+
+    Attributes:
+        node_ref: The head node.
+        upstream_ref: The FeatureSet that feeds it, and the columns that it reads.
+        split: A split of that FeatureSet; None takes every row.
+        sampler: Draws the batches; None passes the rows in their order.
+    """
+
+    node_ref: GraphNodeReference
+    upstream_ref: FeatureSetReference
+    split: str | None = None
+    sampler: Sampler | None = None
+
+    @classmethod
+    def for_training(
+        cls,
+        *,
+        node: GraphNode | str,
+        sampler: Sampler,
+        upstream: FeatureSet | FeatureSetView | str | None = None,
+        split: str | None = None,
+    ) -> Self:
+        """Bind `node` to batches that `sampler` draws.
+
+        Args:
+            node: The head node, its label or its id.
+            sampler: Draws the batches of each epoch.
+            upstream: The FeatureSet, a view of it, its label or id; None where the node
+                has exactly one FeatureSet upstream.
+            split: The split to draw from; None takes every row.
+
+        Raises:
+            InvalidTypeError: If `sampler` is no sampler.
+            InvalidValueError: If the upstream or the split is unknown, or None is ambiguous.
+            StateError: If no FeatureSet feeds the node.
+        """
+        if not isinstance(sampler, Sampler):
+            raise InvalidTypeError(
+                f"InputBinding for {_label(node)!r}: sampler must be a Sampler such as SimpleSampler(batch_size=32), "
+                f"got {sampler!r} ({type(sampler).__name__}). For data without a sampler use for_evaluation()."
+            )
+        return replace(cls.for_evaluation(node=node, upstream=upstream, split=split), sampler=sampler)
+
+    @classmethod
+    def for_evaluation(
+        cls,
+        *,
+        node: GraphNode | str,
+        upstream: FeatureSet | FeatureSetView | str | None = None,
+        split: str | None = None,
+    ) -> Self:
+        """Bind `node` to all rows of a split, in their order.
+
+        Args:
+            node: The head node, its label or its id.
+            upstream: The FeatureSet, a view of it, its label or id; None where the node
+                has exactly one FeatureSet upstream.
+            split: The split to pass; None takes every row.
+
+        Raises:
+            InvalidValueError: If the upstream or the split is unknown, or None is ambiguous.
+            StateError: If no FeatureSet feeds the node.
+        """
+        ctx = ExperimentContext.get_active()
+        head = ctx.get_node(node, GraphNode)
+        ref = _upstream_of(head, upstream)
+        featureset = ctx.get_node(ref, FeatureSet)
+        if split is None and isinstance(upstream, FeatureSetView):
+            split = upstream.label
+        if split is not None and split not in featureset.available_splits:
+            where = f"FeatureSet {featureset.label!r}"
+            raise InvalidValueError(unknown_name("split", split, featureset.available_splits, where=where))
+        return cls(node_ref=head.reference(), upstream_ref=ref, split=split)
+
+    @property
+    def node_id(self) -> str:
+        """The id of the head node."""
+        return self.node_ref.node_id
+
+    def resolve_input_view(self, ctx: ExperimentContext | None = None) -> FeatureSetView:
+        """Return the rows and columns that enter the node.
+
+        Raises:
+            UnknownNameError: If the FeatureSet or the split is no longer there.
+        """
+        view = self.upstream_ref.resolve(ctx)
+        if self.split is None:
+            return view
+        return view.source.get_split(self.split).select(view.columns)
+
+
+def _label(node: object) -> object:
+    return getattr(node, "label", node)
+
+
+def _upstream_of(head: GraphNode, upstream: FeatureSet | FeatureSetView | str | None) -> FeatureSetReference:
+    refs = head.featureset_refs
+    if not refs:
+        raise StateError(f"{head!r} is fed by other nodes, not by a FeatureSet; bind the head nodes instead.")
+    labels = [ref.node_label for ref in refs]
+    if upstream is None:
+        if len(refs) > 1:
+            raise InvalidValueError(f"{head!r} has several FeatureSets upstream, {labels}: say which with `upstream`.")
+        return refs[0]
+    source = upstream.source if isinstance(upstream, FeatureSetView) else upstream
+    for ref in refs:
+        if source in (ref.node_label, ref.node_id) or getattr(source, "label", None) == ref.node_label:
+            return ref
+    raise InvalidValueError(unknown_name("upstream", _label(source), labels, where=repr(head)))

@@ -1,0 +1,161 @@
+"""The loop over the batches of an epoch: the same for training, evaluation and fitting.
+
+It knows no optimizer and no callback: a step is a function of the slots, and whoever
+draws the events decides what happens between batches.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from modularml.base.errors import ModularMLWarning
+from modularml.base.events import BATCH_EVENTS_PER_S, BatchesEnded, EpochEnded, EpochStarted, Event
+from modularml.core.execution.recording import EpochRecorder, Recording
+from modularml.core.execution.resolution import Resolved
+from modularml.core.execution.scope import PhaseScope
+
+Step = Callable[[list[Any]], Sequence[torch.Tensor]]
+"""Runs one batch, whose columns are in the first slots; returns the value of each loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchStarted(Event):
+    """A batch begins; drawn only where a callback watches batches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchEnded(Event):
+    """A batch ended; drawn only where a callback watches batches."""
+
+
+def run_epochs(
+    scope: PhaseScope,
+    resolved: Resolved,
+    step: Step,
+    recording: Recording,
+    *,
+    n_epochs: int,
+    records: Callable[[int], bool],
+) -> Iterator[Event]:
+    """Run epochs until all are done or the scope says stop.
+
+    Args:
+        scope: The surroundings of the phase.
+        resolved: What runs.
+        step: Runs one batch.
+        recording: Where losses and outputs go.
+        n_epochs: How many epochs to run.
+        records: Tells for each epoch whether its outputs are recorded.
+
+    Yields:
+        The events of the epochs.
+    """
+    for epoch in range(n_epochs):
+        scope.exec_ctx.epoch_idx = epoch
+        yield EpochStarted(run_id=scope.run_id, path=scope.path, epoch=epoch)
+        if not scope.should_stop():
+            yield from _run_epoch(scope, resolved, step, recording, epoch, records(epoch))
+            _warn_if_not_finite(scope, recording, epoch)
+        metrics = recording.epoch_means(epoch)
+        yield EpochEnded(run_id=scope.run_id, path=scope.path, epoch=epoch, metrics=metrics)
+        if scope.should_stop():
+            return
+
+
+def _run_epoch(
+    scope: PhaseScope, resolved: Resolved, step: Step, recording: Recording, epoch: int, records: bool
+) -> Iterator[Event]:
+    drawn = resolved.feed.draw(scope.first_epoch + epoch)
+    slots: list[Any] = [None] * resolved.forward.n_slots
+    recorder = EpochRecorder(recording, epoch, resolved.recorded if records else [])
+    losses = _LossBuffer(len(resolved.losses))
+    run_id, path, exec_ctx, n_done = scope.run_id, scope.path, scope.exec_ctx, 0
+    next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
+    recording.losses.append(losses.empty)
+    try:
+        for n_done, batch in enumerate(resolved.feed.batches(drawn), start=1):
+            slots[: len(batch)] = batch
+            if scope.watch_batches:
+                exec_ctx.batch_idx = n_done - 1
+                yield BatchStarted(run_id=run_id)
+            losses.add(step(slots))
+            if records:
+                recorder.add(slots)
+            if scope.watch_batches:
+                _show(exec_ctx, resolved, slots, losses)
+                yield BatchEnded(run_id=run_id)
+            if time.perf_counter() >= next_event:
+                yield BatchesEnded(run_id=run_id, path=path, epoch=epoch, n_done=n_done, losses=losses.flush())
+                next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
+            if scope.should_stop():
+                break
+    finally:
+        # Also when a batch raises: what was done before it stays on record.
+        last = losses.flush()
+        recording.losses[epoch] = losses.all()
+        if records:
+            recorder.close(drawn, resolved.targets)
+    yield BatchesEnded(run_id=run_id, path=path, epoch=epoch, n_done=n_done, losses=last)
+
+
+class _LossBuffer:
+    """Losses stay tensors until somebody looks."""
+
+    def __init__(self, n_losses: int) -> None:
+        self.n_losses = n_losses
+        self.empty = np.empty((0, n_losses), np.float32)
+        self.pending: list[torch.Tensor] = []
+        self._flushed: list[np.ndarray] = []
+        self._n_batches = 0
+
+    def add(self, values: Sequence[torch.Tensor]) -> None:
+        self._n_batches += 1
+        self.pending.extend(values)
+
+    def flush(self) -> np.ndarray:
+        """Return the values since the last flush, ``(n_batches, n_losses)``."""
+        if not self.n_losses:
+            return np.empty((0, 0), np.float32)
+        if not self.pending:
+            return self.empty
+        values = torch.stack([value.float() for value in self.pending]).cpu().numpy().reshape(-1, self.n_losses)
+        self.pending.clear()
+        self._flushed.append(values)
+        return values
+
+    def all(self) -> np.ndarray:
+        """Return the values of the epoch, ``(n_batches, n_losses)``."""
+        if not self.n_losses:
+            return np.empty((self._n_batches, 0), np.float32)
+        return np.concatenate(self._flushed) if self._flushed else self.empty
+
+
+def _show(exec_ctx: Any, resolved: Resolved, slots: list[Any], losses: _LossBuffer) -> None:
+    exec_ctx.outputs = {label: slots[slot] for label, slot in resolved.forward.slot_of.items()}
+    latest = losses.pending[len(losses.pending) - losses.n_losses :]
+    exec_ctx.losses = dict(zip(resolved.loss_nodes, latest, strict=True))
+
+
+def _warn_if_not_finite(scope: PhaseScope, recording: Recording, epoch: int) -> None:
+    """Say once, at the first batch it happens, that a loss is no longer a number."""
+    values = recording.losses[epoch]
+    if all(map(math.isfinite, values.sum(axis=0))) or not all(
+        map(math.isfinite, np.concatenate(recording.losses[:epoch] or [values[:0]]).sum(axis=0))
+    ):
+        return
+    batch, loss = np.argwhere(~np.isfinite(values))[0]
+    label = list(recording.loss_nodes)[loss]
+    warnings.warn(
+        f"The loss {label!r} of phase {'/'.join(scope.path)!r} is {values[batch, loss]} since epoch {epoch}, "
+        f"batch {batch}. The weights are most likely lost; lower the learning rate or look at the data.",
+        ModularMLWarning,
+        stacklevel=2,
+    )

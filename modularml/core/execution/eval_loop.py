@@ -1,0 +1,51 @@
+"""Evaluation and fitting: forward passes without gradients, estimators fitted on the way.
+
+It knows no epochs (`run_epochs` does) and no phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from modularml.core.execution.epochs import Step
+from modularml.core.execution.forward import array_of
+from modularml.core.execution.resolution import Resolved
+from modularml.core.topology.model_node import ModelNode
+
+
+def eval_step(resolved: Resolved) -> Step:
+    """Return the function that evaluates one batch and returns the value of each loss."""
+    forward, losses = resolved.forward, resolved.losses
+
+    def step(slots: list[Any]) -> list[torch.Tensor]:
+        with torch.no_grad():
+            forward.run(slots)
+            return [loss(slots) for loss in losses]
+
+    return step
+
+
+def fit_step(resolved: Resolved, fitted: Sequence[ModelNode], targets: Callable[[str], np.ndarray | None]) -> Step:
+    """Return the function that fits each of `fitted` when its input is there, in order.
+
+    Args:
+        resolved: What runs.
+        fitted: The nodes to fit.
+        targets: From the label of a node to the targets of the rows that are fitted on.
+    """
+    to_fit = {resolved.forward.slot_of[node.label]: node for node in fitted}
+
+    def step(slots: list[Any]) -> list[torch.Tensor]:
+        with torch.no_grad():
+            for function, source, target in resolved.forward.calls:
+                if target in to_fit:
+                    node = to_fit[target]
+                    node.model.fit(array_of(slots[source]), targets(node.label))  # type: ignore[attr-defined]
+                slots[target] = function(slots[source])
+            return [loss(slots) for loss in resolved.losses]
+
+    return step

@@ -1,0 +1,198 @@
+"""What a phase keeps of its batches: every loss as compact arrays, tensors within a budget.
+
+It knows no phase and no history: loops write here, results read.
+
+Losses and metrics cost a few bytes a batch and are kept whole. Outputs are kept as
+one array an epoch, the newest ones, up to `budget_bytes`; what had to go is counted,
+so that whoever asks for it can be told. Inputs are never kept: rows name them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from modularml.core.execution.feed import EpochFeed
+
+DEFAULT_BUDGET_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorRecord:
+    """The outputs of consecutive batches of one epoch.
+
+    Attributes:
+        epoch: The epoch, counted from 0 within the run of the phase.
+        first_batch: Index of the first batch that was kept.
+        offsets: Where each kept batch starts and the last one ends, ``(n_batches + 1,)``.
+        rows: Head label -> absolute rows of its FeatureSet, ``(n_samples,)``.
+        targets: Head label -> the targets of those rows, ``(n_samples, n_keys, *key_shape)``.
+        outputs: Node label -> outputs, ``(n_samples, *output_shape)``.
+    """
+
+    epoch: int
+    first_batch: int
+    offsets: np.ndarray
+    rows: Mapping[str, np.ndarray]
+    targets: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that it holds, in bytes."""
+        return sum(a.nbytes for a in self._arrays())
+
+    def _arrays(self) -> list[np.ndarray]:
+        return [self.offsets, *self.rows.values(), *self.targets.values(), *self.outputs.values()]
+
+
+@dataclass
+class Recording:
+    """The record of one run of a phase.
+
+    Attributes:
+        loss_nodes: Label of each loss -> label of the node it is applied on.
+        losses: One array an epoch, ``(n_batches, n_losses)``.
+        metrics: Name of each metric -> its ``(epoch, batch or None, value)`` entries.
+        tensors: What was kept of the outputs, oldest first.
+        n_dropped: Batches whose outputs had to go.
+    """
+
+    loss_nodes: Mapping[str, str]
+    budget_bytes: int = DEFAULT_BUDGET_BYTES
+    losses: list[np.ndarray] = field(default_factory=list)
+    metrics: dict[str, list[tuple[int, int | None, float]]] = field(default_factory=dict)
+    tensors: deque[TensorRecord] = field(default_factory=deque)
+    n_dropped: int = 0
+    _n_bytes: int = 0
+
+    def log(self, name: str, value: float, epoch: int, batch: int | None = None) -> None:
+        """Note the value of a metric."""
+        self.metrics.setdefault(name, []).append((epoch, batch, float(value)))
+
+    def add_tensors(self, record: TensorRecord) -> None:
+        """Keep a record, and let the oldest go until all fit the budget."""
+        self.tensors.append(record)
+        self._n_bytes += record.n_bytes
+        while self._n_bytes > self.budget_bytes and len(self.tensors) > 1:
+            oldest = self.tensors.popleft()
+            self._n_bytes -= oldest.n_bytes
+            self.n_dropped += len(oldest.offsets) - 1
+
+    def forget_tensors(self) -> None:
+        """Let go of every output, e.g. of the epochs before the last."""
+        self.n_dropped += sum(len(record.offsets) - 1 for record in self.tensors)
+        self.tensors.clear()
+        self._n_bytes = 0
+
+    def epoch_means(self, epoch: int) -> dict[str, float]:
+        """The mean of each loss over the batches of an epoch."""
+        if not self.loss_nodes or not len(self.losses[epoch]):
+            return {}
+        means = self.losses[epoch].mean(axis=0)
+        return dict(zip(self.loss_nodes, means.tolist(), strict=True))
+
+    def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
+        """Return the record as a tree of plain values and arrays.
+
+        Args:
+            tensors: Include recorded outputs and targets; without them they count as dropped.
+        """
+        n_left_out = 0 if tensors else sum(len(record.offsets) - 1 for record in self.tensors)
+        return {
+            "loss_nodes": dict(self.loss_nodes),
+            "budget_bytes": self.budget_bytes,
+            # One array for all epochs: a long run has many, and each would be a member of a file.
+            "losses": np.concatenate(self.losses or [np.empty((0, len(self.loss_nodes)), np.float32)]),
+            "n_batches": [len(epoch) for epoch in self.losses],
+            "metrics": {name: [list(entry) for entry in entries] for name, entries in self.metrics.items()},
+            "tensors": [vars(record) for record in self.tensors] if tensors else [],
+            "n_dropped": self.n_dropped + n_left_out,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Make a record of what `get_state` returned."""
+        recording = cls(state["loss_nodes"], state["budget_bytes"], n_dropped=state["n_dropped"])
+        ends = np.cumsum(state["n_batches"])
+        recording.losses = np.split(state["losses"], ends[:-1]) if len(ends) else []
+        for name, entries in state["metrics"].items():
+            recording.metrics[name] = [(epoch, batch, value) for epoch, batch, value in entries]
+        for record in state["tensors"]:
+            recording.add_tensors(TensorRecord(**record))
+        return recording
+
+
+class EpochRecorder:
+    """Gathers the outputs of one epoch, batch by batch, within the budget.
+
+    Args:
+        recording: Where the epoch goes when it is over.
+        epoch: Its index.
+        nodes: The slots and labels of the nodes whose outputs are kept.
+    """
+
+    def __init__(self, recording: Recording, epoch: int, nodes: Sequence[tuple[int, str]]) -> None:
+        self.recording, self.epoch, self.nodes = recording, epoch, nodes
+        self._batches: deque[tuple[Any, ...]] = deque()
+        self._n_seen = 0
+        self._room = 0
+
+    def add(self, slots: Sequence[Any]) -> None:
+        """Keep the outputs of one batch."""
+        batch = tuple(_detached(slots[slot]) for slot, _ in self.nodes)
+        if not self._n_seen:
+            n_bytes = max(1, sum(a.nbytes for a in batch))
+            self._room = max(1, self.recording.budget_bytes // n_bytes)
+        self._n_seen += 1
+        self._batches.append(batch)
+        if len(self._batches) > self._room:
+            self._batches.popleft()
+
+    def close(self, drawn: EpochFeed, targets: Mapping[str, np.ndarray]) -> None:
+        """Hand the epoch over as one array a node.
+
+        Args:
+            drawn: Which rows the epoch had.
+            targets: Head label -> the targets of its whole FeatureSet.
+        """
+        kept = len(self._batches)
+        if not kept:
+            return
+        first = self._n_seen - kept
+        offsets = next(iter(drawn.offsets.values()))
+        cut = {head: (o[first], o[self._n_seen]) for head, o in drawn.offsets.items()}
+        rows = {head: drawn.rows[head][start:stop] for head, (start, stop) in cut.items()}
+        outputs = {
+            label: _joined([batch[i] for batch in self._batches]) for i, (_, label) in enumerate(self.nodes)
+        }
+        self.recording.n_dropped += first
+        self.recording.add_tensors(
+            TensorRecord(
+                epoch=self.epoch,
+                first_batch=first,
+                offsets=offsets[first : self._n_seen + 1] - offsets[first],
+                rows={head: np.array(kept_rows) for head, kept_rows in rows.items()},
+                targets={head: targets[head][kept_rows] for head, kept_rows in rows.items() if head in targets},
+                outputs=outputs,
+            )
+        )
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, torch.Tensor) else value
+
+
+def _joined(batches: list[Any]) -> np.ndarray:
+    if not isinstance(batches[0], torch.Tensor):
+        return np.concatenate(batches)
+    joined = batches[0] if len(batches) == 1 else torch.cat(batches)
+    if joined.dtype == torch.bfloat16:  # numpy has no such type
+        joined = joined.float()
+    array: np.ndarray = joined.cpu().numpy()
+    return array

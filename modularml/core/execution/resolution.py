@@ -1,0 +1,249 @@
+"""A phase resolved once, before its first batch: columns, calls and losses over slots.
+
+It knows no epoch and no optimizer. Whatever can be looked up, checked, converted or
+aligned for the whole phase is done here, so that a step does none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from modularml.backends.torch import as_tensor
+from modularml.backends.torch_losses import Alignment, LossInput
+from modularml.base.errors import Faults, InvalidTypeError, StateError
+from modularml.core.data.table import stack
+from modularml.core.data.view import FeatureSetView
+from modularml.core.execution.binding import InputBinding
+from modularml.core.execution.feed import Feed, Source
+from modularml.core.execution.forward import Forward, tensor_of
+from modularml.core.topology import structure
+from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.model_graph import ModelGraph
+from modularml.core.topology.model_node import ModelNode
+from modularml.core.training.loss import AppliedLoss
+
+LossCall = Callable[[Sequence[Any]], torch.Tensor]
+
+
+@dataclass(kw_only=True)
+class Resolved:
+    """What the loops work on.
+
+    Attributes:
+        nodes: The nodes that run, in topological order.
+        feed: Draws batches, one tensor a column; the columns go into the first slots.
+        forward: The calls of the nodes.
+        losses: One function a loss, from the slots to its weighted value.
+        loss_nodes: Label of each loss -> label of its node.
+        heads: Label of each node -> label of the head whose data reaches it.
+        targets: Head label -> targets of its whole FeatureSet, ``(n_rows, n_keys, *shape)``.
+    """
+
+    nodes: Sequence[GraphNode]
+    feed: Feed
+    forward: Forward
+    losses: Sequence[LossCall]
+    loss_nodes: Mapping[str, str]
+    heads: Mapping[str, str]
+    targets: Mapping[str, np.ndarray]
+
+    @property
+    def recorded(self) -> list[tuple[int, str]]:
+        """Slot and label of each node whose outputs are recorded: those with losses and the tails."""
+        fed = {source for _, source, _ in self.forward.calls}
+        applied = set(self.loss_nodes.values())
+        return [
+            (slot, label)
+            for label, slot in self.forward.slot_of.items()
+            if slot not in fed or label in applied
+        ]
+
+
+def resolve(
+    graph: ModelGraph,
+    nodes: Sequence[GraphNode],
+    bindings: Sequence[InputBinding],
+    losses: Sequence[AppliedLoss],
+    *,
+    where: str,
+    batch_size: int | None = None,
+    trains: bool = False,
+) -> Resolved:
+    """Resolve what a phase does on `nodes`.
+
+    Args:
+        graph: The built graph.
+        nodes: The nodes to run, in topological order.
+        bindings: The data of the heads among them.
+        losses: The losses on some of them.
+        where: The label of the phase, for messages.
+        batch_size: Rows a batch where no sampler draws them; None is all at once.
+        trains: Refuse data that no model can learn from: NaN and infinite values.
+
+    Raises:
+        StateError: If a node is not built, or a split has no rows.
+        InvalidTypeError: If text would feed a model.
+        InvalidValueError: If `trains` and values are not finite.
+        LossError: If outputs and targets cannot be compared.
+    """
+    ctx, faults = graph.ctx, Faults(where)
+    heads = [node for node in nodes if node.featureset_refs]
+    binding_of = {ctx.get_node(binding.node_ref).label: binding for binding in bindings}
+    views = {node.label: binding_of[node.label].resolve_input_view(ctx) for node in heads}
+    for label, view in views.items():
+        _check_view(label, binding_of[label], view, faults, trains=trains)
+    faults.raise_if_any()
+    head_of = {node.label: graph.head_of(node).label for node in nodes}
+    data = _Data(graph, binding_of, head_of)
+    columns = [(head.label, data.features(head)) for head in heads]
+    pending = [(loss, _loss_inputs(loss, graph, data)) for loss in losses]
+    aligned = [_aligned(loss, inputs, columns, graph) for loss, inputs in pending]
+    forward = Forward(graph, nodes, len(columns))
+    return Resolved(
+        nodes=nodes,
+        feed=Feed([_source(binding_of[h.label], h.label, views[h.label], batch_size) for h in heads], columns),
+        forward=forward,
+        losses=[_loss_call(loss, forward, arguments) for loss, arguments in zip(losses, aligned, strict=True)],
+        loss_nodes={loss.label: loss.node_label for loss in losses},
+        heads=head_of,
+        targets={head.label: found for head in heads if (found := data.targets(head.label)) is not None},
+    )
+
+
+def nodes_of_losses(
+    graph: ModelGraph, nodes: Sequence[GraphNode], losses: Sequence[AppliedLoss]
+) -> list[GraphNode]:
+    """Return the nodes that the losses need: those they are applied on and all upstream."""
+    needed = structure.ancestors(graph.upstreams(), [loss.node_label for loss in losses])
+    return [node for node in nodes if node.label in needed]
+
+
+def nodes_with_gradients(
+    graph: ModelGraph, nodes: Sequence[GraphNode], losses: Sequence[AppliedLoss]
+) -> list[GraphNode]:
+    """Return the torch nodes that a gradient of the losses reaches.
+
+    With one optimizer for the graph it flows upstream until an estimator stops it; where
+    every node has its own optimizer it stays in the node that the loss is applied on.
+    """
+    differentiable = {n.label for n in nodes if isinstance(n, ModelNode) and n.backend == "torch"}
+    upstreams = graph.upstreams() if graph.optimizer is not None else {}
+    torch_only = {
+        label: [up for up in ups if up in differentiable]
+        for label, ups in upstreams.items()
+        if label in differentiable
+    }
+    reached = structure.ancestors(torch_only, [loss.node_label for loss in losses]) & differentiable
+    return [node for node in nodes if node.label in reached]
+
+
+class _Data:
+    """The whole columns that reach the nodes, by head."""
+
+    def __init__(
+        self, graph: ModelGraph, bindings: Mapping[str, InputBinding], heads: Mapping[str, str]
+    ) -> None:
+        self.graph, self.bindings, self.heads = graph, bindings, heads
+
+    def features(self, head: GraphNode) -> torch.Tensor:
+        column = tensor_of(self._stack(head.label, "features"))
+        if isinstance(head, ModelNode) and head.backend == "torch":
+            column = column.to(torch.get_default_dtype())
+        return column
+
+    def targets(self, head: str) -> np.ndarray | None:
+        return self._stack(head, "targets") if self.bindings[head].upstream_ref.targets else None
+
+    def column(self, node: str, domain: str, where: str) -> tuple[str, torch.Tensor]:
+        """Return the head of a node and a whole column of a domain."""
+        head = self.heads[node]
+        if not getattr(self.bindings[head].upstream_ref, domain):
+            raise StateError(f"{where} needs {domain}, but the reference of {head!r} names none.")
+        column = self._stack(head, domain)
+        if column.dtype.kind not in "biufc":
+            raise InvalidTypeError(f"{where}: {domain} of dtype {column.dtype} cannot enter a loss.")
+        return head, as_tensor(column)
+
+    def _stack(self, head: str, domain: str) -> np.ndarray:
+        ref = self.bindings[head].upstream_ref
+        table = self.graph.ctx.get_node(ref).table
+        return stack({name: table.column(name) for name in getattr(ref, domain)})
+
+
+def _check_view(
+    head: str, binding: InputBinding, view: FeatureSetView, faults: Faults, *, trains: bool
+) -> None:
+    split = "" if binding.split is None else f" of split {binding.split!r}"
+    if view.n_samples == 0:
+        faults.add(StateError(f"there are no rows{split} to feed {head!r}."))
+        return
+    ref = binding.upstream_ref
+    for name in ref.features:
+        if view.source.table.column(name).dtype.kind not in "biufc":
+            faults.add(InvalidTypeError(f"{name!r} holds text, which cannot feed {head!r}; encode it as numbers."))
+    for name in (*ref.features, *ref.targets) if trains else ():
+        column = view.column(name)
+        n_bad = int((~np.isfinite(column)).sum()) if column.dtype.kind in "fc" else 0
+        if n_bad:
+            faults.add(
+                f"{name!r}{split} holds {n_bad} values that are NaN or infinite, of {column.size}; "
+                "filter or fill them before training."
+            )
+
+
+def _source(binding: InputBinding, head: str, view: FeatureSetView, batch_size: int | None) -> Source:
+    return Source(head=head, view=view, sampler=binding.sampler, batch_size=batch_size)
+
+
+Inputs = Sequence[tuple[LossInput, tuple[str, torch.Tensor] | None]]
+
+
+def _loss_inputs(loss: AppliedLoss, graph: ModelGraph, data: _Data) -> Inputs:
+    node = graph.ctx.get_node(loss.node_label, ModelNode)
+    inputs: list[tuple[LossInput, tuple[str, torch.Tensor] | None]] = []
+    for name in loss.arguments:
+        if name == "outputs":
+            dtype, shape = torch.get_default_dtype(), tuple(node.output_shape or ())
+            inputs.append((LossInput(name=name, shape=shape, dtype=dtype, is_output=True), None))
+        else:
+            head, column = data.column(node.label, name, f"The loss {loss.label!r} on {node.label!r}")
+            shape = tuple(column.shape[1:])
+            inputs.append((LossInput(name=name, shape=shape, dtype=column.dtype, is_output=False), (head, column)))
+    return inputs
+
+
+def _aligned(
+    loss: AppliedLoss, inputs: Inputs, columns: list[tuple[str, torch.Tensor]], graph: ModelGraph
+) -> list[int | Alignment]:
+    """Align the data of a loss as whole columns; return the slot of each, or what outputs need."""
+    alignments = loss.loss.align([one for one, _ in inputs], where=repr(loss.node_label))
+    arguments: list[int | Alignment] = []
+    estimated = graph.ctx.get_node(loss.node_label, ModelNode).backend != "torch"
+    for (one, column), alignment in zip(inputs, alignments, strict=True):
+        if column is None:
+            # An estimator's outputs may be of any numeric dtype.
+            arguments.append(replace(alignment, dtype=one.dtype) if estimated else alignment)
+        else:
+            arguments.append(len(columns))
+            columns.append((column[0], alignment.apply(column[1])))
+    return arguments
+
+
+def _loss_call(loss: AppliedLoss, forward: Forward, arguments: Sequence[int | Alignment]) -> LossCall:
+    scalar, output = loss.loss.build().scalar, forward.slot_of[loss.node_label]
+    steps = [(output, a) if isinstance(a, Alignment) and a.is_needed else (a, None) for a in arguments]
+    picks = [(output if isinstance(slot, Alignment) else slot, how) for slot, how in steps]
+    if len(picks) == 2 and picks[0][1] is None and picks[1][1] is None:
+        first, second = picks[0][0], picks[1][0]
+        call: LossCall = lambda slots: scalar(slots[first], slots[second])  # noqa: E731
+    else:
+        call = lambda slots: scalar(*(how.apply(slots[i]) if how else slots[i] for i, how in picks))  # noqa: E731
+    if loss.weight == 1.0:
+        return call
+    weight = loss.weight
+    return lambda slots: call(slots) * weight

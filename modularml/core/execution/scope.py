@@ -1,0 +1,64 @@
+"""What a phase is handed when it runs, and what its callbacks may look at.
+
+It knows no runner: the stop flag is a function, the path is a tuple of labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from modularml.core.context import ExperimentContext
+from modularml.core.execution.recording import DEFAULT_BUDGET_BYTES
+from modularml.core.topology.model_graph import ModelGraph
+
+
+@dataclass
+class ExecutionContext:
+    """Where a phase is and what the present batch gave; handed to phase callbacks.
+
+    Attributes:
+        phase_label: The phase.
+        epoch_idx: The epoch, from 0 within this run of the phase.
+        batch_idx: The batch, from 0 within the epoch.
+        outputs: Node label -> outputs of the batch.
+        losses: Loss label -> its value for the batch, a tensor without shape.
+    """
+
+    phase_label: str
+    epoch_idx: int = 0
+    batch_idx: int = 0
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    losses: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class PhaseScope:
+    """The surroundings of one run of a phase.
+
+    Attributes:
+        run_id: The run it belongs to.
+        path: Labels from the run's root down to the phase.
+        ctx: Where labels are looked up.
+        should_stop: Asked after each batch; True ends the phase there.
+        first_epoch: How many epochs this phase has run before; shuffles count on from it.
+        watch_batches: Whether a callback wants to be called at every batch.
+        exec_ctx: Kept up to date for callbacks.
+        budget_bytes: How much memory the recorded outputs may take.
+    """
+
+    run_id: str
+    path: tuple[str, ...]
+    ctx: ExperimentContext
+    should_stop: Callable[[], bool]
+    exec_ctx: ExecutionContext
+    first_epoch: int = 0
+    watch_batches: bool = False
+    budget_bytes: int = DEFAULT_BUDGET_BYTES
+
+    @property
+    def graph(self) -> ModelGraph:
+        """The model graph that the phase runs on."""
+        graph: ModelGraph = self.ctx.model_graph
+        return graph

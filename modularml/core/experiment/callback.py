@@ -1,0 +1,132 @@
+"""The two callback bases: what a user's code may hook into, and when.
+
+They know no runner. A hook takes keywords, does nothing by default, and costs
+nothing where it is not overridden.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from modularml.base.config import Configurable
+from modularml.base.errors import InvalidTypeError
+
+
+class _Hooked(Configurable):
+    """A callback's name, its order, and which of its hooks are overridden."""
+
+    hooks: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, label: str | None = None, execution_order: int = 0) -> None:
+        self.label = label or type(self).__name__
+        self.execution_order = execution_order
+
+    @classmethod
+    def listens(cls, hook: str) -> bool:
+        """Tell whether this class does anything in that hook."""
+        base = next(c for c in cls.__mro__ if hook in vars(c))
+        return base not in (Callback, ExperimentCallback)
+
+    def get_state(self) -> dict[str, Any]:
+        """What the callback must remember to go on after a restore; nothing by default."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take back what `get_state` returned."""
+
+
+class Callback(_Hooked):
+    """Hooks within a phase; subclass it and override what you need.
+
+    Args:
+        label: Its name in results; default: the name of its class.
+        execution_order: Lower ones are called first.
+    """
+
+    hooks = (
+        "on_phase_start",
+        "on_epoch_start",
+        "on_batch_start",
+        "on_batch_end",
+        "on_epoch_end",
+        "on_phase_end",
+        "on_exception",
+    )
+
+    def on_phase_start(self, *, experiment: Any, phase: Any, results: Any) -> Any:
+        """Before the first epoch of a phase."""
+
+    def on_epoch_start(self, *, experiment: Any, phase: Any, exec_ctx: Any, results: Any) -> Any:
+        """Before the first batch of an epoch."""
+
+    def on_batch_start(self, *, experiment: Any, phase: Any, exec_ctx: Any, results: Any) -> Any:
+        """Before a batch."""
+
+    def on_batch_end(self, *, experiment: Any, phase: Any, exec_ctx: Any, results: Any) -> Any:
+        """After a batch and its update."""
+
+    def on_epoch_end(self, *, experiment: Any, phase: Any, exec_ctx: Any, results: Any) -> Any:
+        """After the last batch of an epoch."""
+
+    def on_phase_end(self, *, experiment: Any, phase: Any, results: Any) -> Any:
+        """After the last epoch of a phase, also of one that was stopped."""
+
+    def on_exception(
+        self, *, experiment: Any, phase: Any, exec_ctx: Any, exception: BaseException, results: Any
+    ) -> Any:
+        """When the phase ends by an exception, which is raised again afterwards."""
+
+
+class ExperimentCallback(_Hooked):
+    """Hooks at the boundaries of phases, groups and the whole plan.
+
+    Args:
+        label: Its name; default: the name of its class.
+        execution_order: Lower ones are called first.
+    """
+
+    hooks = (
+        "on_experiment_start",
+        "on_experiment_end",
+        "on_phase_start",
+        "on_phase_end",
+        "on_group_start",
+        "on_group_end",
+        "on_exception",
+    )
+
+    def on_experiment_start(self, *, experiment: Any) -> None:
+        """Before the execution plan begins."""
+
+    def on_experiment_end(self, *, experiment: Any) -> None:
+        """After the execution plan completes, or is stopped."""
+
+    def on_phase_start(self, *, experiment: Any, phase: Any) -> None:
+        """Before each phase."""
+
+    def on_phase_end(self, *, experiment: Any, phase: Any) -> None:
+        """After each phase."""
+
+    def on_group_start(self, *, experiment: Any, group: Any) -> None:
+        """Before each group."""
+
+    def on_group_end(self, *, experiment: Any, group: Any) -> None:
+        """After each group."""
+
+    def on_exception(self, *, experiment: Any, phase: Any = None, exception: BaseException) -> None:
+        """On an exception, which is raised again afterwards."""
+
+
+def check_callbacks(callbacks: Any, kind: type[_Hooked], where: str) -> list[Any]:
+    """Return `callbacks` as a list in order of execution.
+
+    Raises:
+        InvalidTypeError: If one of them is no callback of that kind.
+    """
+    found = list(callbacks or [])
+    for callback in found:
+        if not isinstance(callback, kind):
+            raise InvalidTypeError(
+                f"{where}: a callback must be a {kind.__name__}, got {callback!r} ({type(callback).__name__})."
+            )
+    return sorted(found, key=lambda callback: callback.execution_order)

@@ -1,0 +1,526 @@
+"""The experiment: what people hold in their hands.
+
+It knows no loop and no file format; it delegates to the runner and to storage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from modularml.base.config import from_config, to_config
+from modularml.base.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    ModularMLWarning,
+    StateError,
+    UnknownNameError,
+    check_label,
+    unknown_name,
+)
+from modularml.base.events import DisplayOptions, EventBus
+from modularml.core.context import ExperimentContext
+from modularml.core.experiment import storage
+from modularml.core.experiment.callback import ExperimentCallback, check_callbacks
+from modularml.core.experiment.checkpointing import Checkpointing
+from modularml.core.experiment.history import ExperimentRun, History, now
+from modularml.core.experiment.phases.phase import ExperimentPhase
+from modularml.core.experiment.phases.phase_group import PhaseGroup
+from modularml.core.experiment.random_stream import RandomStream
+from modularml.core.experiment.results import PhaseGroupResults
+from modularml.core.experiment.runner import Results, Runner
+from modularml.core.topology.model_graph import ModelGraph
+from modularml.io.names import safe_name, with_suffix
+
+
+class Experiment:
+    """Runs phases on a model graph, and records, previews, checkpoints and saves what happens.
+
+    Args:
+        label: Its name.
+        registration_policy: What happens when a node's label is taken: ``"raise"``,
+            ``"overwrite"`` or ``"rename"``; None is the default of `ExperimentContext`.
+        ctx: The context to bind to; None makes a new, empty one and activates it.
+        checkpointing: When to write checkpoints by itself.
+        callbacks: Hooks at phases, groups and the whole plan.
+
+    Attributes:
+        label: Its name.
+        ctx: Its context: the nodes and the graph, by label.
+        events: The bus on which everything that happens in a run is told.
+        epochs_done: Label of each train phase -> how many epochs it has begun so far.
+
+    Raises:
+        InvalidValueError: If the context belongs to another experiment, or the policy is unknown.
+        InvalidTypeError: If an argument is of a wrong type.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        registration_policy: str | None = None,
+        ctx: ExperimentContext | None = None,
+        checkpointing: Checkpointing | None = None,
+        callbacks: Sequence[ExperimentCallback] | None = None,
+    ) -> None:
+        self.label = check_label(label, "Experiment")
+        if ctx is None:
+            ctx = ExperimentContext(registration_policy=registration_policy).activate()
+        elif not isinstance(ctx, ExperimentContext):
+            raise InvalidTypeError(f"Experiment {label!r}: ctx must be an ExperimentContext, got {ctx!r}.")
+        elif registration_policy is not None:
+            ctx.set_registration_policy(registration_policy)
+        self.ctx = ctx
+        self.events = EventBus()
+        self.epochs_done: dict[str, int] = {}
+        self._plan = PhaseGroup(label)
+        self._history = History()
+        self._callbacks: list[ExperimentCallback] = []
+        self._checkpoints: dict[str, Path] = {}
+        self._checkpoint_dir: Path | None = None
+        self._checkpoints_off = 0
+        self._running = threading.Lock()
+        self._random = RandomStream(label)
+        for callback in callbacks or []:
+            self.add_callback(callback)
+        self.set_checkpointing(checkpointing)
+        ctx.set_experiment(self)
+
+    @classmethod
+    def from_active_context(
+        cls,
+        label: str,
+        registration_policy: str | None = None,
+        checkpointing: Checkpointing | None = None,
+        callbacks: Sequence[ExperimentCallback] | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> Self:
+        """Bind a new experiment to the active context and all nodes registered there.
+
+        Args:
+            label: Its name.
+            registration_policy: As in the constructor, and so the rest.
+            overwrite: Take the context over from the experiment that it belongs to.
+
+        Raises:
+            InvalidValueError: If the context belongs to an experiment and `overwrite` is False.
+        """
+        ctx = ExperimentContext.get_active()
+        if ctx.experiment is not None and not overwrite:
+            raise InvalidValueError(
+                f"The active context belongs to the experiment {ctx.experiment.label!r}. Use overwrite=True to "
+                f"take it over, or Experiment({label!r}) for a new one."
+            )
+        return cls(label, registration_policy, ctx, checkpointing, callbacks)
+
+    def __repr__(self) -> str:
+        return f"Experiment(label={self.label!r}, phases={len(self._plan.flatten())}, runs={len(self._history)})"
+
+    # -- what is in it ---------------------------------------------------------------
+
+    @property
+    def model_graph(self) -> ModelGraph | None:
+        """The model graph, or None."""
+        graph: ModelGraph | None = self.ctx.model_graph
+        return graph
+
+    @property
+    def execution_plan(self) -> PhaseGroup:
+        """The phases and groups that `run` executes, in order."""
+        return self._plan
+
+    @property
+    def history(self) -> History:
+        """All runs so far, oldest first; a copy of the list."""
+        return History(self._history)
+
+    @property
+    def last_run(self) -> ExperimentRun | None:
+        """The most recent run, or None."""
+        return self._history[-1] if self._history else None
+
+    @property
+    def exp_callbacks(self) -> list[ExperimentCallback]:
+        """The experiment's callbacks, in order of execution."""
+        return list(self._callbacks)
+
+    def add_callback(self, callback: ExperimentCallback) -> None:
+        """Register a callback.
+
+        Raises:
+            InvalidTypeError: If it is no `ExperimentCallback`.
+        """
+        where = f"Experiment {self.label!r}"
+        self._callbacks = check_callbacks([*self._callbacks, callback], ExperimentCallback, where)
+
+    # -- running ---------------------------------------------------------------------
+
+    def run(self, **display: Any) -> PhaseGroupResults:
+        """Run the whole execution plan and record it in the history.
+
+        Args:
+            **display: What is shown meanwhile; see `DisplayOptions`.
+
+        Returns:
+            The results by label; partial ones after a stop.
+
+        Raises:
+            StateError: If the plan is empty, or this experiment is running.
+            InvalidTypeError: If a display option is unknown.
+        """
+        if not self._plan.flatten():
+            raise StateError(
+                f"The execution plan of experiment {self.label!r} is empty; add phases to exp.execution_plan first."
+            )
+        results: PhaseGroupResults = self._record(self._plan, display, whole_plan=True)
+        return results
+
+    def run_phase(self, phase: ExperimentPhase, **display: Any) -> Any:
+        """Run one phase, in the plan or not, and record it in the history; raises as `run`."""
+        return self._record(self._own(phase, ExperimentPhase, "run_phase"), display)
+
+    def run_group(self, group: PhaseGroup, **display: Any) -> PhaseGroupResults:
+        """Run one group, in the plan or not, and record it in the history; raises as `run`."""
+        results: PhaseGroupResults = self._record(self._own(group, PhaseGroup, "run_group"), display)
+        return results
+
+    def preview_phase(self, phase: ExperimentPhase, **display: Any) -> Any:
+        """Run one phase and leave no trace.
+
+        Weights, optimizers, frozen flags, random numbers, epochs counted and callbacks are
+        restored, also when the phase raises. Nothing is recorded, no checkpoint is written and
+        no experiment callback is called.
+
+        Args:
+            phase: The phase.
+            **display: What is shown meanwhile; see `DisplayOptions`.
+
+        Returns:
+            Its results.
+        """
+        return self._preview(self._own(phase, ExperimentPhase, "preview_phase"), display)
+
+    def preview_group(self, group: PhaseGroup, **display: Any) -> PhaseGroupResults:
+        """Run one group and leave no trace; see `preview_phase`."""
+        results: PhaseGroupResults = self._preview(self._own(group, PhaseGroup, "preview_group"), display)
+        return results
+
+    def preview_run(self, **display: Any) -> PhaseGroupResults:
+        """Run the whole plan and leave no trace; see `preview_phase`."""
+        results: PhaseGroupResults = self._preview(self._plan, display)
+        return results
+
+    def _own(self, entry: Any, kind: type, method: str) -> Any:
+        if not isinstance(entry, kind):
+            raise InvalidTypeError(f"{method} takes a {kind.__name__}, got {entry!r} ({type(entry).__name__}).")
+        for phase in _phases(entry):
+            if phase.ctx is not self.ctx:
+                raise InvalidValueError(
+                    f"{phase!r} was defined in another experiment than {self.label!r}; run it there, "
+                    "or define it again after making this one."
+                )
+        return entry
+
+    def _record(self, entry: Any, display: Mapping[str, Any], *, whole_plan: bool = False) -> Results:
+        runner = Runner(self, _display_options(display))
+        with self._exclusively():
+            record = ExperimentRun(label=entry.label, started_at=now())
+            self._history.append(record)
+            return runner.run(entry, record, whole_plan=whole_plan)
+
+    def _preview(self, entry: Any, display: Mapping[str, Any]) -> Results:
+        runner = Runner(self, _display_options(display), preview=True)
+        with self._exclusively():
+            callbacks = {id(c): c for phase in _phases(entry) for c in phase.callbacks}.values()
+            before, remembered = self._mutable_state(), [(c, copy.deepcopy(c.get_state())) for c in callbacks]
+            try:
+                return runner.run(entry, ExperimentRun(label=entry.label, started_at=now()))
+            finally:
+                self._set_mutable_state(before)
+                for callback, state in remembered:
+                    callback.set_state(state)
+
+    @contextlib.contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        if not self._running.acquire(blocking=False):
+            raise StateError(f"Experiment {self.label!r} is running; wait for it or stop it first.")
+        try:
+            with self._random.active():
+                yield
+        finally:
+            self._running.release()
+
+    # -- checkpoints -----------------------------------------------------------------
+
+    @property
+    def checkpointing(self) -> Checkpointing | None:
+        """When checkpoints are written automatically, or None."""
+        return self._checkpointing
+
+    def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
+        """Attach or replace the checkpointing configuration; None writes none.
+
+        Raises:
+            InvalidTypeError: If it is something else.
+        """
+        if checkpointing is not None and not isinstance(checkpointing, Checkpointing):
+            raise InvalidTypeError(f"checkpointing must be a Checkpointing, got {checkpointing!r}.")
+        self._checkpointing = checkpointing
+
+    def set_checkpoint_dir(self, path: str | Path, *, create: bool = True) -> None:
+        """Choose the folder for checkpoints.
+
+        Args:
+            path: The folder.
+            create: Make it if it is not there.
+
+        Raises:
+            FileNotFoundError: If it is not there and `create` is False.
+            NotADirectoryError: If it is a file.
+        """
+        folder = Path(path)
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"The checkpoint folder {str(folder)!r} is a file.")
+        if not folder.exists() and not create:
+            raise FileNotFoundError(f"The checkpoint folder {str(folder)!r} does not exist.")
+        folder.mkdir(parents=True, exist_ok=True)
+        known = {known.resolve() for known in self._checkpoints.values()}
+        foreign = [found for found in folder.glob("*.ckpt.mml") if found.resolve() not in known]
+        if foreign:
+            warnings.warn(
+                f"The folder {str(folder)!r} holds {len(foreign)} checkpoint(s) of other runs. They can be restored "
+                "by their path.",
+                ModularMLWarning,
+                stacklevel=2,
+            )
+        self._checkpoint_dir = folder
+
+    @property
+    def available_checkpoints(self) -> dict[str, Path]:
+        """Name of each checkpoint of this experiment -> its file, oldest first."""
+        return dict(self._checkpoints)
+
+    def save_checkpoint(
+        self, name: str, *, overwrite: bool = False, meta: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Write the present state to the checkpoint folder.
+
+        Args:
+            name: The name to restore it by.
+            overwrite: Replace a checkpoint of that name.
+            meta: Plain facts of your own to keep with it.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            StateError: If no folder is set.
+            InvalidValueError: If the name is taken and `overwrite` is False.
+        """
+        if self._checkpoint_dir is None:
+            raise StateError(
+                f"Experiment {self.label!r} has no checkpoint folder; call exp.set_checkpoint_dir(path) first."
+            )
+        return self._write_checkpoint(name, self._checkpoint_dir, overwrite, meta)
+
+    def _write_checkpoint(
+        self, name: str, folder: Path, overwrite: bool, meta: Mapping[str, Any] | None = None
+    ) -> Path:
+        check_label(name, "checkpoint")
+        target = with_suffix(folder / safe_name(name), "checkpoint")
+        if not overwrite and (name in self._checkpoints or target.exists()):
+            raise InvalidValueError(
+                f"A checkpoint {name!r} is there already, in {str(folder)!r}; use overwrite=True or another name."
+            )
+        path = storage.save_checkpoint(self, target, name, dict(meta or {}))
+        self._checkpoints.pop(name, None)
+        self._checkpoints[name] = path
+        return path
+
+    def restore_checkpoint(self, name_or_path: str | Path) -> None:
+        """Return to the state of a checkpoint: weights, optimizers, random numbers, history.
+
+        Args:
+            name_or_path: The name of one of `available_checkpoints`, or the path of a file.
+
+        Raises:
+            UnknownNameError: If there is neither such a name nor such a file.
+            FileFormatError: If the file is no whole checkpoint; nothing is changed then.
+        """
+        path = self._checkpoints.get(str(name_or_path), Path(name_or_path))
+        if not path.is_file():
+            where = f"experiment {self.label!r}"
+            raise UnknownNameError(unknown_name("checkpoint", str(name_or_path), self._checkpoints, where=where))
+        storage.restore_checkpoint(self, path)
+
+    @contextlib.contextmanager
+    def disable_checkpointing(self) -> Iterator[None]:
+        """Write no checkpoints by itself within a ``with`` block."""
+        self._checkpoints_off += 1
+        try:
+            yield
+        finally:
+            self._checkpoints_off -= 1
+
+    def checkpoint_on(self, moment: str, label: str) -> None:
+        """Write a checkpoint if one is due at this moment; the runner calls this.
+
+        Raises:
+            StateError: If one is due and there is no folder for it.
+        """
+        if self._checkpointing is None or self._checkpoints_off:
+            return
+        name = self._checkpointing.name_at(moment, label)
+        if name is None:
+            return
+        folder = self._checkpointing.directory or self._checkpoint_dir
+        if folder is None:
+            raise StateError(
+                f"Experiment {self.label!r} is to write the checkpoint {name!r}, but has no folder for it: "
+                "use Checkpointing(directory=...) or exp.set_checkpoint_dir(path)."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        self._write_checkpoint(name, folder, self._checkpointing.overwrite)
+        self._checkpointing.written.append(name)
+        keep = self._checkpointing.max_to_keep
+        while keep is not None and len(self._checkpointing.written) > keep:
+            self._checkpoints.pop(self._checkpointing.written.pop(0)).unlink(missing_ok=True)
+
+    # -- configuration, state, files ---------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the structure: label, policy, plan, checkpointing and callbacks, as plain values."""
+        return {
+            "label": self.label,
+            "registration_policy": self.ctx.registration_policy,
+            "plan": to_config(self._plan),
+            "checkpointing": to_config(self._checkpointing),
+            "callbacks": [to_config(callback) for callback in self._callbacks],
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, ctx: ExperimentContext | None = None) -> Self:
+        """Make an experiment from what `get_config` returned.
+
+        Args:
+            config: The structure.
+            ctx: The context that holds the nodes it names; None is the active one.
+
+        Raises:
+            UnknownNameError: If the plan names nodes that are not there.
+        """
+        ctx = ctx or ExperimentContext.get_active()
+        with ctx.temporary():
+            plan = from_config(config["plan"])
+            experiment = cls(
+                config["label"],
+                config["registration_policy"],
+                ctx,
+                from_config(config["checkpointing"]),
+                [from_config(callback) for callback in config["callbacks"]],
+            )
+        experiment._plan = plan
+        return experiment
+
+    def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
+        """Return a copy of everything that runs change: graph, counters, random numbers, history.
+
+        Args:
+            tensors: Include the outputs and targets that the results of runs hold.
+        """
+        return self._mutable_state() | {
+            "history": [run.get_state(tensors=tensors) for run in self._history],
+            "checkpoints": {name: str(path) for name, path in self._checkpoints.items()},
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Return to what `get_state` returned; nodes are matched by label.
+
+        Raises:
+            GraphError: If the state belongs to another graph; nothing is changed then.
+        """
+        self._set_mutable_state(state)
+        present = {run.id: run for run in self._history}
+        self._history = History(present.get(r["id"]) or ExperimentRun.from_state(r) for r in state["history"])
+        self._checkpoints = {name: Path(path) for name, path in state["checkpoints"].items()}
+
+    def _mutable_state(self) -> dict[str, Any]:
+        return {
+            "graph": self.model_graph.get_state() if self.model_graph is not None else None,
+            "epochs_done": dict(self.epochs_done),
+            "random": self._random.get_state(),
+            "callbacks": [copy.deepcopy(callback.get_state()) for callback in self._callbacks],
+        }
+
+    def _set_mutable_state(self, state: Mapping[str, Any]) -> None:
+        if self.model_graph is not None and state["graph"] is not None:
+            self.model_graph.set_state(state["graph"])
+        self.epochs_done = dict(state["epochs_done"])
+        self._random.set_state(state["random"])
+        for callback, saved in zip(self._callbacks, state["callbacks"], strict=False):
+            callback.set_state(saved)
+
+    def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the experiment to one file: data, graph, weights, plan, history.
+
+        Args:
+            filepath: Where to; ``.exp.mml`` is appended when missing.
+            overwrite: Replace a file that is there.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+            OSError: If it cannot be written; what was there before stays whole.
+        """
+        return storage.save_experiment(self, filepath, overwrite=overwrite)
+
+    @classmethod
+    def load(
+        cls,
+        filepath: str | Path,
+        *,
+        checkpoint_dir: str | Path | None = None,
+        overwrite: bool = False,
+        symbols: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Read an experiment from a file, into the active context.
+
+        No code of the file is run. What is identical to an object of the active context
+        is not doubled; what differs replaces it; each is told.
+
+        Args:
+            filepath: The file.
+            checkpoint_dir: The folder that its checkpoints are in now.
+            overwrite: Take over the active context from the experiment it belongs to.
+            symbols: Name -> class or function, for those of your own that are not defined
+                in this session.
+
+        Raises:
+            StateError: If the active context belongs to an experiment and `overwrite` is False.
+            FileFormatError: If the file is not a whole experiment; nothing is changed then.
+        """
+        return storage.load_experiment(
+            cls, filepath, checkpoint_dir=checkpoint_dir, overwrite=overwrite, symbols=symbols
+        )
+
+
+def _phases(entry: ExperimentPhase | PhaseGroup) -> list[ExperimentPhase]:
+    return entry.flatten() if isinstance(entry, PhaseGroup) else [entry]
+
+
+def _display_options(given: Mapping[str, Any]) -> DisplayOptions:
+    allowed = DisplayOptions.__dataclass_fields__
+    for name in given:
+        if name not in allowed:
+            raise InvalidTypeError(unknown_name("display option", name, allowed))
+    return DisplayOptions(**given)
+
+

@@ -1,0 +1,116 @@
+"""The runs of an experiment: one record each, entered when the run starts.
+
+It knows no phases and no display beyond a table of its own plain facts.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from modularml.core.experiment.results import results_from_state
+
+STATUSES = ("running", "completed", "stopped", "interrupted", "failed")
+
+
+@dataclass(kw_only=True)
+class PhaseExecution:
+    """When a phase of a run began, ended, and how.
+
+    Attributes:
+        path: Labels from the run's root down to the phase.
+        kind: ``"train" | "eval" | "fit"``.
+        status: One of `STATUSES`.
+        started_at: Local time with zone.
+        ended_at: Local time with zone; None while it runs.
+    """
+
+    path: tuple[str, ...]
+    kind: str
+    started_at: datetime
+    status: str = "running"
+    ended_at: datetime | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds it took, or has taken so far."""
+        return ((self.ended_at or now()) - self.started_at).total_seconds()
+
+
+@dataclass(kw_only=True)
+class ExperimentRun:
+    """One run of a phase, a group or the whole plan.
+
+    Attributes:
+        label: The label of what was run.
+        status: One of `STATUSES`.
+        started_at: Local time with zone.
+        ended_at: Local time with zone; None while it runs.
+        results: The results of what was run; partial unless it completed.
+        phases: The phases it executed, in order.
+        error: The text of the exception that ended it, if one did.
+        metadata: Versions and other plain facts.
+        id: Tells runs of one label apart.
+    """
+
+    label: str
+    started_at: datetime
+    status: str = "running"
+    ended_at: datetime | None = None
+    results: Any = None
+    phases: list[PhaseExecution] = field(default_factory=list)
+    error: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __repr__(self) -> str:
+        return f"ExperimentRun(label={self.label!r}, status={self.status!r})"
+
+    @property
+    def duration(self) -> timedelta:
+        """How long it took, or has taken so far."""
+        return (self.ended_at or now()) - self.started_at
+
+    @property
+    def duration_seconds(self) -> float:
+        """How long it took, in seconds."""
+        return self.duration.total_seconds()
+
+    @property
+    def phase_durations(self) -> dict[str, float]:
+        """Path of each phase, joined by ``/`` -> seconds it took."""
+        return {"/".join(phase.path): phase.duration_s for phase in self.phases}
+
+    def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
+        """Return the record as a tree of plain values and arrays.
+
+        Args:
+            tensors: Include recorded outputs and targets.
+        """
+        own = {name: getattr(self, name) for name in ("label", "id", "status", "error", "metadata")}
+        times = {"started_at": self.started_at, "ended_at": self.ended_at}
+        results = None if self.results is None else self.results.get_state(tensors=tensors)
+        return own | times | {"phases": [dict(vars(phase)) for phase in self.phases], "results": results}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Make a record of what `get_state` returned."""
+        results = None if state["results"] is None else results_from_state(state["results"])
+        phases = [PhaseExecution(**phase) for phase in state["phases"]]
+        return cls(**{**state, "phases": phases, "results": results})
+
+
+class History(list[ExperimentRun]):
+    """The runs of an experiment, oldest first."""
+
+    def __repr__(self) -> str:
+        lines = [f"  [{i}] {run.label}: {run.status}" for i, run in enumerate(self)]
+        return "\n".join([f"History({len(self)} runs)", *lines])
+
+
+def now() -> datetime:
+    """The time of a record: local, with its zone."""
+    return datetime.now().astimezone()

@@ -1,0 +1,125 @@
+"""A forward pass over a split: outputs and losses, without gradients or updates.
+
+It knows what is evaluated; how is in `core.execution`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+from modularml.base.errors import check_int
+from modularml.base.events import Event
+from modularml.core.execution.binding import InputBinding
+from modularml.core.execution.epochs import run_epochs
+from modularml.core.execution.eval_loop import eval_step
+from modularml.core.execution.forward import training_flags
+from modularml.core.execution.recording import Recording
+from modularml.core.execution.resolution import resolve
+from modularml.core.execution.scope import PhaseScope
+from modularml.core.experiment.callback import Callback
+from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
+from modularml.core.experiment.results import EvalResults
+from modularml.core.topology.graph_node import GraphNode
+from modularml.core.training.loss import AppliedLoss
+
+
+class EvalPhase(ExperimentPhase):
+    """Evaluates the active nodes on a split; every node counts as frozen meanwhile.
+
+    Args:
+        label: Its name in plans, results and history.
+        input_sources: One binding for each active head node.
+        losses: What is computed on the outputs, if anything.
+        active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
+        batch_size: Rows a batch; None evaluates all at once.
+        callbacks: Hooks at batches.
+
+    Raises:
+        InvalidValueError: If bindings are missing or names are unknown; all faults are told together.
+        InvalidTypeError: If an argument is of a wrong type.
+        StateError: If the active experiment has no model graph.
+    """
+
+    kind = "eval"
+    freezes_graph = True
+
+    def __init__(
+        self,
+        label: str,
+        *,
+        input_sources: Sequence[InputBinding],
+        losses: Sequence[AppliedLoss] | None = None,
+        active_nodes: Sequence[GraphNode | str] | None = None,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+    ) -> None:
+        if batch_size is not None:
+            batch_size = check_int(batch_size, f"EvalPhase {label!r}: batch_size")
+        self.batch_size = batch_size
+        super().__init__(
+            label,
+            input_sources=input_sources,
+            losses=losses,
+            active_nodes=active_nodes,
+            callbacks=callbacks,
+        )
+
+    @classmethod
+    def from_split(
+        cls,
+        label: str,
+        *,
+        split: str,
+        losses: Sequence[AppliedLoss] | None = None,
+        active_nodes: Sequence[GraphNode | str] | None = None,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+    ) -> Self:
+        """Make a phase whose active heads all get one split.
+
+        Args:
+            label: Its name.
+            split: The split to evaluate.
+            losses: As in the constructor, and so the rest.
+
+        Raises:
+            InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
+        """
+        return cls(
+            label,
+            input_sources=bindings_for_split(f"EvalPhase {label!r}", split, active_nodes),
+            losses=losses,
+            active_nodes=active_nodes,
+            batch_size=batch_size,
+            callbacks=callbacks,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return everything the phase was made of, nodes by label, as plain values."""
+        return super().get_config() | {"batch_size": self.batch_size}
+
+    def execute(self, scope: PhaseScope) -> Execution:
+        """Resolve the phase in `scope`; see `ExperimentPhase.execute`."""
+        nodes = self.nodes(scope.graph)
+        resolved = resolve(
+            scope.graph,
+            nodes,
+            self.input_sources,
+            self.losses,
+            where=self._where,
+            batch_size=self.batch_size,
+        )
+        recording = Recording(resolved.loss_nodes, scope.budget_bytes)
+        step = eval_step(resolved)
+
+        def events() -> Iterator[Event]:
+            with training_flags(nodes, trained=[]):
+                yield from run_epochs(scope, resolved, step, recording, n_epochs=1, records=lambda epoch: True)
+
+        return Execution(
+            results=EvalResults(self.label, recording, resolved.heads),
+            events=events(),
+            n_batches=resolved.feed.draw(0).n_batches,
+            nodes=labels_of(nodes),
+        )

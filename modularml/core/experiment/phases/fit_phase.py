@@ -1,0 +1,149 @@
+"""Batch fitting: estimators that learn from a whole split at once.
+
+It knows what is fitted; how is in `core.execution`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from modularml.base.errors import Faults, StateError
+from modularml.base.events import Event
+from modularml.core.execution.binding import InputBinding
+from modularml.core.execution.epochs import run_epochs
+from modularml.core.execution.eval_loop import fit_step
+from modularml.core.execution.forward import training_flags
+from modularml.core.execution.recording import Recording
+from modularml.core.execution.resolution import resolve
+from modularml.core.execution.scope import PhaseScope
+from modularml.core.experiment.callback import Callback
+from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
+from modularml.core.experiment.results import FitResults
+from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.model_graph import ModelGraph
+from modularml.core.topology.model_node import ModelNode
+from modularml.core.training.loss import AppliedLoss
+
+
+class FitPhase(ExperimentPhase):
+    """Fits the active estimators on all rows of a split, each when its input is there.
+
+    Torch nodes pass their data on and stay as they are.
+
+    Args:
+        label: Its name in plans, results and history.
+        input_sources: One binding for each active head node.
+        losses: What is computed on the outputs after fitting, if anything.
+        active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
+        freeze_after_fit: Freeze the fitted nodes, until a fit phase fits them again.
+        callbacks: Hooks around the fit.
+
+    Raises:
+        InvalidValueError: If no active node can be fitted, bindings are missing or names are
+            unknown; all faults are told together.
+        InvalidTypeError: If an argument is of a wrong type.
+        StateError: If the active experiment has no model graph.
+    """
+
+    kind = "fit"
+
+    def __init__(
+        self,
+        label: str,
+        *,
+        input_sources: Sequence[InputBinding],
+        losses: Sequence[AppliedLoss] | None = None,
+        active_nodes: Sequence[GraphNode | str] | None = None,
+        freeze_after_fit: bool = True,
+        callbacks: Sequence[Callback] | None = None,
+    ) -> None:
+        self.freeze_after_fit = bool(freeze_after_fit)
+        super().__init__(
+            label,
+            input_sources=input_sources,
+            losses=losses,
+            active_nodes=active_nodes,
+            callbacks=callbacks,
+        )
+
+    @classmethod
+    def from_split(
+        cls,
+        label: str,
+        *,
+        split: str,
+        losses: Sequence[AppliedLoss] | None = None,
+        active_nodes: Sequence[GraphNode | str] | None = None,
+        freeze_after_fit: bool = True,
+        callbacks: Sequence[Callback] | None = None,
+    ) -> Self:
+        """Make a phase whose active heads all get one split.
+
+        Args:
+            label: Its name.
+            split: The split to fit on.
+            losses: As in the constructor, and so the rest.
+
+        Raises:
+            InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
+        """
+        return cls(
+            label,
+            input_sources=bindings_for_split(f"FitPhase {label!r}", split, active_nodes),
+            losses=losses,
+            active_nodes=active_nodes,
+            freeze_after_fit=freeze_after_fit,
+            callbacks=callbacks,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return everything the phase was made of, nodes by label, as plain values."""
+        return super().get_config() | {"freeze_after_fit": self.freeze_after_fit}
+
+    def _check(self, graph: ModelGraph, faults: Faults) -> None:
+        super()._check(graph, faults)
+        if not self._estimators(graph):
+            faults.add("no active node holds an estimator to fit; torch models are trained by a TrainPhase.")
+
+    def _estimators(self, graph: ModelGraph) -> list[ModelNode]:
+        return [n for n in self.nodes(graph) if isinstance(n, ModelNode) and n.backend == "scikit"]
+
+    def execute(self, scope: PhaseScope) -> Execution:
+        """Resolve the phase in `scope`; see `ExperimentPhase.execute`.
+
+        Raises:
+            StateError: If every estimator was frozen by `freeze()`.
+        """
+        graph = scope.graph
+        nodes = self.nodes(graph)
+        # What an earlier fit froze may be fitted again; what a user froze may not.
+        fitted = [node for node in self._estimators(graph) if node.frozen_by != "user"]
+        if not fitted:
+            labels = [node.label for node in self._estimators(graph)]
+            raise StateError(f"{self._where}: there is nothing to fit; {labels} are frozen.")
+        resolved = resolve(graph, nodes, self.input_sources, self.losses, where=self._where, trains=True)
+        recording = Recording(resolved.loss_nodes, scope.budget_bytes)
+        rows = {source.head: source.view.rows for source in resolved.feed.sources}
+
+        def targets(label: str) -> np.ndarray | None:
+            head = resolved.heads[label]
+            return resolved.targets[head][rows[head]] if head in resolved.targets else None
+
+        step = fit_step(resolved, fitted, targets)
+
+        def events() -> Iterator[Event]:
+            with training_flags(nodes, trained=[]):
+                yield from run_epochs(scope, resolved, step, recording, n_epochs=1, records=lambda epoch: True)
+            if self.freeze_after_fit:
+                for node in fitted:
+                    node.freeze(by="fit")
+
+        return Execution(
+            results=FitResults(self.label, recording, resolved.heads),
+            events=events(),
+            n_batches=1,
+            nodes=labels_of(nodes),
+        )

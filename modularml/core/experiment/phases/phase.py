@@ -1,0 +1,258 @@
+"""What all phases share: their inputs, losses, active nodes, checks and picture.
+
+It knows no loop and no runner: a phase says what is to be done and hands the doing
+to `core.execution`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from modularml.base.config import Configurable, to_config
+from modularml.base.errors import (
+    DuplicateLabelError,
+    Faults,
+    InvalidTypeError,
+    InvalidValueError,
+    ModularMLError,
+    StateError,
+    check_label,
+    unknown_name,
+)
+from modularml.base.events import Event
+from modularml.core.context import ExperimentContext
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.execution.binding import InputBinding
+from modularml.core.execution.scope import PhaseScope
+from modularml.core.experiment.callback import Callback, check_callbacks
+from modularml.core.experiment.phases.diagram import phase_spec
+from modularml.core.experiment.results import PhaseResults
+from modularml.core.topology import structure
+from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.model_graph import ModelGraph
+from modularml.core.training.loss import AppliedLoss
+from modularml.display.diagram import Diagram
+from modularml.samplers import Sampler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """A phase that is ready to run.
+
+    Attributes:
+        results: They fill while the events are drawn.
+        events: What happens; drawing them is running the phase.
+        n_batches: Batches an epoch.
+        nodes: Labels of the nodes that run, in order.
+    """
+
+    results: PhaseResults
+    events: Iterator[Event]
+    n_batches: int
+    nodes: tuple[str, ...]
+
+
+class ExperimentPhase(Configurable):
+    """A unit of work of an experiment; see `TrainPhase`, `EvalPhase` and `FitPhase`.
+
+    Args:
+        label: Its name in plans, results and history.
+        input_sources: One binding for each active head node.
+        losses: What is computed; each loss names the node that it is applied on.
+        active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
+        callbacks: Hooks within the phase.
+
+    Raises:
+        StateError: If the active experiment has no model graph.
+        InvalidValueError: If bindings are missing or doubled, labels stand twice, or names are
+            unknown; all faults are told together.
+        InvalidTypeError: If a binding, loss or callback is of a wrong type.
+    """
+
+    kind: ClassVar[str]
+    freezes_graph: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        label: str,
+        *,
+        input_sources: Sequence[InputBinding],
+        losses: Sequence[AppliedLoss] | None = None,
+        active_nodes: Sequence[GraphNode | str] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+    ) -> None:
+        self.label = check_label(label, type(self).__name__)
+        self._where = f"{type(self).__name__} {label!r}"
+        self.ctx = ExperimentContext.get_active()
+        graph = active_graph(self.ctx, self._where)
+        faults = Faults(self._where)
+        self.input_sources = _checked(input_sources, InputBinding, "input_sources", faults)
+        self.losses = _checked(losses or [], AppliedLoss, "losses", faults)
+        faults.raise_if_any()
+        self.callbacks = check_callbacks(callbacks, Callback, self._where)
+        self._active = None if active_nodes is None else _active_labels(graph, active_nodes, faults)
+        faults.raise_if_any()
+        self._check(graph, faults)
+        faults.raise_if_any()
+
+    # -- what is in it -------------------------------------------------------------
+
+    @property
+    def active_nodes(self) -> list[str]:
+        """The ids of the nodes that take part."""
+        return [node.node_id for node in self.nodes(active_graph(self.ctx, self._where))]
+
+    def nodes(self, graph: ModelGraph) -> list[GraphNode]:
+        """The nodes of `graph` that take part, in topological order."""
+        nodes = graph.topological_nodes()
+        return nodes if self._active is None else [node for node in nodes if node.label in self._active]
+
+    def _check(self, graph: ModelGraph, faults: Faults) -> None:
+        """Note every fault of the phase against the graph it will run on."""
+        active = {node.label for node in self.nodes(graph)}
+        for node in self.nodes(graph):
+            for ref in node.featureset_refs:
+                bound = [
+                    b
+                    for b in self.input_sources
+                    if b.node_ref.node_label == node.label and b.upstream_ref.node_label == ref.node_label
+                ]
+                if not bound:
+                    faults.add(f"the head node {node.label!r} needs an InputBinding for {ref.node_label!r}.")
+                if len(bound) > 1:
+                    faults.add(f"the head node {node.label!r} has {len(bound)} bindings for {ref.node_label!r}.")
+        labels = [loss.label for loss in self.losses]
+        for label in sorted({label for label in labels if labels.count(label) > 1}):
+            faults.add(DuplicateLabelError(f"two losses have the label {label!r}; give each its own `label`."))
+        for name in (b.node_ref.node_label for b in self.input_sources):
+            if name not in active:
+                faults.add(unknown_name("node of an InputBinding", name, active))
+        for loss in self.losses:
+            if loss.node_label not in active:
+                faults.add(unknown_name(f"node of the loss {loss.label!r}:", loss.node_label, active))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return everything the phase was made of, nodes by label, as plain values."""
+        return {
+            "label": self.label,
+            "input_sources": [to_config(binding) for binding in self.input_sources],
+            "losses": [to_config(loss) for loss in self.losses],
+            "active_nodes": None if self._active is None else sorted(self._active),
+            "callbacks": [to_config(callback) for callback in self.callbacks],
+        }
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(label={self.label!r})"
+
+    # -- doing it ------------------------------------------------------------------
+
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs it runs."""
+        return 1
+
+    @abstractmethod
+    def execute(self, scope: PhaseScope) -> Execution:
+        """Resolve the phase in `scope`; nothing runs until its events are drawn."""
+
+    # -- looking -------------------------------------------------------------------
+
+    def diagram(self) -> Diagram:
+        """Return the picture of the phase: data, samplers, nodes and losses."""
+        graph = active_graph(self.ctx, self._where)
+        spec = phase_spec(
+            self.label,
+            self.nodes(graph),
+            self.ctx,
+            self.input_sources,
+            self.losses,
+            frozen=self.freezes_graph,
+        )
+        return Diagram(spec)
+
+    def visualize(self) -> None:
+        """Show the picture of the phase."""
+        self.diagram().show()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self.diagram()._repr_mimebundle_(include, exclude)
+
+
+def active_graph(ctx: ExperimentContext, where: str) -> ModelGraph:
+    """Return the model graph of a context.
+
+    Raises:
+        StateError: If it has none.
+    """
+    if ctx.model_graph is None:
+        raise StateError(f"{where}: the active experiment has no ModelGraph yet; make one first.")
+    graph: ModelGraph = ctx.model_graph
+    return graph
+
+
+def labels_of(nodes: Sequence[GraphNode]) -> tuple[str, ...]:
+    """Return the labels of nodes."""
+    return tuple(node.label for node in nodes)
+
+
+def bindings_for_split(
+    where: str,
+    split: str,
+    active_nodes: Sequence[GraphNode | str] | None,
+    sampler: Sampler | None = None,
+) -> list[InputBinding]:
+    """Bind every active head node of the active graph to one split of its FeatureSet.
+
+    Raises:
+        InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
+        StateError: If there is no graph.
+    """
+    ctx = ExperimentContext.get_active()
+    graph = active_graph(ctx, where)
+    faults = Faults(where)
+    labels = None if active_nodes is None else _active_labels(graph, active_nodes, faults)
+    faults.raise_if_any()
+    heads = [node for node in graph.head_nodes if labels is None or node.label in labels]
+    sources = list(dict.fromkeys(ref.node_label for node in heads for ref in node.featureset_refs))
+    if len(sources) != 1:
+        raise InvalidValueError(
+            f"{where}: from_split needs head nodes with one and the same FeatureSet upstream, found {sources}. "
+            "Give an InputBinding for each head instead."
+        )
+    featureset = ctx.get_node(sources[0], FeatureSet)
+    if split not in featureset.available_splits:
+        place = f"FeatureSet {featureset.label!r}"
+        raise InvalidValueError(
+            f"{where}: {unknown_name('split', split, featureset.available_splits, where=place)}"
+        )
+    if sampler is None:
+        return [InputBinding.for_evaluation(node=head, split=split) for head in heads]
+    return [InputBinding.for_training(node=head, sampler=sampler, split=split) for head in heads]
+
+
+def _checked(items: Any, kind: type, name: str, faults: Faults) -> list[Any]:
+    if isinstance(items, str) or not isinstance(items, Sequence):
+        faults.add(InvalidTypeError(f"{name} must be a list of {kind.__name__}, got {items!r}."))
+        return []
+    for item in items:
+        if not isinstance(item, kind):
+            got = f"{item!r} ({type(item).__name__})"
+            faults.add(InvalidTypeError(f"{name} must hold {kind.__name__} objects, got {got}."))
+    return list(items)
+
+
+def _active_labels(graph: ModelGraph, nodes: Sequence[GraphNode | str], faults: Faults) -> set[str]:
+    labels = set()
+    for node in nodes:
+        name = getattr(node, "label", node)
+        try:
+            labels.add(graph.ctx.get_node(node, GraphNode).label)
+        except ModularMLError:
+            faults.add(unknown_name("active node", name, graph.node_labels))
+    upstreams = graph.upstreams()
+    for missing in structure.ancestors(upstreams, labels & set(upstreams)) - labels:
+        faults.add(f"the active nodes need {missing!r}, which feeds them, to be active too.")
+    return labels

@@ -1,0 +1,245 @@
+"""A named, ordered collection of phases and of other groups: what an experiment runs.
+
+It knows the kinds of phases only to hand them out by type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self, TypeVar
+
+from modularml.base.config import Configurable, from_config, to_config
+from modularml.base.errors import (
+    DuplicateLabelError,
+    InvalidTypeError,
+    InvalidValueError,
+    UnknownNameError,
+    check_label,
+    unknown_name,
+)
+from modularml.core.experiment.phases.eval_phase import EvalPhase
+from modularml.core.experiment.phases.fit_phase import FitPhase
+from modularml.core.experiment.phases.phase import ExperimentPhase
+from modularml.core.experiment.phases.train_phase import TrainPhase
+
+Entry = "ExperimentPhase | PhaseGroup"
+Key = int | str
+EntryT = TypeVar("EntryT")
+
+
+class PhaseGroup(Configurable):
+    """Phases and groups that run in the order they were added.
+
+    Methods that change the group return it, so calls can be chained.
+
+    Args:
+        label: Its name.
+        phases: Phases and groups to begin with.
+
+    Raises:
+        DuplicateLabelError: If two entries have one label.
+        InvalidTypeError: If an entry is neither a phase nor a group.
+    """
+
+    def __init__(self, label: str, phases: Iterable[ExperimentPhase | PhaseGroup] | None = None) -> None:
+        self.label = check_label(label, "PhaseGroup")
+        self._entries: dict[str, ExperimentPhase | PhaseGroup] = {}
+        self.add_items(phases or [])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the label and the configuration of every entry."""
+        return {"label": self.label, "phases": [to_config(entry) for entry in self.all]}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make a group from what `get_config` returned, in the active experiment."""
+        return cls(config["label"], [from_config(entry) for entry in config["phases"]])
+
+    def __repr__(self) -> str:
+        return f"PhaseGroup(label={self.label}, entries={len(self)})"
+
+    # -- reading -----------------------------------------------------------------
+
+    @property
+    def all(self) -> list[ExperimentPhase | PhaseGroup]:
+        """Every entry, in order."""
+        return list(self._entries.values())
+
+    @property
+    def phases(self) -> list[ExperimentPhase]:
+        """The entries that are phases."""
+        return [entry for entry in self.all if isinstance(entry, ExperimentPhase)]
+
+    @property
+    def phase_groups(self) -> list[PhaseGroup]:
+        """The entries that are groups."""
+        return [entry for entry in self.all if isinstance(entry, PhaseGroup)]
+
+    def items(self) -> Iterator[tuple[str, ExperimentPhase | PhaseGroup]]:
+        """Iterate over ``(label, entry)``."""
+        return iter(list(self._entries.items()))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[ExperimentPhase | PhaseGroup]:
+        return iter(self.all)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries or any(entry is key for entry in self.all)
+
+    def __getitem__(self, key: Key) -> Any:
+        return self._get(key)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._entries)
+
+    def flatten(self) -> list[ExperimentPhase]:
+        """Return all phases, those of nested groups included, in the order they run."""
+        flat: list[ExperimentPhase] = []
+        for entry in self.all:
+            flat.extend(entry.flatten() if isinstance(entry, PhaseGroup) else [entry])
+        return flat
+
+    def get_phase(self, key: Key) -> ExperimentPhase:
+        """Return the phase at an index or of a label.
+
+        Raises:
+            UnknownNameError: If nothing is there.
+            InvalidTypeError: If it is a group.
+        """
+        return self._typed(key, ExperimentPhase)
+
+    def get_train_phase(self, key: Key) -> TrainPhase:
+        """Return the `TrainPhase` at an index or of a label; raises as `get_phase`."""
+        return self._typed(key, TrainPhase)
+
+    def get_eval_phase(self, key: Key) -> EvalPhase:
+        """Return the `EvalPhase` at an index or of a label; raises as `get_phase`."""
+        return self._typed(key, EvalPhase)
+
+    def get_group(self, key: Key) -> PhaseGroup:
+        """Return the nested group at an index or of a label; raises as `get_phase`."""
+        return self._typed(key, PhaseGroup)
+
+    def _get(self, key: Key) -> ExperimentPhase | PhaseGroup:
+        if isinstance(key, bool) or not isinstance(key, int | str):
+            raise InvalidTypeError(f"A phase is named by its index or label, got {key!r} ({type(key).__name__}).")
+        if isinstance(key, str):
+            if key not in self._entries:
+                raise UnknownNameError(unknown_name("phase or group", key, self._entries, where=self._where))
+            return self._entries[key]
+        if not -len(self) <= key < len(self):
+            raise UnknownNameError(f"{self._where} has {len(self)} entries; there is none at index {key}.")
+        return self.all[key]
+
+    def _typed(self, key: Key, kind: type[EntryT]) -> EntryT:
+        entry = self._get(key)
+        if not isinstance(entry, kind):
+            name = "phase" if kind is ExperimentPhase else kind.__name__
+            raise InvalidTypeError(f"{entry.label!r} in {self._where} is a {type(entry).__name__}, not a {name}.")
+        return entry
+
+    @property
+    def _where(self) -> str:
+        return f"PhaseGroup {self.label!r}"
+
+    # -- changing ----------------------------------------------------------------
+
+    def add_item(self, item: ExperimentPhase | PhaseGroup) -> Self:
+        """Append a phase or a group.
+
+        Raises:
+            DuplicateLabelError: If an entry has that label.
+            InvalidTypeError: If it is neither, or the group would contain itself.
+        """
+        if not isinstance(item, ExperimentPhase | PhaseGroup):
+            raise InvalidTypeError(f"{self._where} takes phases and groups, got {item!r} ({type(item).__name__}).")
+        if isinstance(item, PhaseGroup) and item._holds(self):
+            raise InvalidValueError(f"{self._where} cannot contain itself, through {item.label!r} or directly.")
+        if item.label in self._entries:
+            raise DuplicateLabelError(
+                f"An item already exists with label {item.label!r} in {self._where}. "
+                "Remove it first, or choose another label."
+            )
+        self._entries[item.label] = item
+        return self
+
+    def _holds(self, group: PhaseGroup) -> bool:
+        return self is group or any(nested._holds(group) for nested in self.phase_groups)
+
+    def add_items(self, items: Iterable[ExperimentPhase | PhaseGroup]) -> Self:
+        """Append several phases or groups; raises as `add_item`."""
+        for item in items:
+            self.add_item(item)
+        return self
+
+    def add_phase(self, phase: ExperimentPhase) -> Self:
+        """Append a phase; raises as `add_item`."""
+        if not isinstance(phase, ExperimentPhase):
+            raise InvalidTypeError(f"{self._where}: add_phase takes a phase, got {phase!r}. See add_group().")
+        return self.add_item(phase)
+
+    def add_group(self, group: PhaseGroup) -> Self:
+        """Append a group; raises as `add_item`."""
+        if not isinstance(group, PhaseGroup):
+            raise InvalidTypeError(f"{self._where}: add_group takes a PhaseGroup, got {group!r}. See add_phase().")
+        return self.add_item(group)
+
+    def add_train_phase(self, label: str, **arguments: Any) -> Self:
+        """Make a `TrainPhase` of these arguments and append it."""
+        return self.add_phase(TrainPhase(label, **arguments))
+
+    def add_eval_phase(self, label: str, **arguments: Any) -> Self:
+        """Make an `EvalPhase` of these arguments and append it."""
+        return self.add_phase(EvalPhase(label, **arguments))
+
+    def add_fit_phase(self, label: str, **arguments: Any) -> Self:
+        """Make a `FitPhase` of these arguments and append it."""
+        return self.add_phase(FitPhase(label, **arguments))
+
+    add_train = add_training = add_train_phase
+    add_eval = add_evaluation = add_eval_phase
+    add_fit = add_fit_phase
+
+    def remove_item(self, key: Key | ExperimentPhase | PhaseGroup) -> Self:
+        """Remove an entry by index, label or instance.
+
+        Raises:
+            UnknownNameError: If nothing is there.
+        """
+        return self._remove(key, ExperimentPhase | PhaseGroup)
+
+    def remove_items(self, keys: Iterable[Key | ExperimentPhase | PhaseGroup]) -> Self:
+        """Remove several entries; raises as `remove_item`, before any is removed."""
+        entries = [self._entry(key) for key in keys]
+        for entry in entries:
+            self._entries.pop(entry.label, None)
+        return self
+
+    def remove_phase(self, key: Key | ExperimentPhase) -> Self:
+        """Remove a phase by index, label or instance; raises as `get_phase`."""
+        return self._remove(key, ExperimentPhase)
+
+    def remove_group(self, key: Key | PhaseGroup) -> Self:
+        """Remove a group by index, label or instance; raises as `get_phase`."""
+        return self._remove(key, PhaseGroup)
+
+    def clear(self) -> Self:
+        """Remove every entry."""
+        self._entries.clear()
+        return self
+
+    def _entry(self, key: Key | ExperimentPhase | PhaseGroup) -> ExperimentPhase | PhaseGroup:
+        if not isinstance(key, ExperimentPhase | PhaseGroup):
+            return self._get(key)
+        if not any(entry is key for entry in self.all):
+            raise UnknownNameError(unknown_name("phase or group", key.label, self._entries, where=self._where))
+        return key
+
+    def _remove(self, key: Key | ExperimentPhase | PhaseGroup, kind: Any) -> Self:
+        entry = self._entry(key)
+        if not isinstance(entry, kind):
+            raise InvalidTypeError(f"{entry.label!r} in {self._where} is a {type(entry).__name__}.")
+        del self._entries[entry.label]
+        return self

@@ -1,0 +1,190 @@
+"""Mini-batch gradient training.
+
+It knows what is trained, on what, for how long; how is in `core.execution`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+from modularml.base.errors import (
+    Faults,
+    InvalidValueError,
+    ModularMLError,
+    StateError,
+    check_choice,
+    check_int,
+)
+from modularml.base.events import Event
+from modularml.core.execution.binding import InputBinding
+from modularml.core.execution.epochs import run_epochs
+from modularml.core.execution.forward import training_flags
+from modularml.core.execution.recording import Recording
+from modularml.core.execution.resolution import nodes_of_losses, nodes_with_gradients, resolve
+from modularml.core.execution.scope import PhaseScope
+from modularml.core.execution.train_loop import own_optimizer, stages, train_step
+from modularml.core.experiment.callback import Callback
+from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
+from modularml.core.experiment.results import TrainResults
+from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.model_graph import ModelGraph
+from modularml.core.topology.model_node import ModelNode
+from modularml.core.training.loss import AppliedLoss
+from modularml.samplers import Sampler
+
+RECORDINGS = ("all", "last", "none")
+
+
+class ResultRecording:
+    """Which epochs' outputs are recorded; losses and metrics always are."""
+
+    ALL, LAST, NONE = RECORDINGS
+
+
+class TrainPhase(ExperimentPhase):
+    """Trains the torch nodes that its losses reach, by mini-batches, for some epochs.
+
+    Args:
+        label: Its name in plans, results and history.
+        input_sources: One binding with a sampler for each active head node.
+        losses: At least one; their sum is minimized.
+        n_epochs: How many times it goes through the data.
+        active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
+        callbacks: Hooks at epochs and batches.
+        result_recording: ``"all"``, ``"last"`` (epoch) or ``"none"``: which outputs are kept,
+            within the memory budget.
+
+    Raises:
+        InvalidValueError: If there are no losses, a binding has no sampler, an active node is
+            reached by no loss, or names are unknown; all faults are told together.
+        InvalidTypeError: If an argument is of a wrong type.
+        OptimizerNotSetError: If there is no optimizer for a node to be trained.
+        StateError: If the active experiment has no model graph.
+    """
+
+    kind = "train"
+
+    def __init__(
+        self,
+        label: str,
+        *,
+        input_sources: Sequence[InputBinding],
+        losses: Sequence[AppliedLoss],
+        n_epochs: int = 1,
+        active_nodes: Sequence[GraphNode | str] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        result_recording: str = ResultRecording.ALL,
+    ) -> None:
+        self._n_epochs = check_int(n_epochs, f"TrainPhase {label!r}: n_epochs")
+        self.result_recording = check_choice(result_recording, "result_recording", RECORDINGS)
+        super().__init__(
+            label,
+            input_sources=input_sources,
+            losses=losses,
+            active_nodes=active_nodes,
+            callbacks=callbacks,
+        )
+
+    @classmethod
+    def from_split(
+        cls,
+        label: str,
+        *,
+        split: str,
+        sampler: Sampler,
+        losses: Sequence[AppliedLoss],
+        n_epochs: int = 1,
+        active_nodes: Sequence[GraphNode | str] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        result_recording: str = ResultRecording.ALL,
+    ) -> Self:
+        """Make a phase whose active heads all draw from one split with one sampler.
+
+        Args:
+            label: Its name.
+            split: The split to train on.
+            sampler: Draws the batches; all heads get the same rows in the same order.
+            losses: As in the constructor, and so the rest.
+
+        Raises:
+            InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
+        """
+        bindings = bindings_for_split(f"TrainPhase {label!r}", split, active_nodes, sampler)
+        return cls(
+            label,
+            input_sources=bindings,
+            losses=losses,
+            n_epochs=n_epochs,
+            active_nodes=active_nodes,
+            callbacks=callbacks,
+            result_recording=result_recording,
+        )
+
+    @property
+    def n_epochs(self) -> int:
+        """How many times it goes through the data."""
+        return self._n_epochs
+
+    def get_config(self) -> dict[str, Any]:
+        """Return everything the phase was made of, nodes by label, as plain values."""
+        own = {"n_epochs": self.n_epochs, "result_recording": self.result_recording}
+        return super().get_config() | own
+
+    def _check(self, graph: ModelGraph, faults: Faults) -> None:
+        super()._check(graph, faults)
+        if not self.losses:
+            faults.add(InvalidValueError("it needs at least one loss to minimize."))
+        for binding in self.input_sources:
+            if binding.sampler is None:
+                faults.add(
+                    f"the binding of {binding.node_ref.node_label!r} has no sampler; "
+                    "make it with InputBinding.for_training(..., sampler=SimpleSampler(batch_size=32))."
+                )
+        trained = {node.label for node in self._trained(graph)}
+        for node in self.nodes(graph):
+            learns = isinstance(node, ModelNode) and node.backend == "torch" and not node.is_frozen
+            if self.losses and learns and node.label not in trained:
+                faults.add(
+                    f"no loss reaches the node {node.label!r}: put a loss on it or on a node that it feeds, "
+                    "freeze it, or leave it out of active_nodes."
+                )
+        if graph.optimizer is None:
+            for node in self._trained(graph):
+                try:
+                    own_optimizer(node)
+                except ModularMLError as error:
+                    faults.add(error)
+
+    def _trained(self, graph: ModelGraph) -> list[GraphNode]:
+        reached = nodes_with_gradients(graph, self.nodes(graph), self.losses)
+        return [node for node in reached if not node.is_frozen]
+
+    def execute(self, scope: PhaseScope) -> Execution:
+        """Resolve the phase in `scope`; see `ExperimentPhase.execute`.
+
+        Raises:
+            StateError: If nothing is left to train, because all nodes are frozen.
+        """
+        graph = scope.graph
+        nodes, trained = nodes_of_losses(graph, self.nodes(graph), self.losses), self._trained(graph)
+        if not trained:
+            raise StateError(f"{self._where}: there is nothing to train; every node that a loss reaches is frozen.")
+        resolved = resolve(graph, nodes, self.input_sources, self.losses, where=self._where, trains=True)
+        step = train_step(stages(graph, resolved, trained))
+        recording = Recording(resolved.loss_nodes, scope.budget_bytes)
+        results = TrainResults(self.label, recording, resolved.heads)
+
+        def events() -> Iterator[Event]:
+            with training_flags(nodes, trained):
+                yield from run_epochs(
+                    scope, resolved, step, recording, n_epochs=self.n_epochs, records=self._records
+                )
+
+        n_batches = resolved.feed.draw(scope.first_epoch).n_batches
+        return Execution(results=results, events=events(), n_batches=n_batches, nodes=labels_of(nodes))
+
+    def _records(self, epoch: int) -> bool:
+        if self.result_recording == ResultRecording.LAST:
+            return epoch == self.n_epochs - 1
+        return self.result_recording == ResultRecording.ALL

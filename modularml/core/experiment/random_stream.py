@@ -1,0 +1,103 @@
+"""An experiment's own stream of random numbers, so that the user's global ones stay as they are.
+
+It knows no run. Dropout and the like draw from process-wide generators that cannot be
+passed in; for the length of a run those are set to the experiment's stream, and back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+_lock = threading.Lock()
+_n_running = 0
+
+
+class RandomStream:
+    """The state of torch's, numpy's and Python's generators, as one experiment sees them.
+
+    It begins at its first use, from torch's seed and the experiment's label: after
+    ``torch.manual_seed(0)`` an experiment repeats, and two labels differ.
+
+    Args:
+        label: The label of the experiment.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self._state: dict[str, Any] | None = None
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Draw from this stream within a ``with`` block; the global generators are as before afterwards.
+
+        Where runs go on in several threads they share the generators of the first, as
+        torch has only one for all threads.
+        """
+        global _n_running
+        with _lock:
+            alone = _n_running == 0
+            _n_running += 1
+            outside = _read() if alone else None
+            if alone:
+                _write(self.get_state())
+        try:
+            yield
+        finally:
+            with _lock:
+                _n_running -= 1
+                if outside is not None:
+                    self._state = _read()
+                    _write(outside)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the state as plain values and arrays."""
+        if self._state is None:
+            self._state = _seeded(self.label)
+        return dict(self._state)
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        self._state = dict(state)
+
+
+def _seeded(label: str) -> dict[str, Any]:
+    digest = hashlib.sha256(f"{torch.initial_seed()}:{label}".encode()).digest()
+    seed = int.from_bytes(digest[:8], "big") >> 1
+    state = {
+        "torch": torch.Generator().manual_seed(seed).get_state().numpy(),
+        "numpy": np.random.RandomState(seed % 2**32).get_state(legacy=False),
+        "python": random.Random(seed).getstate(),
+    }
+    if torch.cuda.is_initialized():
+        state["cuda"] = [
+            torch.Generator(f"cuda:{i}").manual_seed(seed).get_state().numpy() for i in range(torch.cuda.device_count())
+        ]
+    return state
+
+
+def _read() -> dict[str, Any]:
+    state = {
+        "torch": torch.get_rng_state().numpy(),
+        "numpy": np.random.get_state(legacy=False),
+        "python": random.getstate(),
+    }
+    if torch.cuda.is_initialized():
+        state["cuda"] = [generator.numpy() for generator in torch.cuda.get_rng_state_all()]
+    return state
+
+
+def _write(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(torch.from_numpy(np.array(state["torch"])))
+    np.random.set_state(state["numpy"])
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([torch.from_numpy(np.array(generator)) for generator in state["cuda"]])

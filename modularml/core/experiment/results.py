@@ -1,0 +1,289 @@
+"""What a run gives back: losses, metrics and recorded tensors, by phase and by group.
+
+It knows no loop and no file: it reads the recordings that the loops fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from modularml.base.errors import (
+    DuplicateLabelError,
+    InvalidTypeError,
+    InvalidValueError,
+    UnknownNameError,
+    check_choice,
+    unknown_name,
+)
+from modularml.core.execution.recording import Recording
+
+DOMAINS = ("outputs", "targets", "rows")
+
+
+class PhaseResults:
+    """The results of one run of a phase.
+
+    They fill while the phase runs, so a phase that was stopped leaves partial ones.
+
+    Args:
+        label: The label of the phase.
+        recording: What was kept of it.
+        heads: Label of each node -> label of the head whose data reaches it.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, label: str, recording: Recording, heads: Mapping[str, str]) -> None:
+        self.label = label
+        self.recording = recording
+        self.heads = dict(heads)
+
+    # -- losses ----------------------------------------------------------------------
+
+    @property
+    def loss_labels(self) -> list[str]:
+        """The labels of the losses, in order."""
+        return list(self.recording.loss_nodes)
+
+    def batch_losses(self, label: str | None = None) -> np.ndarray:
+        """Return a loss of every batch, in order, shape ``(n_batches_total,)``.
+
+        Args:
+            label: The loss; None where there is only one.
+
+        Raises:
+            UnknownNameError: If there is no such loss.
+            InvalidValueError: If there are several and none is named.
+        """
+        labels = self.loss_labels
+        if label is None and len(labels) != 1:
+            raise InvalidValueError(f"{self!r} has the losses {labels}; name one of them.")
+        if label is not None and label not in labels:
+            raise UnknownNameError(unknown_name("loss", label, labels, where=repr(self)))
+        column = 0 if label is None else labels.index(label)
+        epochs = [epoch[:, column] for epoch in self.recording.losses]
+        return np.concatenate(epochs) if epochs else np.empty(0, np.float32)
+
+    def epoch_losses(self, label: str | None = None) -> np.ndarray:
+        """Return the mean of a loss over each epoch, shape ``(n_epochs,)``; raises as `batch_losses`."""
+        values, ends = self.batch_losses(label), np.cumsum([len(epoch) for epoch in self.recording.losses])
+        parts = np.split(values, ends[:-1]) if len(ends) else []
+        return np.array([part.mean() for part in parts if len(part)], dtype=float)
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Return every metric that was logged: name -> its values, in order."""
+        return {
+            name: np.array([value for _, _, value in entries]) for name, entries in self.recording.metrics.items()
+        }
+
+    def final(self) -> dict[str, float]:
+        """Return the last value of everything: epoch means of the losses, and metrics."""
+        last = {label: float(self.epoch_losses(label)[-1]) for label in self.loss_labels if self.recording.losses}
+        return last | {name: float(values[-1]) for name, values in self.metrics().items()}
+
+    # -- tensors ---------------------------------------------------------------------
+
+    def stacked_tensors(self, node: Any, domain: str = "outputs") -> np.ndarray:
+        """Return what was recorded for a node, shape ``(n_samples, *shape)``, oldest first.
+
+        Args:
+            node: A node or its label.
+            domain: ``"outputs"``, ``"targets"`` (of the data that reaches the node), or
+                ``"rows"`` (the rows of its FeatureSet, to look up all else by).
+
+        Raises:
+            UnknownNameError: If nothing was recorded for the node.
+            InvalidValueError: If the domain is unknown, or all had to go for want of room.
+        """
+        label = getattr(node, "label", node)
+        check_choice(domain, "domain", DOMAINS)
+        records = list(self.recording.tensors)
+        recorded = {name for record in records for name in record.outputs}
+        if label not in recorded:
+            if not records and self.recording.n_dropped:
+                raise InvalidValueError(f"{self!r} kept no tensors: {self.recording.n_dropped} batches were dropped.")
+            raise UnknownNameError(unknown_name("node", label, sorted(recorded), where=repr(self)))
+        if domain == "outputs":
+            return np.concatenate([record.outputs[label] for record in records])
+        data = [getattr(record, domain)[self.heads[label]] for record in records]
+        return np.concatenate(data)
+
+    @property
+    def n_dropped_batches(self) -> int:
+        """How many batches' outputs had to go to stay within the memory budget."""
+        return self.recording.n_dropped
+
+    # -- files -----------------------------------------------------------------------
+
+    def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
+        """Return the results as a tree of plain values and arrays.
+
+        Args:
+            tensors: Include recorded outputs and targets.
+        """
+        state = {"kind": self.kind, "label": self.label, "heads": self.heads}
+        return state | {"recording": self.recording.get_state(tensors=tensors)}
+
+
+class TrainResults(PhaseResults):
+    """The results of a `TrainPhase`."""
+
+    kind = "train"
+
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs were begun."""
+        return len(self.recording.losses)
+
+    def __repr__(self) -> str:
+        return f"TrainResults(label={self.label!r}, epochs={self.n_epochs})"
+
+
+class EvalResults(PhaseResults):
+    """The results of an `EvalPhase`."""
+
+    kind = "eval"
+
+    @property
+    def n_batches(self) -> int:
+        """How many batches were evaluated."""
+        return sum(len(epoch) for epoch in self.recording.losses)
+
+    def __repr__(self) -> str:
+        return f"EvalResults(label={self.label!r}, batches={self.n_batches})"
+
+    def aggregated_losses(self, node: Any = None, *, reducer: str = "mean") -> dict[str, float]:
+        """Return each loss over all batches, by its label.
+
+        Args:
+            node: Only the losses applied on this node or label; None is all.
+            reducer: ``"mean"`` or ``"sum"``.
+        """
+        check_choice(reducer, "reducer", ("mean", "sum"))
+        on = getattr(node, "label", node)
+        wanted = [label for label, applied in self.recording.loss_nodes.items() if on in (None, applied)]
+        return {label: float(getattr(self.batch_losses(label), reducer)()) for label in wanted}
+
+
+class FitResults(EvalResults):
+    """The results of a `FitPhase`."""
+
+    kind = "fit"
+
+    def __repr__(self) -> str:
+        return f"FitResults(label={self.label!r})"
+
+
+class PhaseGroupResults:
+    """The results of a group, by label: those of its phases and of its groups.
+
+    Args:
+        label: The label of the group.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self._entries: dict[str, PhaseResults | PhaseGroupResults] = {}
+
+    def add(self, results: PhaseResults | PhaseGroupResults) -> None:
+        """Append the results of the next entry; the runner does this as it goes."""
+        self._entries[results.label] = results
+
+    def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
+        """Return the results as a tree; see `PhaseResults.get_state`."""
+        entries = [entry.get_state(tensors=tensors) for entry in self._entries.values()]
+        return {"kind": "group", "label": self.label, "entries": entries}
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the entries that ran, in order."""
+        return list(self._entries)
+
+    def items(self) -> Iterator[tuple[str, PhaseResults | PhaseGroupResults]]:
+        """Iterate over ``(label, results)``."""
+        return iter(self._entries.items())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, label: object) -> bool:
+        return label in self._entries
+
+    def __getitem__(self, label: str) -> Any:
+        if label not in self._entries:
+            raise UnknownNameError(unknown_name("results", label, self._entries, where=repr(self)))
+        return self._entries[label]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.labels
+
+    def __repr__(self) -> str:
+        return f"PhaseGroupResults(label={self.label!r}, entries={self.labels})"
+
+    def flatten(self) -> dict[str, PhaseResults]:
+        """Return the results of all phases, those of nested groups included, by label.
+
+        Raises:
+            DuplicateLabelError: If two phases in different groups have one label.
+        """
+        flat: dict[str, PhaseResults] = {}
+        for label, entry in self._entries.items():
+            nested = entry.flatten() if isinstance(entry, PhaseGroupResults) else {label: entry}
+            for name, results in nested.items():
+                if name in flat:
+                    raise DuplicateLabelError(
+                        f"Two phases of {self!r} have the label {name!r}; reach them through their groups."
+                    )
+                flat[name] = results
+        return flat
+
+    def get_phase_result(self, label: str | None = None) -> PhaseResults:
+        """Return the results of a phase; without a label, of the only one.
+
+        Raises:
+            UnknownNameError: If there is none.
+            InvalidTypeError: If it is of another kind, or several fit and none is named.
+        """
+        return self._typed(label, PhaseResults)
+
+    def get_train_result(self, label: str | None = None) -> TrainResults:
+        """Return the results of a `TrainPhase`; as `get_phase_result`."""
+        return self._typed(label, TrainResults)
+
+    def get_eval_result(self, label: str | None = None) -> EvalResults:
+        """Return the results of an `EvalPhase`; as `get_phase_result`."""
+        return self._typed(label, EvalResults)
+
+    def get_fit_result(self, label: str | None = None) -> FitResults:
+        """Return the results of a `FitPhase`; as `get_phase_result`."""
+        return self._typed(label, FitResults)
+
+    def get_group_result(self, label: str | None = None) -> PhaseGroupResults:
+        """Return the results of a nested group; as `get_phase_result`."""
+        return self._typed(label, PhaseGroupResults)
+
+    def _typed(self, label: str | None, kind: type) -> Any:
+        if label is not None:
+            entry = self[label]
+            if not isinstance(entry, kind):
+                raise InvalidTypeError(f"{label!r} in {self!r} is {entry!r}, not {kind.__name__}.")
+            return entry
+        fitting = [name for name, entry in self._entries.items() if isinstance(entry, kind)]
+        if len(fitting) != 1:
+            raise InvalidTypeError(f"{self!r} has {len(fitting)} entries of {kind.__name__}: {fitting}; name one.")
+        return self._entries[fitting[0]]
+
+
+def results_from_state(state: Mapping[str, Any]) -> PhaseResults | PhaseGroupResults:
+    """Make results of what `get_state` returned."""
+    if state["kind"] == "group":
+        group = PhaseGroupResults(state["label"])
+        for entry in state["entries"]:
+            group.add(results_from_state(entry))
+        return group
+    recording = Recording.from_state(state["recording"])
+    kinds = {cls.kind: cls for cls in (TrainResults, EvalResults, FitResults)}
+    return kinds[state["kind"]](state["label"], recording, state["heads"])

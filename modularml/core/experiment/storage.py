@@ -1,0 +1,176 @@
+"""An experiment <-> its files: which objects go into the tree, and how they come back.
+
+It knows no bytes: `modularml.io` writes and reads trees.
+
+An experiment's tree: ``config`` (label, plan, ...), ``state`` (weights, optimizers, random
+numbers, history), ``featuresets``, ``nodes`` and ``graph``. A checkpoint's tree: ``name``,
+``meta`` and ``state``, in which the history has no tensors: what runs gave is in the
+experiment's file, and no checkpoint is in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modularml.base.config import from_config, to_config
+from modularml.base.errors import FileFormatError, ModularMLError, StateError
+from modularml.core.context import ExperimentContext
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.topology.model_graph import ModelGraph
+from modularml.core.topology.model_node import ModelNode
+from modularml.display.notice import notice
+from modularml.io import codec
+from modularml.io.names import safe_name, with_suffix
+
+
+def save_experiment(experiment: Any, path: str | Path, *, overwrite: bool) -> Path:
+    """Write an experiment and everything it needs to one file."""
+    ctx: ExperimentContext = experiment.ctx
+    nodes = list(ctx.nodes.values())
+    tree = {
+        "config": experiment.get_config(),
+        "state": experiment.get_state(),
+        "featuresets": [
+            {"config": fs.get_config(), "state": fs.get_state()} for fs in nodes if isinstance(fs, FeatureSet)
+        ],
+        "nodes": [_node_config(node) for node in nodes if isinstance(node, ModelNode)],
+        "graph": None if ctx.model_graph is None else _graph_config(ctx.model_graph),
+    }
+    return codec.save(path, "experiment", tree, overwrite=overwrite)
+
+
+def load_experiment(
+    cls: Any,
+    path: str | Path,
+    *,
+    checkpoint_dir: str | Path | None,
+    overwrite: bool,
+    symbols: Mapping[str, Any] | None,
+) -> Any:
+    """Read an experiment into the active context; all is made before anything is replaced."""
+    ctx = ExperimentContext.get_active()
+    if ctx.experiment is not None and not overwrite:
+        raise StateError(
+            f"The active context belongs to the experiment {ctx.experiment.label!r}. Use overwrite=True to load "
+            "over it, or activate another context: ExperimentContext().activate()."
+        )
+    tree = codec.load(path, "experiment", symbols=symbols)
+    try:
+        staged = ExperimentContext(registration_policy="raise")
+        with staged.temporary():
+            _stage(staged, tree)
+            # Only to see that it can be made; the one to keep is made in the context to keep.
+            cls.from_config(tree["config"], ctx=staged).set_state(tree["state"])
+    except ModularMLError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileFormatError(f"{str(path)!r} is no whole experiment: {type(error).__name__}: {error}") from error
+    _adopt(ctx, staged)
+    experiment = cls.from_config(tree["config"], ctx=ctx)
+    checkpoints = _found_checkpoints(tree["state"]["checkpoints"], checkpoint_dir)
+    experiment.set_state(tree["state"] | {"checkpoints": checkpoints})
+    return experiment
+
+
+def save_checkpoint(experiment: Any, path: Path, name: str, meta: Mapping[str, Any]) -> Path:
+    """Write the state of an experiment; `path` is replaced if it is there."""
+    state = experiment.get_state(tensors=False)
+    del state["checkpoints"]
+    return codec.save(path, "checkpoint", {"name": name, "meta": dict(meta), "state": state}, overwrite=True)
+
+
+def restore_checkpoint(experiment: Any, path: Path) -> None:
+    """Put an experiment back into the state of a checkpoint."""
+    tree = codec.load(path, "checkpoint")
+    if not isinstance(tree, Mapping) or "state" not in tree:
+        raise FileFormatError(f"{str(path)!r} is no whole checkpoint: it holds no state.")
+    checkpoints = {name: str(found) for name, found in experiment.available_checkpoints.items()}
+    experiment.set_state(tree["state"] | {"checkpoints": checkpoints})
+
+
+def _node_config(node: ModelNode) -> dict[str, Any]:
+    return {
+        "label": node.label,
+        "node_id": node.node_id,
+        "model": to_config(node.model),
+        "upstream_ref": to_config(node.upstream_refs[0]),
+        "optimizer": to_config(node.optimizer),
+    }
+
+
+def _graph_config(graph: ModelGraph) -> dict[str, Any]:
+    return {"label": graph.label, "nodes": graph.node_labels, "optimizer": to_config(graph.optimizer)}
+
+
+def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
+    """Make data, nodes and graph of a tree in a context of their own."""
+    for entry in tree["featuresets"]:
+        FeatureSet.from_config(entry["config"]).set_state(entry["state"])
+    for entry in tree["nodes"]:
+        ModelNode(**{name: from_config(value) for name, value in entry.items()})
+    if tree["graph"] is not None:
+        ModelGraph(**from_config(tree["graph"]))
+        staged.model_graph.set_state(tree["state"]["graph"])
+
+
+def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
+    """Move what was loaded to a context, sparing what is there already, and say what happened."""
+    before = ctx.model_graph
+    same_graph = before is not None and before == staged.model_graph
+    for node in staged.nodes.values():
+        present = ctx.nodes.get(node.label)
+        kind = type(node).__name__
+        if present is not None and isinstance(node, FeatureSet) and node == present:
+            notice(
+                "Node ID Collision",
+                f"Loaded {kind} is identical to {node.label!r} in the existing ExperimentContext. "
+                f"Returning '{present!r}'.",
+            )
+            continue
+        if present is not None:
+            shared = "ID" if present.node_id == node.node_id else "label"
+            notice(
+                "Node ID Collision",
+                f"The loaded {kind} has an overlapping {shared} with existing {type(present).__name__} "
+                f"{present.label!r}. {present.label!r} will be overwritten in the active ExperimentContext.",
+            )
+        node.move_to(ctx)
+    if staged.model_graph is None:
+        return
+    if same_graph:
+        notice(
+            "ModelGraph Collision",
+            f"Loaded ModelGraph is identical to {before.label!r} in the existing ExperimentContext. "
+            f"Returning {before.label!r}.",
+        )
+        before.build()
+    else:
+        if before is not None:
+            notice(
+                "ModelGraph Collision",
+                f"The loaded ModelGraph {staged.model_graph.label!r} differs from {before.label!r}, which will be "
+                "overwritten in the active ExperimentContext.",
+            )
+        staged.model_graph.move_to(ctx)
+
+
+def _found_checkpoints(saved: Mapping[str, str], folder: str | Path | None) -> dict[str, str]:
+    """Return the checkpoints of a loaded experiment that are in `folder`."""
+    if not saved:
+        return {}
+    if folder is None:
+        notice(
+            None,
+            f"The serialized experiment contains {len(saved)} checkpoint(s), but no `checkpoint_dir` was given, "
+            "so they cannot be restored by name. Pass the folder that they are in: "
+            "Experiment.load(..., checkpoint_dir=...).",
+        )
+        return {}
+    paths = {name: with_suffix(Path(folder) / safe_name(name), "checkpoint") for name in saved}
+    missing = [name for name, path in paths.items() if not path.is_file()]
+    if missing:
+        notice("Missing checkpoints", f"{missing} are not in {str(folder)!r}.", "WARNING")
+    return {name: str(path) for name, path in paths.items() if path.is_file()}
+

@@ -1,0 +1,61 @@
+"""The picture of a graph: its nodes, the FeatureSets that feed them, the outputs.
+
+It knows no phases; a phase takes this picture and adds its own samplers and losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modularml.core.context import ExperimentContext
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.model_node import ModelNode
+from modularml.display.spec import EdgeSpec, GraphSpec, NodeSpec
+
+
+def graph_spec(title: str, nodes: Sequence[GraphNode], ctx: ExperimentContext) -> GraphSpec:
+    """Describe the picture of `nodes`, given in topological order.
+
+    The boxes are numbered: nodes first, then FeatureSets, then outputs. Edges are
+    numbered node by node: what feeds it, then, if nothing follows it, its output.
+    """
+    box_of = {node.label: f"n{i}" for i, node in enumerate(nodes)}
+    found = [ctx.get_node(ref, FeatureSet) for node in nodes for ref in node.featureset_refs]
+    sources = {fs.label: fs for fs in found}
+    box_of |= {label: f"n{len(nodes) + i}" for i, label in enumerate(sources)}
+    feeding = {ctx.get_node(ref).label for node in nodes for ref in node.node_refs}
+    boxes = [_node_box(box_of[node.label], node) for node in nodes]
+    boxes += [_featureset_box(box_of[label], fs) for label, fs in sources.items()]
+    arrows: list[tuple[str, str, tuple[int, ...] | None]] = []
+    for node in nodes:
+        box, shape = box_of[node.label], getattr(node, "input_shape", None)
+        for ref in node.upstream_refs:
+            arrows.append((box_of[ctx.get_node(ref).label], box, shape))
+        if node.label not in feeding:
+            terminal = NodeSpec(id=f"n{len(boxes)}", kind="OutputTerminal", shape="circle")
+            boxes.append(terminal)
+            arrows.append((box, terminal.id, getattr(node, "output_shape", None)))
+    edges = tuple(
+        EdgeSpec(id=f"e{i}", source=source, target=target, label=None if shape is None else str(shape))
+        for i, (source, target, shape) in enumerate(arrows)
+    )
+    return GraphSpec(title=title, nodes=tuple(boxes), edges=edges)
+
+
+def _node_box(box_id: str, node: GraphNode) -> NodeSpec:
+    kind = type(node).__name__ if not isinstance(node, ModelNode) else "ModelNode"
+    return NodeSpec(
+        id=box_id,
+        kind="ModelNodeFrozen" if node.is_frozen else kind,
+        title=kind,
+        name=node.label,
+        note=f"<{node.backend}>" if isinstance(node, ModelNode) else None,
+    )
+
+
+def _featureset_box(box_id: str, featureset: FeatureSet) -> NodeSpec:
+    lines = [f"n={featureset.n_samples}"]
+    if featureset.available_splits:
+        lines.append(f"splits: {', '.join(featureset.available_splits)}")
+    return NodeSpec(id=box_id, kind="FeatureSet", title="FeatureSet", name=featureset.label, lines=tuple(lines))

@@ -1,0 +1,113 @@
+"""What every node of a model graph has: a label, an id, upstream references, a frozen flag.
+
+It knows neither models nor data: a reference says where inputs come from, by label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from modularml.base.errors import InvalidTypeError, check_label
+from modularml.core.context import ExperimentContext, new_id
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
+
+
+UpstreamReference = FeatureSetReference | GraphNodeReference
+
+
+class GraphNode:
+    """A node of a `ModelGraph`.
+
+    Args:
+        label: Its name; unique in the experiment.
+        upstream_refs: Where its inputs come from: `FeatureSet`, `FeatureSetReference`,
+            another node, or a `GraphNodeReference`.
+        node_id: Its id; made when None.
+        register: Enter it in the active context.
+
+    Raises:
+        InvalidTypeError: If an upstream is something else.
+        DuplicateLabelError: If the label is taken and the policy is ``"raise"``.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        upstream_refs: Sequence[Any],
+        *,
+        node_id: str | None = None,
+        register: bool = True,
+    ) -> None:
+        self._label = check_label(label, type(self).__name__)
+        self.node_id = node_id or new_id()
+        self.upstream_refs = tuple(self._as_reference(up) for up in upstream_refs)
+        self._frozen_by: str | None = None
+        self._context = ExperimentContext.get_active()
+        if register:
+            self._context.register(self)
+
+    @property
+    def label(self) -> str:
+        """Its name; setting it renames the node in its experiment."""
+        return self._label
+
+    @label.setter
+    def label(self, label: str) -> None:
+        check_label(label, type(self).__name__)
+        if self._context.has_node(self):
+            self._context.rename(self, label)
+        self._label = label
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.label!r})"
+
+    def _as_reference(self, upstream: object) -> UpstreamReference:
+        if isinstance(upstream, FeatureSetReference | GraphNodeReference):
+            return upstream
+        if isinstance(upstream, GraphNode):
+            return upstream.reference()
+        if isinstance(upstream, FeatureSet):
+            return upstream.reference()
+        raise InvalidTypeError(
+            f"The upstream of {type(self).__name__} {self.label!r} must be a FeatureSet, a reference "
+            f"(fs.reference(...)) or another node, got {upstream!r} ({type(upstream).__name__})."
+        )
+
+    def move_to(self, ctx: ExperimentContext) -> None:
+        """Enter the node in another context, in the place of whatever bears its label there."""
+        self._context = ctx
+        ctx.replace(self)
+
+    def reference(self) -> GraphNodeReference:
+        """Return a reference to this node's output."""
+        return GraphNodeReference(self.label, self.node_id)
+
+    @property
+    def featureset_refs(self) -> tuple[FeatureSetReference, ...]:
+        """The references to FeatureSets among its upstreams."""
+        return tuple(ref for ref in self.upstream_refs if isinstance(ref, FeatureSetReference))
+
+    @property
+    def node_refs(self) -> tuple[GraphNodeReference, ...]:
+        """The references to other nodes among its upstreams."""
+        return tuple(ref for ref in self.upstream_refs if isinstance(ref, GraphNodeReference))
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether phases leave the node's weights alone."""
+        return self._frozen_by is not None
+
+    @property
+    def frozen_by(self) -> str | None:
+        """Who froze it: ``"user"``, ``"fit"`` (a fit phase that may fit it again), or None."""
+        return self._frozen_by
+
+    def freeze(self, by: str = "user") -> None:
+        """Keep the weights as they are until `unfreeze`."""
+        self._frozen_by = by
+
+    def unfreeze(self) -> None:
+        """Let phases change the weights again."""
+        self._frozen_by = None

@@ -1,0 +1,296 @@
+"""A directed acyclic graph of nodes, built by shape inference.
+
+It knows no phases, batches or losses: it says which node follows which, in which
+shapes, and holds the optimizer of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from modularml.base.errors import Faults, GraphError, InvalidTypeError, StateError, check_label, unknown_name
+from modularml.core.context import ExperimentContext
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.table import stack
+from modularml.core.topology import structure
+from modularml.core.topology.diagram import graph_spec
+from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.model_node import ModelNode
+from modularml.core.training.optimizer import Optimizer
+from modularml.display.diagram import Diagram
+
+Shape = tuple[int, ...]
+
+
+class ModelGraph:
+    """The model of an experiment: nodes, how they are connected, and their optimizer.
+
+    Args:
+        nodes: Nodes or their labels; None takes every node registered so far.
+        optimizer: One optimizer for all torch nodes. Without it each node is trained
+            by the optimizer of its own.
+        label: Its name.
+        ctx: The context to look labels up in; None is the active one.
+        register: Make it the model graph of that context.
+
+    Raises:
+        GraphError: If there are no nodes, a label stands twice, an upstream is no node
+            of the graph, or the nodes form a cycle.
+        UnknownNameError: If a label names no registered node.
+        DuplicateLabelError: If the context has a graph and its policy is ``"raise"``.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[GraphNode | str] | None = None,
+        optimizer: Optimizer | None = None,
+        label: str = "model-graph",
+        *,
+        ctx: ExperimentContext | None = None,
+        register: bool = True,
+    ) -> None:
+        self.label = check_label(label, "ModelGraph")
+        self.ctx = ctx or ExperimentContext.get_active()
+        if optimizer is not None and not isinstance(optimizer, Optimizer):
+            raise InvalidTypeError(f"ModelGraph {label!r}: optimizer must be an Optimizer, got {optimizer!r}.")
+        self.optimizer = optimizer
+        if nodes is None:
+            nodes = [node for node in self.ctx.nodes.values() if isinstance(node, GraphNode)]
+        self._refs = [self.ctx.get_node(node, GraphNode).reference() for node in nodes]
+        self._check_nodes()
+        if register:
+            self.ctx.register_model_graph(self)
+
+    def _check_nodes(self) -> None:
+        faults = Faults(f"ModelGraph {self.label!r}")
+        labels = self.node_labels
+        if not labels:
+            faults.add(GraphError("it needs at least one node, and no node is registered yet."))
+        for label in sorted({label for label in labels if labels.count(label) > 1}):
+            faults.add(GraphError(f"the node {label!r} is given twice."))
+        for node in self._members():
+            for ref in node.node_refs:
+                if not self.ctx.has_node(ref) or self.ctx.get_node(ref).label not in labels:
+                    missing = unknown_name("upstream", ref.node_label, labels, where=repr(node))
+                    faults.add(GraphError(f"{missing} Every node that feeds another must be in `nodes`."))
+        faults.raise_if_any()
+        self.topological_nodes()
+
+    # The text of print() is the plain object's; repr() is the stable one.
+    __str__ = object.__repr__
+
+    def __repr__(self) -> str:
+        return f"ModelGraph(label={self.label!r}, nodes={self.node_labels})"
+
+    # -- structure ---------------------------------------------------------------
+
+    @property
+    def nodes(self) -> dict[str, GraphNode]:
+        """Id -> node, in the order given."""
+        return {node.node_id: node for node in self._members()}
+
+    @property
+    def node_labels(self) -> list[str]:
+        """The labels of its nodes, in the order given."""
+        return [node.label for node in self._members()]
+
+    def _members(self) -> list[GraphNode]:
+        return [self.ctx.get_node(ref, GraphNode) for ref in self._refs]
+
+    def upstreams(self) -> dict[str, tuple[str, ...]]:
+        """Label of each node -> labels of the nodes right upstream of it."""
+        get = self.ctx.get_node
+        return {node.label: tuple(get(ref).label for ref in node.node_refs) for node in self._members()}
+
+    def topological_nodes(self) -> list[GraphNode]:
+        """The nodes so that each comes after all that feed it.
+
+        Raises:
+            GraphError: If the nodes form a cycle.
+        """
+        return [self.ctx.get_node(label) for label in structure.topological_order(self.upstreams())]
+
+    @property
+    def head_nodes(self) -> list[GraphNode]:
+        """The nodes that a FeatureSet feeds."""
+        return [node for node in self._members() if node.featureset_refs]
+
+    @property
+    def tail_nodes(self) -> list[GraphNode]:
+        """The nodes that feed no other."""
+        return [self.ctx.get_node(label) for label in structure.tails(self.upstreams())]
+
+    @property
+    def frozen_nodes(self) -> list[GraphNode]:
+        """The nodes whose weights phases leave alone."""
+        return [node for node in self._members() if node.is_frozen]
+
+    def freeze(self, nodes: Iterable[GraphNode | str] | None = None) -> None:
+        """Freeze these nodes (None: all)."""
+        for node in self._chosen(nodes):
+            node.freeze()
+
+    def unfreeze(self, nodes: Iterable[GraphNode | str] | None = None) -> None:
+        """Unfreeze these nodes (None: all)."""
+        for node in self._chosen(nodes):
+            node.unfreeze()
+
+    def _chosen(self, nodes: Iterable[GraphNode | str] | None) -> list[GraphNode]:
+        return self._members() if nodes is None else [self.ctx.get_node(node, GraphNode) for node in nodes]
+
+    # -- building ----------------------------------------------------------------
+
+    @property
+    def is_built(self) -> bool:
+        """Whether every node's shapes are known."""
+        return all(node.is_built for node in self._members() if isinstance(node, ModelNode))
+
+    def build(self, *, force: bool = False) -> ModelGraph:
+        """Infer all shapes from the data on, build every model and the optimizer.
+
+        A tail whose model names no output shape gets the shape of its targets.
+
+        Args:
+            force: Build again, with new weights.
+
+        Returns:
+            The graph itself.
+
+        Raises:
+            GraphError: If a model does not take the shape that reaches it.
+        """
+        tail_labels = {node.label for node in self.tail_nodes}
+        for node in self.topological_nodes():
+            if not isinstance(node, ModelNode):
+                continue
+            wanted = None
+            if node.label in tail_labels and node.model.output_shape is None:
+                wanted = self.target_shape(node)
+            node.build(self.input_shape(node), wanted, force=force)
+        self._build_optimizers(force)
+        return self
+
+    def input_shape(self, node: GraphNode) -> Shape:
+        """Shape of one sample at the input of a node: ``(n_keys, *key_shape)`` at a head.
+
+        Raises:
+            StateError: If the node upstream of it is not built.
+        """
+        ref = node.upstream_refs[0]
+        if node.featureset_refs:
+            return self._stacked_shape(node, node.featureset_refs[0].features)
+        upstream = self.ctx.get_node(ref, ModelNode)
+        if upstream.output_shape is None:
+            raise StateError(f"{upstream!r} is not built, so the input shape of {node!r} is unknown.")
+        shape: Shape = upstream.output_shape
+        return shape
+
+    def target_shape(self, node: GraphNode) -> Shape | None:
+        """Shape of one sample's targets as they reach `node`, or None if it has none."""
+        head = self.head_of(node)
+        targets = head.featureset_refs[0].targets
+        return self._stacked_shape(head, targets) if targets else None
+
+    def head_of(self, node: GraphNode) -> GraphNode:
+        """The head whose data, and so whose targets and tags, reach `node`."""
+        while not node.featureset_refs:
+            node = self.ctx.get_node(node.node_refs[0], GraphNode)
+        return node
+
+    def _stacked_shape(self, head: GraphNode, columns: Sequence[str]) -> Shape:
+        table = self.ctx.get_node(head.featureset_refs[0], FeatureSet).table
+        shape: Shape = stack({name: table.column(name)[:1] for name in columns}).shape[1:]
+        return shape
+
+    def _build_optimizers(self, force: bool) -> None:
+        trained = [n for n in self.topological_nodes() if isinstance(n, ModelNode) and n.backend == "torch"]
+        if self.optimizer is not None and trained:
+            named = {f"{n.label}.{name}": p for n in trained for name, p in n.model.module.named_parameters()}
+            self.optimizer.build(named, force=force)
+        for node in trained:
+            if node.optimizer is not None:
+                node.optimizer.build(dict(node.model.module.named_parameters()), force=force)
+
+    def move_to(self, ctx: ExperimentContext) -> None:
+        """Make it the model graph of another context, which must have its nodes."""
+        self.ctx = ctx
+        ctx.remove_model_graph()
+        ctx.register_model_graph(self)
+
+    # -- state -------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """A copy of the weights, estimators, frozen flags and optimizers, by node label."""
+        nodes = {
+            node.label: {
+                "model": node.model.get_state(),
+                "frozen_by": node.frozen_by,
+                "optimizer": _optimizer_state(node.optimizer),
+            }
+            for node in self._members()
+            if isinstance(node, ModelNode)
+        }
+        return {"nodes": nodes, "optimizer": _optimizer_state(self.optimizer)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Return to what `get_state` returned; nodes are matched by label.
+
+        Raises:
+            GraphError: If the state holds other nodes than the graph; nothing is changed then.
+        """
+        missing = [label for label in self.node_labels if label not in state["nodes"]]
+        if missing:
+            raise GraphError(
+                f"The state holds no nodes {missing} of ModelGraph {self.label!r}; it holds {list(state['nodes'])}."
+            )
+        models = [node for node in self._members() if isinstance(node, ModelNode)]
+        for node in models:
+            saved = state["nodes"][node.label]
+            node.model.set_state(saved["model"])
+            node.freeze(saved["frozen_by"]) if saved["frozen_by"] else node.unfreeze()
+        if self.is_built:
+            self._build_optimizers(force=False)
+        pairs = [(node.optimizer, state["nodes"][node.label]["optimizer"]) for node in models]
+        for optimizer, saved in [*pairs, (self.optimizer, state["optimizer"])]:
+            if optimizer is not None and saved is not None:
+                optimizer.set_state(saved)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ModelGraph):
+            return NotImplemented
+        return self is other or (
+            (self.label, self.upstreams()) == (other.label, other.upstreams())
+            and _equal(self.get_state(), other.get_state())
+        )
+
+    __hash__ = object.__hash__
+
+    # -- looking -----------------------------------------------------------------
+
+    def diagram(self) -> Diagram:
+        """Return the picture of the graph."""
+        return Diagram(graph_spec(self.label, self.topological_nodes(), self.ctx))
+
+    def visualize(self) -> None:
+        """Show the picture of the graph."""
+        self.diagram().show()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self.diagram()._repr_mimebundle_(include, exclude)
+
+
+def _optimizer_state(optimizer: Optimizer | None) -> dict[str, Any] | None:
+    return optimizer.get_state() if optimizer is not None and optimizer.is_built else None
+
+
+def _equal(left: Any, right: Any) -> bool:
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
+    if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
+        return np.array_equal(left, right, equal_nan=getattr(left, "dtype", np.dtype(object)).kind in "fc")
+    if hasattr(left, "get_params") and type(left) is type(right):
+        return bool(left.get_params() == right.get_params())
+    return bool(left == right)

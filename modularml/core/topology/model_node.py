@@ -1,0 +1,100 @@
+"""A node that holds a model: a torch module or a scikit-learn estimator.
+
+It knows no batches, losses or phases; execution calls its model directly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modularml.base.errors import Faults, GraphError, InvalidTypeError, ModularMLError
+from modularml.core.topology.graph_node import GraphNode
+from modularml.core.training.optimizer import Optimizer
+from modularml.models import BaseModel, wrap_model
+
+
+class ModelNode(GraphNode):
+    """A model in a graph, fed by one FeatureSet or one other node.
+
+    Args:
+        label: Its name; unique in the experiment.
+        model: A `BaseModel`, a `torch.nn.Module` or a scikit-learn estimator.
+        upstream_ref: Where its input comes from: a `FeatureSet`, ``fs.reference(...)``,
+            or another node.
+        optimizer: Trains this node alone, in graphs without an optimizer of their own.
+        node_id: Its id; made when None.
+        register: Enter it in the active experiment.
+
+    Raises:
+        InvalidTypeError: If the model, the upstream or the optimizer is of a wrong type.
+        DuplicateLabelError: If the label is taken and the policy is ``"raise"``.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        model: Any,
+        upstream_ref: Any,
+        optimizer: Optimizer | None = None,
+        *,
+        node_id: str | None = None,
+        register: bool = True,
+    ) -> None:
+        faults = Faults(f"ModelNode {label!r}")
+        if isinstance(upstream_ref, list | tuple):
+            faults.add(InvalidTypeError("it takes exactly one upstream; join several with a merge node first."))
+        if optimizer is not None and not isinstance(optimizer, Optimizer):
+            faults.add(InvalidTypeError(f"its optimizer must be an Optimizer, got {optimizer!r}."))
+        try:
+            self.model: BaseModel = wrap_model(model)
+        except ModularMLError as error:
+            faults.add(error)
+        faults.raise_if_any()
+        self.optimizer = optimizer
+        super().__init__(label, [upstream_ref], node_id=node_id, register=register)
+
+    @property
+    def backend(self) -> str:
+        """The numeric library of its model: ``"torch"`` or ``"scikit"``."""
+        return self.model.backend
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Shape of one input sample, or None before `build`."""
+        return self.model.input_shape
+
+    @property
+    def output_shape(self) -> tuple[int, ...] | None:
+        """Shape of one output sample, or None before `build`."""
+        return self.model.output_shape
+
+    @property
+    def is_built(self) -> bool:
+        """Whether shapes are known and weights exist."""
+        return self.model.is_built
+
+    def build(
+        self,
+        input_shape: tuple[int, ...] | None = None,
+        output_shape: tuple[int, ...] | None = None,
+        *,
+        force: bool = False,
+    ) -> None:
+        """Build the model for these sample shapes.
+
+        Args:
+            input_shape: Shape of one input sample.
+            output_shape: Shape wanted of one output sample; None leaves it to the model.
+            force: Build again, with new weights.
+
+        Raises:
+            GraphError: If the model does not take that shape; the message names the node.
+        """
+        try:
+            self.model.build(input_shape, output_shape, force=force)
+        except ModularMLError as error:
+            raise GraphError(f"{self!r} cannot be built for inputs of shape {input_shape}: {error}") from error
+
+    def reset_weights(self) -> None:
+        """Return to the weights that the model was built with."""
+        self.model.reset_weights()

@@ -1,0 +1,55 @@
+"""Graph work on plain ids: order, cycles, heads and tails.
+
+It knows no node: a graph is a mapping from each id to the ids upstream of it.
+"""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from modularml.base.errors import GraphError
+
+Upstreams = Mapping[str, Sequence[str]]
+
+
+def topological_order(upstreams: Upstreams) -> list[str]:
+    """Return the ids so that each comes after all that are upstream of it.
+
+    The order depends on the order of the mapping alone.
+
+    Raises:
+        GraphError: If the graph has a cycle; the message walks it.
+    """
+    sorter = graphlib.TopologicalSorter({node: tuple(ups) for node, ups in upstreams.items()})
+    try:
+        return list(sorter.static_order())
+    except graphlib.CycleError as error:
+        walk = " -> ".join(repr(node) for node in error.args[1])
+        raise GraphError(f"The nodes form a cycle: {walk}. Cut one of these connections.") from None
+
+
+def downstreams(upstreams: Upstreams) -> dict[str, list[str]]:
+    """Return the mapping turned around: each id -> the ids right downstream of it."""
+    found: dict[str, list[str]] = {node: [] for node in upstreams}
+    for node, ups in upstreams.items():
+        for up in ups:
+            found.setdefault(up, []).append(node)
+    return found
+
+
+def tails(upstreams: Upstreams) -> list[str]:
+    """Return the ids that nothing is downstream of."""
+    return [node for node, downs in downstreams(upstreams).items() if not downs and node in upstreams]
+
+
+def ancestors(upstreams: Upstreams, nodes: Iterable[str]) -> set[str]:
+    """Return `nodes` and everything upstream of them."""
+    found: set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting.extend(upstreams.get(node, ()))
+    return found
