@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from modularml.base.errors import nearest
 
 if TYPE_CHECKING:  # the same table once more, for type checkers and for the test of the layers
+    from modularml.backends.backend import Backend as Backend
     from modularml.core.context import ExperimentContext as ExperimentContext
     from modularml.core.context import RegistrationPolicy as RegistrationPolicy
     from modularml.core.data.featureset import FeatureSet as FeatureSet
+    from modularml.core.data.formats import DataFormat as DataFormat
     from modularml.core.data.view import FeatureSetView as FeatureSetView
     from modularml.core.execution.binding import InputBinding as InputBinding
     from modularml.core.experiment.callback import Callback as Callback
@@ -39,13 +41,20 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.training.optimizer import Optimizer as Optimizer
     from modularml.models import wrap_model as wrap_model
     from modularml.models.model import BaseModel as BaseModel
+    from modularml.models.sklearn import ScikitModelWrapper as ScikitModelWrapper
+    from modularml.models.torch.module import TorchBaseModel as TorchBaseModel
+    from modularml.models.torch.wrapper import TorchModelWrapper as TorchModelWrapper
+    from modularml.scalers.registry import scaler_registry as scaler_registry
+    from modularml.scalers.registry import supported_scalers as supported_scalers
     from modularml.scalers.scaler import Scaler as Scaler
 
 _HOMES = {
     "AppliedLoss": "core.training.loss",
+    "Backend": "backends.backend",
     "BaseModel": "models.model",
     "Callback": "core.experiment.callback",
     "Checkpointing": "core.experiment.checkpointing",
+    "DataFormat": "core.data.formats",
     "EvalPhase": "core.experiment.phases.eval_phase",
     "EvalResults": "core.experiment.results",
     "Experiment": "core.experiment.experiment",
@@ -66,11 +75,16 @@ _HOMES = {
     "RegistrationPolicy": "core.context",
     "ResultRecording": "core.experiment.phases.train_phase",
     "Scaler": "scalers.scaler",
+    "ScikitModelWrapper": "models.sklearn",
+    "TorchBaseModel": "models.torch.module",
+    "TorchModelWrapper": "models.torch.wrapper",
     "TrainPhase": "core.experiment.phases.train_phase",
     "TrainResults": "core.experiment.results",
+    "scaler_registry": "scalers.registry",
+    "supported_scalers": "scalers.registry",
     "wrap_model": "models",
 }
-_PACKAGES = ("callbacks", "models", "samplers", "scalers", "splitters")
+_PACKAGES = ("callbacks", "models", "predicates", "samplers", "scalers", "splitters")
 
 __version__ = version("modularml-jupyter")
 __all__ = ["__version__", *_HOMES]

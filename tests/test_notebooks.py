@@ -14,6 +14,8 @@ import nbformat
 import pytest
 from nbval.plugin import get_sanitize_patterns
 
+from modularml.widgets.run_html import END
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PATTERNS = get_sanitize_patterns((ROOT / "notebooks" / "nbval-sanitize.cfg").read_text())
@@ -90,6 +92,13 @@ def test_the_demo_shows_the_runs_and_leaves_the_notebook_and_a_page(tmp_path: Pa
 def test_what_differs_from_run_to_run_is_not_compared(one: str, other: str) -> None:
     assert one != other
     assert sanitized(one) == sanitized(other)
+
+
+def test_the_panel_of_a_run_is_taken_out_and_no_more() -> None:
+    panels = [
+        f'<p>1</p><div class="modularml-run"><p>{t} s</p>\n<div></div></div>{END}<p>2</p>' for t in (1, 2)
+    ]
+    assert sanitized(panels[0]) == sanitized(panels[1]) == "<p>1</p>RUN<p>2</p>"
 
 
 @pytest.mark.parametrize(
