@@ -33,7 +33,7 @@ type_registry: Registry[type[Configurable]] = Registry("type")
 
 @cache
 def _parameters(cls: type) -> dict[str, inspect.Parameter]:
-    params = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    params = list(inspect.signature(cls).parameters.values())
     return {p.name: p for p in params if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
@@ -54,8 +54,8 @@ class Configurable:
         lost = [name for name in _parameters(type(self)) if not hasattr(self, name)]
         if lost:
             raise StateError(
-                f"{type(self).__qualname__} cannot be described: it keeps no attribute of the same name for its "
-                f"parameters {lost}. Set self.{lost[0]} in its constructor, or define get_config()."
+                f"{type(self).__qualname__} cannot be described: it keeps no attribute of the same name for "
+                f"its parameters {lost}. Set self.{lost[0]} in its constructor, or define get_config()."
             )
         return {name: to_config(getattr(self, name)) for name in _parameters(type(self))}
 
@@ -86,7 +86,8 @@ class Configurable:
             return NotImplemented
         return self.get_config() == other.get_config()
 
-    __hash__ = object.__hash__  # a thing with a life is kept by identity in sets
+    def __hash__(self) -> int:
+        return object.__hash__(self)  # a thing with a life is kept by identity in sets
 
 
 def _same(value: object, default: object) -> bool:

@@ -12,7 +12,11 @@ from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError, unknown_name
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
-from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
+from modularml.core.data.reference import (
+    FeatureSetReference,
+    FeatureSetSplitReference,
+    GraphNodeReference,
+)
 from modularml.core.data.view import FeatureSetView
 from modularml.core.topology.graph_node import GraphNode
 from modularml.samplers import Sampler
@@ -61,8 +65,8 @@ class InputBinding(Configurable):
         """
         if not isinstance(sampler, Sampler):
             raise InvalidTypeError(
-                f"InputBinding for {_label(node)!r}: sampler must be a Sampler such as SimpleSampler(batch_size=32), "
-                f"got {sampler!r} ({type(sampler).__name__}). For data without a sampler use for_evaluation()."
+                f"InputBinding for {_label(node)!r}: sampler must be a Sampler such as "
+                f"SimpleSampler(batch_size=32), got {sampler!r} ({type(sampler).__name__}). For data without a sampler use for_evaluation()."
             )
         return replace(cls.for_evaluation(node=node, upstream=upstream, split=split), sampler=sampler)
 
@@ -106,12 +110,14 @@ class InputBinding(Configurable):
         """Return the rows and columns that enter the node.
 
         Raises:
-            UnknownNameError: If the FeatureSet or the split is no longer there.
+            ResolutionError: If the FeatureSet, the split or a column is no longer there.
         """
-        view = self.upstream_ref.resolve(ctx)
         if self.split is None:
-            return view
-        return view.source.get_split(self.split).select(view.columns)
+            return self.upstream_ref.resolve(ctx)
+        ref = self.upstream_ref
+        return FeatureSetSplitReference(
+            ref.node_label, ref.node_id, ref.features, ref.targets, ref.tags, self.split
+        ).resolve(ctx)
 
 
 def _label(node: object) -> object:
@@ -125,7 +131,9 @@ def _upstream_of(head: GraphNode, upstream: FeatureSet | FeatureSetView | str | 
     labels = [ref.node_label for ref in refs]
     if upstream is None:
         if len(refs) > 1:
-            raise InvalidValueError(f"{head!r} has several FeatureSets upstream, {labels}: say which with `upstream`.")
+            raise InvalidValueError(
+                f"{head!r} has several FeatureSets upstream, {labels}: say which with `upstream`."
+            )
         return refs[0]
     source = upstream.source if isinstance(upstream, FeatureSetView) else upstream
     for ref in refs:

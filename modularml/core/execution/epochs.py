@@ -93,7 +93,9 @@ def _run_epoch(
                 _show(exec_ctx, resolved, slots, losses)
                 yield BatchEnded(run_id=run_id)
             if time.perf_counter() >= next_event:
-                yield BatchesEnded(run_id=run_id, path=path, epoch=epoch, n_done=n_done, losses=losses.flush())
+                yield BatchesEnded(
+                    run_id=run_id, path=path, epoch=epoch, n_done=n_done, losses=losses.flush()
+                )
                 next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
             if scope.should_stop():
                 break
@@ -126,7 +128,9 @@ class _LossBuffer:
             return np.empty((0, 0), np.float32)
         if not self.pending:
             return self.empty
-        values = torch.stack([value.float() for value in self.pending]).cpu().numpy().reshape(-1, self.n_losses)
+        values = (
+            torch.stack([value.float() for value in self.pending]).cpu().numpy().reshape(-1, self.n_losses)
+        )
         self.pending.clear()
         self._flushed.append(values)
         return values

@@ -29,7 +29,9 @@ def eval_step(resolved: Resolved) -> Step:
     return step
 
 
-def fit_step(resolved: Resolved, fitted: Sequence[ModelNode], targets: Callable[[str], np.ndarray | None]) -> Step:
+def fit_step(
+    resolved: Resolved, fitted: Sequence[ModelNode], targets: Callable[[str], np.ndarray | None]
+) -> Step:
     """Return the function that fits each of `fitted` when its input is there, in order.
 
     Args:

@@ -103,7 +103,11 @@ class Feed:
         parts = []
         for head, column in self.columns:
             picker, sizes = picked[head]
-            rows = column[picker] if isinstance(picker, slice) else column.index_select(0, picker.to(column.device))
+            rows = (
+                column[picker]
+                if isinstance(picker, slice)
+                else column.index_select(0, picker.to(column.device))
+            )
             parts.append(rows.split(sizes))
         return parts
 

@@ -71,14 +71,13 @@ def forward_call(node: ModelNode, fed_by: str) -> Callable[[Any], Any]:
         node: The node.
         fed_by: The backend of whatever its input comes from.
     """
-    model = node.model
     if node.backend == "torch":
-        module: Callable[[Any], Any] = model.module
+        module: Callable[[Any], Any] = node.module
         if fed_by == "torch":
             return module
         dtype = torch.get_default_dtype()
         return lambda batch: module(batch.to(dtype))
-    return lambda batch: tensor_of(model.forward(array_of(batch)))
+    return lambda batch: tensor_of(node.model.forward(array_of(batch)))
 
 
 def array_of(batch: Any) -> np.ndarray:
@@ -100,7 +99,7 @@ def training_flags(nodes: Sequence[GraphNode], trained: Sequence[GraphNode]) -> 
     afterwards, whatever happens.
     """
     modules = [
-        (node.model.module, any(t is node for t in trained))
+        (node.module, any(t is node for t in trained))
         for node in nodes
         if isinstance(node, ModelNode) and node.backend == "torch"
     ]

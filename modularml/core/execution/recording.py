@@ -178,7 +178,9 @@ class EpochRecorder:
                 first_batch=first,
                 offsets=offsets[first : self._n_seen + 1] - offsets[first],
                 rows={head: np.array(kept_rows) for head, kept_rows in rows.items()},
-                targets={head: targets[head][kept_rows] for head, kept_rows in rows.items() if head in targets},
+                targets={
+                    head: targets[head][kept_rows] for head, kept_rows in rows.items() if head in targets
+                },
                 outputs=outputs,
             )
         )

@@ -106,9 +106,13 @@ def resolve(
     forward = Forward(graph, nodes, len(columns))
     return Resolved(
         nodes=nodes,
-        feed=Feed([_source(binding_of[h.label], h.label, views[h.label], batch_size) for h in heads], columns),
+        feed=Feed(
+            [_source(binding_of[h.label], h.label, views[h.label], batch_size) for h in heads], columns
+        ),
         forward=forward,
-        losses=[_loss_call(loss, forward, arguments) for loss, arguments in zip(losses, aligned, strict=True)],
+        losses=[
+            _loss_call(loss, forward, arguments) for loss, arguments in zip(losses, aligned, strict=True)
+        ],
         loss_nodes={loss.label: loss.node_label for loss in losses},
         heads=head_of,
         targets={head.label: found for head in heads if (found := data.targets(head.label)) is not None},
@@ -185,7 +189,9 @@ def _check_view(
     ref = binding.upstream_ref
     for name in ref.features:
         if view.source.table.column(name).dtype.kind not in "biufc":
-            faults.add(InvalidTypeError(f"{name!r} holds text, which cannot feed {head!r}; encode it as numbers."))
+            faults.add(
+                InvalidTypeError(f"{name!r} holds text, which cannot feed {head!r}; encode it as numbers.")
+            )
     for name in (*ref.features, *ref.targets) if trains else ():
         column = view.column(name)
         n_bad = int((~np.isfinite(column)).sum()) if column.dtype.kind in "fc" else 0
@@ -213,7 +219,9 @@ def _loss_inputs(loss: AppliedLoss, graph: ModelGraph, data: _Data) -> Inputs:
         else:
             head, column = data.column(node.label, name, f"The loss {loss.label!r} on {node.label!r}")
             shape = tuple(column.shape[1:])
-            inputs.append((LossInput(name=name, shape=shape, dtype=column.dtype, is_output=False), (head, column)))
+            inputs.append(
+                (LossInput(name=name, shape=shape, dtype=column.dtype, is_output=False), (head, column))
+            )
     return inputs
 
 

@@ -53,8 +53,8 @@ def stages(graph: ModelGraph, resolved: Resolved, trained: Sequence[GraphNode]) 
     for label, on in resolved.loss_nodes.items():
         if not any(node.label == on for node in trained):
             raise InvalidValueError(
-                f"The loss {label!r} is on {on!r}, which is not trained (frozen, or no torch model), and without "
-                "an optimizer of the graph a loss trains the node that it is on, and no other."
+                f"The loss {label!r} is on {on!r}, which is not trained (frozen, or no torch model), and "
+                "without an optimizer of the graph a loss trains the node that it is on, and no other."
             )
     found = []
     calls: list[Call] = []
@@ -62,7 +62,9 @@ def stages(graph: ModelGraph, resolved: Resolved, trained: Sequence[GraphNode]) 
         if not any(node is other for other in trained):
             calls.append(call)
             continue
-        own = [loss for loss, on in zip(losses, resolved.loss_nodes.values(), strict=True) if on == node.label]
+        own = [
+            loss for loss, on in zip(losses, resolved.loss_nodes.values(), strict=True) if on == node.label
+        ]
         found.append(Stage(calls=[*calls, _detached(call)], losses=own, optimizer=own_optimizer(node)))
         calls = []
     return found

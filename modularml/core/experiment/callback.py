@@ -127,6 +127,7 @@ def check_callbacks(callbacks: Any, kind: type[_Hooked], where: str) -> list[Any
     for callback in found:
         if not isinstance(callback, kind):
             raise InvalidTypeError(
-                f"{where}: a callback must be a {kind.__name__}, got {callback!r} ({type(callback).__name__})."
+                f"{where}: a callback must be a {kind.__name__}, got {callback!r} "
+                f"({type(callback).__name__})."
             )
     return sorted(found, key=lambda callback: callback.execution_order)

@@ -1,16 +1,29 @@
-"""When an experiment writes checkpoints by itself, and under which names.
+"""Checkpoints: when an experiment writes them by itself, under which names, and which there are.
 
-It knows no file format and no experiment: it decides, the experiment writes.
+It knows no file format and no experiment: it decides and keeps the list, others write.
 """
 
 from __future__ import annotations
 
+import contextlib
 import string
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from modularml.base.config import Configurable
-from modularml.base.errors import Faults, check_choice, check_int, unknown_name
+from modularml.base.errors import (
+    Faults,
+    InvalidValueError,
+    ModularMLWarning,
+    StateError,
+    UnknownNameError,
+    check_choice,
+    check_int,
+    check_label,
+    unknown_name,
+)
+from modularml.io.names import safe_name, with_suffix
 
 EXPERIMENT_MOMENTS = (
     "phase_start",
@@ -59,7 +72,9 @@ class Checkpointing(Configurable):
         self.every_n = check_int(every_n, "Checkpointing: every_n")
         self.directory = None if directory is None else Path(directory)
         self.name_template = name_template
-        self.max_to_keep = None if max_to_keep is None else check_int(max_to_keep, "Checkpointing: max_to_keep")
+        self.max_to_keep = (
+            None if max_to_keep is None else check_int(max_to_keep, "Checkpointing: max_to_keep")
+        )
         self.overwrite = bool(overwrite)
         if not self.save_on:
             faults.add(f"save_on is empty; allowed are {EXPERIMENT_MOMENTS}.")
@@ -71,7 +86,6 @@ class Checkpointing(Configurable):
                 faults.add(unknown_name("placeholder", name, PLACEHOLDERS, where="name_template"))
         faults.raise_if_any()
         self._n_moments = 0
-        self.written: list[str] = []
 
     def name_at(self, moment: str, label: str) -> str | None:
         """Return the name of the checkpoint to write at this moment, or None for no checkpoint.
@@ -88,6 +102,106 @@ class Checkpointing(Configurable):
         begins = moment in ("phase_start", "group_start")
         template = self.name_template or ("{label}_start" if begins else "{label}")
         return template.format(label=label)
+
+
+class CheckpointStore:
+    """The checkpoints of one experiment: where they go, and which there are.
+
+    Attributes:
+        owner: The label of the experiment, for messages.
+        policy: When checkpoints are written by themselves, or None.
+        paths: Name -> file, oldest first.
+        folder: Where they go, or None.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.policy: Checkpointing | None = None
+        self.paths: dict[str, Path] = {}
+        self.folder: Path | None = None
+        self._n_disabled = 0
+        self._automatic: list[str] = []
+
+    @contextlib.contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Write none by itself within a ``with`` block."""
+        self._n_disabled += 1
+        try:
+            yield
+        finally:
+            self._n_disabled -= 1
+
+    def set_folder(self, path: str | Path, *, create: bool) -> None:
+        """Choose the folder; see `Experiment.set_checkpoint_dir`."""
+        folder = Path(path)
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"The checkpoint folder {str(folder)!r} is a file.")
+        if not folder.exists() and not create:
+            raise FileNotFoundError(f"The checkpoint folder {str(folder)!r} does not exist.")
+        folder.mkdir(parents=True, exist_ok=True)
+        own = {known.resolve() for known in self.paths.values()}
+        foreign = [found for found in folder.glob("*.ckpt.mml") if found.resolve() not in own]
+        if foreign:
+            warnings.warn(
+                f"The folder {str(folder)!r} holds {len(foreign)} checkpoint(s) of other runs. They can be "
+                "restored by their path.",
+                ModularMLWarning,
+                stacklevel=3,
+            )
+        self.folder = folder
+
+    def due(self, moment: str, label: str) -> str | None:
+        """Return the name of the checkpoint to write at a moment, or None."""
+        if self.policy is None or self._n_disabled:
+            return None
+        return self.policy.name_at(moment, label)
+
+    def target(self, name: str, *, automatic: bool, overwrite: bool) -> Path:
+        """Return the file for a new checkpoint.
+
+        Raises:
+            StateError: If there is no folder.
+            InvalidValueError: If the name is taken and `overwrite` is False.
+        """
+        check_label(name, "checkpoint")
+        folder = self.policy.directory if automatic and self.policy is not None else None
+        folder = folder or self.folder
+        if folder is None:
+            raise StateError(
+                f"Experiment {self.owner!r} has no folder for the checkpoint {name!r}; "
+                "call exp.set_checkpoint_dir(path), or use Checkpointing(directory=...)."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        path = with_suffix(folder / safe_name(name), "checkpoint")
+        if not overwrite and (name in self.paths or path.exists()):
+            raise InvalidValueError(
+                f"A checkpoint {name!r} is there already, in {str(folder)!r}; use overwrite=True "
+                "or another name."
+            )
+        return path
+
+    def add(self, name: str, path: Path, *, automatic: bool) -> None:
+        """Enter a checkpoint that was written, and let the oldest automatic one go if there are too many."""
+        self.paths.pop(name, None)
+        self.paths[name] = path
+        if not automatic or self.policy is None:
+            return
+        self._automatic = [known for known in self._automatic if known != name] + [name]
+        keep = self.policy.max_to_keep
+        while keep is not None and len(self._automatic) > keep:
+            self.paths.pop(self._automatic.pop(0)).unlink(missing_ok=True)
+
+    def find(self, name_or_path: str | Path) -> Path:
+        """Return the file of a checkpoint.
+
+        Raises:
+            UnknownNameError: If there is neither such a name nor such a file.
+        """
+        path = self.paths.get(str(name_or_path), Path(name_or_path))
+        if not path.is_file():
+            where = f"experiment {self.owner!r}"
+            raise UnknownNameError(unknown_name("checkpoint", str(name_or_path), self.paths, where=where))
+        return path
 
 
 def _placeholders(template: str) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,9 +16,7 @@ from modularml.base.config import from_config, to_config
 from modularml.base.errors import (
     InvalidTypeError,
     InvalidValueError,
-    ModularMLWarning,
     StateError,
-    UnknownNameError,
     check_label,
     unknown_name,
 )
@@ -27,15 +24,14 @@ from modularml.base.events import DisplayOptions, EventBus
 from modularml.core.context import ExperimentContext
 from modularml.core.experiment import storage
 from modularml.core.experiment.callback import ExperimentCallback, check_callbacks
-from modularml.core.experiment.checkpointing import Checkpointing
+from modularml.core.experiment.checkpointing import Checkpointing, CheckpointStore
 from modularml.core.experiment.history import ExperimentRun, History, now
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.experiment.results import PhaseGroupResults
-from modularml.core.experiment.runner import Results, Runner
+from modularml.core.experiment.runner import Runner
 from modularml.core.topology.model_graph import ModelGraph
-from modularml.io.names import safe_name, with_suffix
 
 
 class Experiment:
@@ -81,9 +77,7 @@ class Experiment:
         self._plan = PhaseGroup(label)
         self._history = History()
         self._callbacks: list[ExperimentCallback] = []
-        self._checkpoints: dict[str, Path] = {}
-        self._checkpoint_dir: Path | None = None
-        self._checkpoints_off = 0
+        self._checkpoints = CheckpointStore(label)
         self._running = threading.Lock()
         self._random = RandomStream(label)
         for callback in callbacks or []:
@@ -105,7 +99,9 @@ class Experiment:
 
         Args:
             label: Its name.
-            registration_policy: As in the constructor, and so the rest.
+            registration_policy: What happens when a node's label is taken.
+            checkpointing: When to write checkpoints by itself.
+            callbacks: Hooks at phases, groups and the whole plan.
             overwrite: Take the context over from the experiment that it belongs to.
 
         Raises:
@@ -114,13 +110,15 @@ class Experiment:
         ctx = ExperimentContext.get_active()
         if ctx.experiment is not None and not overwrite:
             raise InvalidValueError(
-                f"The active context belongs to the experiment {ctx.experiment.label!r}. Use overwrite=True to "
-                f"take it over, or Experiment({label!r}) for a new one."
+                f"The active context belongs to the experiment {ctx.experiment.label!r}. Use overwrite=True "
+                f"to take it over, or Experiment({label!r}) for a new one."
             )
         return cls(label, registration_policy, ctx, checkpointing, callbacks)
 
     def __repr__(self) -> str:
-        return f"Experiment(label={self.label!r}, phases={len(self._plan.flatten())}, runs={len(self._history)})"
+        return (
+            f"Experiment(label={self.label!r}, phases={len(self._plan.flatten())}, runs={len(self._history)})"
+        )
 
     # -- what is in it ---------------------------------------------------------------
 
@@ -176,7 +174,8 @@ class Experiment:
         """
         if not self._plan.flatten():
             raise StateError(
-                f"The execution plan of experiment {self.label!r} is empty; add phases to exp.execution_plan first."
+                f"The execution plan of experiment {self.label!r} is empty; add phases to "
+                "exp.execution_plan first."
             )
         results: PhaseGroupResults = self._record(self._plan, display, whole_plan=True)
         return results
@@ -216,9 +215,11 @@ class Experiment:
         results: PhaseGroupResults = self._preview(self._plan, display)
         return results
 
-    def _own(self, entry: Any, kind: type, method: str) -> Any:
+    def _own(self, entry: Any, kind: Any, method: str) -> Any:
         if not isinstance(entry, kind):
-            raise InvalidTypeError(f"{method} takes a {kind.__name__}, got {entry!r} ({type(entry).__name__}).")
+            raise InvalidTypeError(
+                f"{method} takes a {kind.__name__}, got {entry!r} ({type(entry).__name__})."
+            )
         for phase in _phases(entry):
             if phase.ctx is not self.ctx:
                 raise InvalidValueError(
@@ -227,14 +228,14 @@ class Experiment:
                 )
         return entry
 
-    def _record(self, entry: Any, display: Mapping[str, Any], *, whole_plan: bool = False) -> Results:
+    def _record(self, entry: Any, display: Mapping[str, Any], *, whole_plan: bool = False) -> Any:
         runner = Runner(self, _display_options(display))
         with self._exclusively():
             record = ExperimentRun(label=entry.label, started_at=now())
             self._history.append(record)
             return runner.run(entry, record, whole_plan=whole_plan)
 
-    def _preview(self, entry: Any, display: Mapping[str, Any]) -> Results:
+    def _preview(self, entry: Any, display: Mapping[str, Any]) -> Any:
         runner = Runner(self, _display_options(display), preview=True)
         with self._exclusively():
             callbacks = {id(c): c for phase in _phases(entry) for c in phase.callbacks}.values()
@@ -261,7 +262,7 @@ class Experiment:
     @property
     def checkpointing(self) -> Checkpointing | None:
         """When checkpoints are written automatically, or None."""
-        return self._checkpointing
+        return self._checkpoints.policy
 
     def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
         """Attach or replace the checkpointing configuration; None writes none.
@@ -271,7 +272,7 @@ class Experiment:
         """
         if checkpointing is not None and not isinstance(checkpointing, Checkpointing):
             raise InvalidTypeError(f"checkpointing must be a Checkpointing, got {checkpointing!r}.")
-        self._checkpointing = checkpointing
+        self._checkpoints.policy = checkpointing
 
     def set_checkpoint_dir(self, path: str | Path, *, create: bool = True) -> None:
         """Choose the folder for checkpoints.
@@ -284,27 +285,12 @@ class Experiment:
             FileNotFoundError: If it is not there and `create` is False.
             NotADirectoryError: If it is a file.
         """
-        folder = Path(path)
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(f"The checkpoint folder {str(folder)!r} is a file.")
-        if not folder.exists() and not create:
-            raise FileNotFoundError(f"The checkpoint folder {str(folder)!r} does not exist.")
-        folder.mkdir(parents=True, exist_ok=True)
-        known = {known.resolve() for known in self._checkpoints.values()}
-        foreign = [found for found in folder.glob("*.ckpt.mml") if found.resolve() not in known]
-        if foreign:
-            warnings.warn(
-                f"The folder {str(folder)!r} holds {len(foreign)} checkpoint(s) of other runs. They can be restored "
-                "by their path.",
-                ModularMLWarning,
-                stacklevel=2,
-            )
-        self._checkpoint_dir = folder
+        self._checkpoints.set_folder(path, create=create)
 
     @property
     def available_checkpoints(self) -> dict[str, Path]:
         """Name of each checkpoint of this experiment -> its file, oldest first."""
-        return dict(self._checkpoints)
+        return dict(self._checkpoints.paths)
 
     def save_checkpoint(
         self, name: str, *, overwrite: bool = False, meta: Mapping[str, Any] | None = None
@@ -323,24 +309,9 @@ class Experiment:
             StateError: If no folder is set.
             InvalidValueError: If the name is taken and `overwrite` is False.
         """
-        if self._checkpoint_dir is None:
-            raise StateError(
-                f"Experiment {self.label!r} has no checkpoint folder; call exp.set_checkpoint_dir(path) first."
-            )
-        return self._write_checkpoint(name, self._checkpoint_dir, overwrite, meta)
-
-    def _write_checkpoint(
-        self, name: str, folder: Path, overwrite: bool, meta: Mapping[str, Any] | None = None
-    ) -> Path:
-        check_label(name, "checkpoint")
-        target = with_suffix(folder / safe_name(name), "checkpoint")
-        if not overwrite and (name in self._checkpoints or target.exists()):
-            raise InvalidValueError(
-                f"A checkpoint {name!r} is there already, in {str(folder)!r}; use overwrite=True or another name."
-            )
-        path = storage.save_checkpoint(self, target, name, dict(meta or {}))
-        self._checkpoints.pop(name, None)
-        self._checkpoints[name] = path
+        target = self._checkpoints.target(name, automatic=False, overwrite=overwrite)
+        path = storage.save_checkpoint(self, target, name, meta or {})
+        self._checkpoints.add(name, path, automatic=False)
         return path
 
     def restore_checkpoint(self, name_or_path: str | Path) -> None:
@@ -353,20 +324,11 @@ class Experiment:
             UnknownNameError: If there is neither such a name nor such a file.
             FileFormatError: If the file is no whole checkpoint; nothing is changed then.
         """
-        path = self._checkpoints.get(str(name_or_path), Path(name_or_path))
-        if not path.is_file():
-            where = f"experiment {self.label!r}"
-            raise UnknownNameError(unknown_name("checkpoint", str(name_or_path), self._checkpoints, where=where))
-        storage.restore_checkpoint(self, path)
+        storage.restore_checkpoint(self, self._checkpoints.find(name_or_path))
 
-    @contextlib.contextmanager
-    def disable_checkpointing(self) -> Iterator[None]:
+    def disable_checkpointing(self) -> contextlib.AbstractContextManager[None]:
         """Write no checkpoints by itself within a ``with`` block."""
-        self._checkpoints_off += 1
-        try:
-            yield
-        finally:
-            self._checkpoints_off -= 1
+        return self._checkpoints.disabled()
 
     def checkpoint_on(self, moment: str, label: str) -> None:
         """Write a checkpoint if one is due at this moment; the runner calls this.
@@ -374,23 +336,12 @@ class Experiment:
         Raises:
             StateError: If one is due and there is no folder for it.
         """
-        if self._checkpointing is None or self._checkpoints_off:
-            return
-        name = self._checkpointing.name_at(moment, label)
-        if name is None:
-            return
-        folder = self._checkpointing.directory or self._checkpoint_dir
-        if folder is None:
-            raise StateError(
-                f"Experiment {self.label!r} is to write the checkpoint {name!r}, but has no folder for it: "
-                "use Checkpointing(directory=...) or exp.set_checkpoint_dir(path)."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        self._write_checkpoint(name, folder, self._checkpointing.overwrite)
-        self._checkpointing.written.append(name)
-        keep = self._checkpointing.max_to_keep
-        while keep is not None and len(self._checkpointing.written) > keep:
-            self._checkpoints.pop(self._checkpointing.written.pop(0)).unlink(missing_ok=True)
+        name = self._checkpoints.due(moment, label)
+        if name is not None and self.checkpointing is not None:
+            overwrite = self.checkpointing.overwrite
+            target = self._checkpoints.target(name, automatic=True, overwrite=overwrite)
+            storage.save_checkpoint(self, target, name, {"moment": moment})
+            self._checkpoints.add(name, target, automatic=True)
 
     # -- configuration, state, files ---------------------------------------------------
 
@@ -400,7 +351,7 @@ class Experiment:
             "label": self.label,
             "registration_policy": self.ctx.registration_policy,
             "plan": to_config(self._plan),
-            "checkpointing": to_config(self._checkpointing),
+            "checkpointing": to_config(self.checkpointing),
             "callbacks": [to_config(callback) for callback in self._callbacks],
         }
 
@@ -436,7 +387,7 @@ class Experiment:
         """
         return self._mutable_state() | {
             "history": [run.get_state(tensors=tensors) for run in self._history],
-            "checkpoints": {name: str(path) for name, path in self._checkpoints.items()},
+            "checkpoints": {name: str(path) for name, path in self._checkpoints.paths.items()},
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -448,7 +399,7 @@ class Experiment:
         self._set_mutable_state(state)
         present = {run.id: run for run in self._history}
         self._history = History(present.get(r["id"]) or ExperimentRun.from_state(r) for r in state["history"])
-        self._checkpoints = {name: Path(path) for name, path in state["checkpoints"].items()}
+        self._checkpoints.paths = {name: Path(path) for name, path in state["checkpoints"].items()}
 
     def _mutable_state(self) -> dict[str, Any]:
         return {
@@ -522,5 +473,3 @@ def _display_options(given: Mapping[str, Any]) -> DisplayOptions:
         if name not in allowed:
             raise InvalidTypeError(unknown_name("display option", name, allowed))
     return DisplayOptions(**given)
-
-

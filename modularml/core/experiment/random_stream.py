@@ -78,7 +78,8 @@ def _seeded(label: str) -> dict[str, Any]:
     }
     if torch.cuda.is_initialized():
         state["cuda"] = [
-            torch.Generator(f"cuda:{i}").manual_seed(seed).get_state().numpy() for i in range(torch.cuda.device_count())
+            torch.Generator(f"cuda:{i}").manual_seed(seed).get_state().numpy()
+            for i in range(torch.cuda.device_count())
         ]
     return state
 

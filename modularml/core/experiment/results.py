@@ -76,12 +76,15 @@ class PhaseResults:
     def metrics(self) -> dict[str, np.ndarray]:
         """Return every metric that was logged: name -> its values, in order."""
         return {
-            name: np.array([value for _, _, value in entries]) for name, entries in self.recording.metrics.items()
+            name: np.array([value for _, _, value in entries])
+            for name, entries in self.recording.metrics.items()
         }
 
     def final(self) -> dict[str, float]:
         """Return the last value of everything: epoch means of the losses, and metrics."""
-        last = {label: float(self.epoch_losses(label)[-1]) for label in self.loss_labels if self.recording.losses}
+        last = {
+            label: float(self.epoch_losses(label)[-1]) for label in self.loss_labels if self.recording.losses
+        }
         return last | {name: float(values[-1]) for name, values in self.metrics().items()}
 
     # -- tensors ---------------------------------------------------------------------
@@ -104,7 +107,9 @@ class PhaseResults:
         recorded = {name for record in records for name in record.outputs}
         if label not in recorded:
             if not records and self.recording.n_dropped:
-                raise InvalidValueError(f"{self!r} kept no tensors: {self.recording.n_dropped} batches were dropped.")
+                raise InvalidValueError(
+                    f"{self!r} kept no tensors: {self.recording.n_dropped} batches were dropped."
+                )
             raise UnknownNameError(unknown_name("node", label, sorted(recorded), where=repr(self)))
         if domain == "outputs":
             return np.concatenate([record.outputs[label] for record in records])
@@ -273,7 +278,9 @@ class PhaseGroupResults:
             return entry
         fitting = [name for name, entry in self._entries.items() if isinstance(entry, kind)]
         if len(fitting) != 1:
-            raise InvalidTypeError(f"{self!r} has {len(fitting)} entries of {kind.__name__}: {fitting}; name one.")
+            raise InvalidTypeError(
+                f"{self!r} has {len(fitting)} entries of {kind.__name__}: {fitting}; name one."
+            )
         return self._entries[fitting[0]]
 
 

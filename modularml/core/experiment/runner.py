@@ -65,9 +65,13 @@ class Surroundings(Protocol):
     epochs_done: dict[str, int]
 
     @property
-    def exp_callbacks(self) -> list[ExperimentCallback]: ...
+    def exp_callbacks(self) -> list[ExperimentCallback]:
+        """Its callbacks, in order of execution."""
+        ...
 
-    def checkpoint_on(self, moment: str, label: str) -> None: ...
+    def checkpoint_on(self, moment: str, label: str) -> None:
+        """Write a checkpoint if one is due."""
+        ...
 
 
 class Runner:
@@ -102,7 +106,9 @@ class Runner:
                 self._emit_start(entry, record)
                 if whole_plan:
                     self._moment("on_experiment_start", "experiment_start", "START")
-                self._run_entry(entry, (entry.label,), record, lambda found: setattr(record, "results", found))
+                self._run_entry(
+                    entry, (entry.label,), record, lambda found: setattr(record, "results", found)
+                )
                 if whole_plan:
                     self._moment("on_experiment_end", "experiment_end", "END")
             record.status = "stopped" if self._stop.is_set() else "completed"
@@ -113,7 +119,9 @@ class Runner:
         finally:
             record.ended_at = now()
             duration_s = time.perf_counter() - started
-            self._emit(RunEnded(run_id=record.id, status=record.status, duration_s=duration_s, error=record.error))
+            self._emit(
+                RunEnded(run_id=record.id, status=record.status, duration_s=duration_s, error=record.error)
+            )
             close_view()
         results: Results = record.results
         return results
@@ -269,7 +277,9 @@ class Runner:
             try:
                 callback.on_exception(experiment=self.experiment, phase=phase, exception=error, **extra)
             except Exception as failure:  # noqa: BLE001 - told as a note; the first exception counts
-                error.add_note(f"{callback.label!r} failed in on_exception: {type(failure).__name__}: {failure}")
+                error.add_note(
+                    f"{callback.label!r} failed in on_exception: {type(failure).__name__}: {failure}"
+                )
 
 
 def _call(callback: Any, hook: str, **arguments: Any) -> None:
@@ -315,4 +325,6 @@ def _interrupts(stop: threading.Event) -> Iterator[None]:
 @functools.cache
 def _versions() -> dict[str, str]:
     packages = ("modularml-jupyter", "torch", "scikit-learn", "numpy")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in packages
+    }

@@ -53,8 +53,8 @@ def load_experiment(
     ctx = ExperimentContext.get_active()
     if ctx.experiment is not None and not overwrite:
         raise StateError(
-            f"The active context belongs to the experiment {ctx.experiment.label!r}. Use overwrite=True to load "
-            "over it, or activate another context: ExperimentContext().activate()."
+            f"The active context belongs to the experiment {ctx.experiment.label!r}. Use overwrite=True "
+            "to load over it, or activate another context: ExperimentContext().activate()."
         )
     tree = codec.load(path, "experiment", symbols=symbols)
     try:
@@ -66,7 +66,9 @@ def load_experiment(
     except ModularMLError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FileFormatError(f"{str(path)!r} is no whole experiment: {type(error).__name__}: {error}") from error
+        raise FileFormatError(
+            f"{str(path)!r} is no whole experiment: {type(error).__name__}: {error}"
+        ) from error
     _adopt(ctx, staged)
     experiment = cls.from_config(tree["config"], ctx=ctx)
     checkpoints = _found_checkpoints(tree["state"]["checkpoints"], checkpoint_dir)
@@ -150,8 +152,8 @@ def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
         if before is not None:
             notice(
                 "ModelGraph Collision",
-                f"The loaded ModelGraph {staged.model_graph.label!r} differs from {before.label!r}, which will be "
-                "overwritten in the active ExperimentContext.",
+                f"The loaded ModelGraph {staged.model_graph.label!r} differs from {before.label!r}, which will "
+                "be overwritten in the active ExperimentContext.",
             )
         staged.model_graph.move_to(ctx)
 
@@ -163,8 +165,8 @@ def _found_checkpoints(saved: Mapping[str, str], folder: str | Path | None) -> d
     if folder is None:
         notice(
             None,
-            f"The serialized experiment contains {len(saved)} checkpoint(s), but no `checkpoint_dir` was given, "
-            "so they cannot be restored by name. Pass the folder that they are in: "
+            f"The serialized experiment contains {len(saved)} checkpoint(s), but no `checkpoint_dir` was "
+            "given, so they cannot be restored by name. Pass the folder that they are in: "
             "Experiment.load(..., checkpoint_dir=...).",
         )
         return {}
@@ -173,4 +175,3 @@ def _found_checkpoints(saved: Mapping[str, str], folder: str | Path | None) -> d
     if missing:
         notice("Missing checkpoints", f"{missing} are not in {str(folder)!r}.", "WARNING")
     return {name: str(path) for name, path in paths.items() if path.is_file()}
-

@@ -58,4 +58,6 @@ def _featureset_box(box_id: str, featureset: FeatureSet) -> NodeSpec:
     lines = [f"n={featureset.n_samples}"]
     if featureset.available_splits:
         lines.append(f"splits: {', '.join(featureset.available_splits)}")
-    return NodeSpec(id=box_id, kind="FeatureSet", title="FeatureSet", name=featureset.label, lines=tuple(lines))
+    return NodeSpec(
+        id=box_id, kind="FeatureSet", title="FeatureSet", name=featureset.label, lines=tuple(lines)
+    )

@@ -13,7 +13,6 @@ from modularml.core.context import ExperimentContext, new_id
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
 
-
 UpstreamReference = FeatureSetReference | GraphNodeReference
 
 

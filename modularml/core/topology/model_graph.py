@@ -55,7 +55,9 @@ class ModelGraph:
         self.label = check_label(label, "ModelGraph")
         self.ctx = ctx or ExperimentContext.get_active()
         if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise InvalidTypeError(f"ModelGraph {label!r}: optimizer must be an Optimizer, got {optimizer!r}.")
+            raise InvalidTypeError(
+                f"ModelGraph {label!r}: optimizer must be an Optimizer, got {optimizer!r}."
+            )
         self.optimizer = optimizer
         if nodes is None:
             nodes = [node for node in self.ctx.nodes.values() if isinstance(node, GraphNode)]
@@ -208,11 +210,11 @@ class ModelGraph:
     def _build_optimizers(self, force: bool) -> None:
         trained = [n for n in self.topological_nodes() if isinstance(n, ModelNode) and n.backend == "torch"]
         if self.optimizer is not None and trained:
-            named = {f"{n.label}.{name}": p for n in trained for name, p in n.model.module.named_parameters()}
+            named = {f"{n.label}.{name}": p for n in trained for name, p in n.module.named_parameters()}
             self.optimizer.build(named, force=force)
         for node in trained:
             if node.optimizer is not None:
-                node.optimizer.build(dict(node.model.module.named_parameters()), force=force)
+                node.optimizer.build(dict(node.module.named_parameters()), force=force)
 
     def move_to(self, ctx: ExperimentContext) -> None:
         """Make it the model graph of another context, which must have its nodes."""
@@ -244,7 +246,8 @@ class ModelGraph:
         missing = [label for label in self.node_labels if label not in state["nodes"]]
         if missing:
             raise GraphError(
-                f"The state holds no nodes {missing} of ModelGraph {self.label!r}; it holds {list(state['nodes'])}."
+                f"The state holds no nodes {missing} of ModelGraph {self.label!r}; "
+                f"it holds {list(state['nodes'])}."
             )
         models = [node for node in self._members() if isinstance(node, ModelNode)]
         for node in models:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from modularml.base.errors import Faults, GraphError, InvalidTypeError, ModularMLError
+import torch
+
+from modularml.base.errors import Faults, GraphError, InvalidTypeError, ModularMLError, StateError
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.training.optimizer import Optimizer
 from modularml.models import BaseModel, wrap_model
@@ -42,7 +44,7 @@ class ModelNode(GraphNode):
     ) -> None:
         faults = Faults(f"ModelNode {label!r}")
         if isinstance(upstream_ref, list | tuple):
-            faults.add(InvalidTypeError("it takes exactly one upstream; join several with a merge node first."))
+            faults.add(InvalidTypeError("it takes exactly one upstream, not a list."))
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             faults.add(InvalidTypeError(f"its optimizer must be an Optimizer, got {optimizer!r}."))
         try:
@@ -57,6 +59,19 @@ class ModelNode(GraphNode):
     def backend(self) -> str:
         """The numeric library of its model: ``"torch"`` or ``"scikit"``."""
         return self.model.backend
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The torch module that computes.
+
+        Raises:
+            StateError: If the model is not built, or made with another library.
+        """
+        found = getattr(self.model, "module", None)
+        if found is None:
+            raise StateError(f"{self!r} holds no torch module but a {type(self.model).__name__}.")
+        module: torch.nn.Module = found
+        return module
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
@@ -93,7 +108,9 @@ class ModelNode(GraphNode):
         try:
             self.model.build(input_shape, output_shape, force=force)
         except ModularMLError as error:
-            raise GraphError(f"{self!r} cannot be built for inputs of shape {input_shape}: {error}") from error
+            raise GraphError(
+                f"{self!r} cannot be built for inputs of shape {input_shape}: {error}"
+            ) from error
 
     def reset_weights(self) -> None:
         """Return to the weights that the model was built with."""

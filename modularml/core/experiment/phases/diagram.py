@@ -59,7 +59,12 @@ def phase_spec(
     for loss in losses:
         lines = (f"loss: {loss.loss.name}",)
         box = NodeSpec(
-            id=f"n{len(boxes)}", kind="AppliedLoss", title="AppliedLoss", name=loss.label, lines=lines, shape="stadium"
+            id=f"n{len(boxes)}",
+            kind="AppliedLoss",
+            title="AppliedLoss",
+            name=loss.label,
+            lines=lines,
+            shape="stadium",
         )
         boxes.append(box)
         edges.append(EdgeSpec(id=f"e{n_edges}", source=box.id, target=id_of[loss.node_label], dotted=True))

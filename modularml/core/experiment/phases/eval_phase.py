@@ -81,7 +81,10 @@ class EvalPhase(ExperimentPhase):
         Args:
             label: Its name.
             split: The split to evaluate.
-            losses: As in the constructor, and so the rest.
+            losses: What is computed on the outputs, if anything.
+            active_nodes: The nodes that take part; None is all.
+            batch_size: Rows a batch; None evaluates all at once.
+            callbacks: Hooks at batches.
 
         Raises:
             InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
@@ -115,7 +118,9 @@ class EvalPhase(ExperimentPhase):
 
         def events() -> Iterator[Event]:
             with training_flags(nodes, trained=[]):
-                yield from run_epochs(scope, resolved, step, recording, n_epochs=1, records=lambda epoch: True)
+                yield from run_epochs(
+                    scope, resolved, step, recording, n_epochs=1, records=lambda epoch: True
+                )
 
         return Execution(
             results=EvalResults(self.label, recording, resolved.heads),

@@ -85,7 +85,10 @@ class FitPhase(ExperimentPhase):
         Args:
             label: Its name.
             split: The split to fit on.
-            losses: As in the constructor, and so the rest.
+            losses: What is computed on the outputs after fitting, if anything.
+            active_nodes: The nodes that take part; None is all.
+            freeze_after_fit: Freeze the fitted nodes.
+            callbacks: Hooks around the fit.
 
         Raises:
             InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
@@ -136,7 +139,9 @@ class FitPhase(ExperimentPhase):
 
         def events() -> Iterator[Event]:
             with training_flags(nodes, trained=[]):
-                yield from run_epochs(scope, resolved, step, recording, n_epochs=1, records=lambda epoch: True)
+                yield from run_epochs(
+                    scope, resolved, step, recording, n_epochs=1, records=lambda epoch: True
+                )
             if self.freeze_after_fit:
                 for node in fitted:
                     node.freeze(by="fit")

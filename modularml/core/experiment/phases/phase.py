@@ -123,10 +123,14 @@ class ExperimentPhase(Configurable):
                 if not bound:
                     faults.add(f"the head node {node.label!r} needs an InputBinding for {ref.node_label!r}.")
                 if len(bound) > 1:
-                    faults.add(f"the head node {node.label!r} has {len(bound)} bindings for {ref.node_label!r}.")
+                    faults.add(
+                        f"the head node {node.label!r} has {len(bound)} bindings for {ref.node_label!r}."
+                    )
         labels = [loss.label for loss in self.losses]
         for label in sorted({label for label in labels if labels.count(label) > 1}):
-            faults.add(DuplicateLabelError(f"two losses have the label {label!r}; give each its own `label`."))
+            faults.add(
+                DuplicateLabelError(f"two losses have the label {label!r}; give each its own `label`.")
+            )
         for name in (b.node_ref.node_label for b in self.input_sources):
             if name not in active:
                 faults.add(unknown_name("node of an InputBinding", name, active))
@@ -219,8 +223,8 @@ def bindings_for_split(
     sources = list(dict.fromkeys(ref.node_label for node in heads for ref in node.featureset_refs))
     if len(sources) != 1:
         raise InvalidValueError(
-            f"{where}: from_split needs head nodes with one and the same FeatureSet upstream, found {sources}. "
-            "Give an InputBinding for each head instead."
+            f"{where}: from_split needs head nodes with one and the same FeatureSet upstream, "
+            f"found {sources}. Give an InputBinding for each head instead."
         )
     featureset = ctx.get_node(sources[0], FeatureSet)
     if split not in featureset.available_splits:

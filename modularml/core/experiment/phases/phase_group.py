@@ -6,7 +6,7 @@ It knows the kinds of phases only to hand them out by type.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from modularml.base.config import Configurable, from_config, to_config
 from modularml.base.errors import (
@@ -22,9 +22,7 @@ from modularml.core.experiment.phases.fit_phase import FitPhase
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.train_phase import TrainPhase
 
-Entry = "ExperimentPhase | PhaseGroup"
 Key = int | str
-EntryT = TypeVar("EntryT")
 
 
 class PhaseGroup(Configurable):
@@ -108,23 +106,29 @@ class PhaseGroup(Configurable):
             UnknownNameError: If nothing is there.
             InvalidTypeError: If it is a group.
         """
-        return self._typed(key, ExperimentPhase)
+        phase: ExperimentPhase = self._typed(key, ExperimentPhase)
+        return phase
 
     def get_train_phase(self, key: Key) -> TrainPhase:
         """Return the `TrainPhase` at an index or of a label; raises as `get_phase`."""
-        return self._typed(key, TrainPhase)
+        phase: TrainPhase = self._typed(key, TrainPhase)
+        return phase
 
     def get_eval_phase(self, key: Key) -> EvalPhase:
         """Return the `EvalPhase` at an index or of a label; raises as `get_phase`."""
-        return self._typed(key, EvalPhase)
+        phase: EvalPhase = self._typed(key, EvalPhase)
+        return phase
 
     def get_group(self, key: Key) -> PhaseGroup:
         """Return the nested group at an index or of a label; raises as `get_phase`."""
-        return self._typed(key, PhaseGroup)
+        group: PhaseGroup = self._typed(key, PhaseGroup)
+        return group
 
     def _get(self, key: Key) -> ExperimentPhase | PhaseGroup:
         if isinstance(key, bool) or not isinstance(key, int | str):
-            raise InvalidTypeError(f"A phase is named by its index or label, got {key!r} ({type(key).__name__}).")
+            raise InvalidTypeError(
+                f"A phase is named by its index or label, got {key!r} ({type(key).__name__})."
+            )
         if isinstance(key, str):
             if key not in self._entries:
                 raise UnknownNameError(unknown_name("phase or group", key, self._entries, where=self._where))
@@ -133,11 +137,13 @@ class PhaseGroup(Configurable):
             raise UnknownNameError(f"{self._where} has {len(self)} entries; there is none at index {key}.")
         return self.all[key]
 
-    def _typed(self, key: Key, kind: type[EntryT]) -> EntryT:
+    def _typed(self, key: Key, kind: Any) -> Any:
         entry = self._get(key)
         if not isinstance(entry, kind):
             name = "phase" if kind is ExperimentPhase else kind.__name__
-            raise InvalidTypeError(f"{entry.label!r} in {self._where} is a {type(entry).__name__}, not a {name}.")
+            raise InvalidTypeError(
+                f"{entry.label!r} in {self._where} is a {type(entry).__name__}, not a {name}."
+            )
         return entry
 
     @property
@@ -154,9 +160,13 @@ class PhaseGroup(Configurable):
             InvalidTypeError: If it is neither, or the group would contain itself.
         """
         if not isinstance(item, ExperimentPhase | PhaseGroup):
-            raise InvalidTypeError(f"{self._where} takes phases and groups, got {item!r} ({type(item).__name__}).")
+            raise InvalidTypeError(
+                f"{self._where} takes phases and groups, got {item!r} ({type(item).__name__})."
+            )
         if isinstance(item, PhaseGroup) and item._holds(self):
-            raise InvalidValueError(f"{self._where} cannot contain itself, through {item.label!r} or directly.")
+            raise InvalidValueError(
+                f"{self._where} cannot contain itself, through {item.label!r} or directly."
+            )
         if item.label in self._entries:
             raise DuplicateLabelError(
                 f"An item already exists with label {item.label!r} in {self._where}. "
@@ -183,7 +193,9 @@ class PhaseGroup(Configurable):
     def add_group(self, group: PhaseGroup) -> Self:
         """Append a group; raises as `add_item`."""
         if not isinstance(group, PhaseGroup):
-            raise InvalidTypeError(f"{self._where}: add_group takes a PhaseGroup, got {group!r}. See add_phase().")
+            raise InvalidTypeError(
+                f"{self._where}: add_group takes a PhaseGroup, got {group!r}. See add_phase()."
+            )
         return self.add_item(group)
 
     def add_train_phase(self, label: str, **arguments: Any) -> Self:
@@ -234,7 +246,9 @@ class PhaseGroup(Configurable):
         if not isinstance(key, ExperimentPhase | PhaseGroup):
             return self._get(key)
         if not any(entry is key for entry in self.all):
-            raise UnknownNameError(unknown_name("phase or group", key.label, self._entries, where=self._where))
+            raise UnknownNameError(
+                unknown_name("phase or group", key.label, self._entries, where=self._where)
+            )
         return key
 
     def _remove(self, key: Key | ExperimentPhase | PhaseGroup, kind: Any) -> Self:

@@ -105,7 +105,11 @@ class TrainPhase(ExperimentPhase):
             label: Its name.
             split: The split to train on.
             sampler: Draws the batches; all heads get the same rows in the same order.
-            losses: As in the constructor, and so the rest.
+            losses: At least one; their sum is minimized.
+            n_epochs: How many times it goes through the data.
+            active_nodes: The nodes that take part; None is all.
+            callbacks: Hooks at epochs and batches.
+            result_recording: Which epochs' outputs are kept.
 
         Raises:
             InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
@@ -169,7 +173,9 @@ class TrainPhase(ExperimentPhase):
         graph = scope.graph
         nodes, trained = nodes_of_losses(graph, self.nodes(graph), self.losses), self._trained(graph)
         if not trained:
-            raise StateError(f"{self._where}: there is nothing to train; every node that a loss reaches is frozen.")
+            raise StateError(
+                f"{self._where}: there is nothing to train; every node that a loss reaches is frozen."
+            )
         resolved = resolve(graph, nodes, self.input_sources, self.losses, where=self._where, trains=True)
         step = train_step(stages(graph, resolved, trained))
         recording = Recording(resolved.loss_nodes, scope.budget_bytes)
