@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from modularml.backends.backend import Backend
+from modularml.backends.backend import Backend, load
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
 from modularml.base.registry import Registry
@@ -38,6 +38,7 @@ class BaseModel(Configurable, ABC):
     backend: ClassVar[str] = str(Backend.NONE)
     input_shape: Shape | None
     output_shape: Shape | None
+    _initial: Any = None  # what `reset_weights` returns to
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -45,9 +46,9 @@ class BaseModel(Configurable, ABC):
             model_registry.register(cls, f"{cls.backend}::{cls.__qualname__}")
 
     @property
-    @abstractmethod
     def is_built(self) -> bool:
         """Whether the shapes are known and the model can take samples."""
+        return self._initial is not None
 
     @abstractmethod
     def build(
@@ -81,17 +82,40 @@ class BaseModel(Configurable, ABC):
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Put back what `get_weights` returned."""
 
-    @abstractmethod
     def reset_weights(self) -> None:
-        """Return to the weights that this build began with."""
+        """Return to the weights that this build began with.
 
-    @abstractmethod
+        Raises:
+            StateError: If it is not built.
+        """
+        self._require_built()
+        self.set_weights(self._initial or {})
+
     def get_state(self) -> dict[str, Any]:
-        """Return a copy of what building and training have made: shapes and weights."""
+        """Return shapes and copies of all weights; the weights are None before the build."""
+        return {
+            "input_shape": self.input_shape,
+            "output_shape": self.output_shape,
+            "weights": self.get_weights() if self.is_built else None,
+        }
 
-    @abstractmethod
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Put back what `get_state` returned; builds the model where needed."""
+        """Put back what `get_state` returned; builds the model where needed, or unbuilds it."""
+        shapes = (
+            as_shape(state["input_shape"], "input_shape"),
+            as_shape(state["output_shape"], "output_shape"),
+        )
+        if state["weights"] is None:
+            self._initial = None
+            self.input_shape, self.output_shape = shapes
+            return
+        with load(self.backend).untouched_rng():
+            self.build(*shapes, force=(self.input_shape, self.output_shape) != shapes)
+        self.set_weights(state["weights"])
+
+    # A model is more than its configuration: two are the same only if they are one object.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def _require_built(self) -> None:
         if not self.is_built:

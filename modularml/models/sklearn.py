@@ -71,6 +71,9 @@ class ScikitModelWrapper(BaseModel):
         self._initial = self._sklearn.copied(model)
         self.input_shape = self.output_shape = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({type(self.estimator).__name__})"
+
     @property
     def _sklearn(self) -> Any:
         return load(Backend.SCIKIT)

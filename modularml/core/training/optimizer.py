@@ -124,6 +124,8 @@ class Optimizer(Configurable):
         made = torch.build_optimizer(self._make, self.opt_kwargs or {}, list(named))
         if self.is_built and not force:
             made.state.update({p: kept for p, kept in self._optimizer.state.items() if p in named})
+            for group, before in zip(made.param_groups, self._optimizer.param_groups, strict=False):
+                group.update({key: value for key, value in before.items() if key != "params"})
         self._optimizer = made
         self._parameters = tuple(p for group in made.param_groups for p in group["params"])
         self._names = tuple(named[p] for p in self._parameters)

@@ -5,6 +5,7 @@ It knows no node and no training; `weights` here are all tensors of a module's s
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -48,17 +49,11 @@ class TorchBaseModel(nn.Module, BaseModel):
         self.init_args = init_args
         self.input_shape = as_shape(init_args.get("input_shape"), "input_shape")
         self.output_shape = as_shape(init_args.get("output_shape"), "output_shape")
-        self._initial: dict[str, np.ndarray] | None = None
 
     @property
     def module(self) -> nn.Module:
         """The module that computes: this one."""
         return self
-
-    @property
-    def is_built(self) -> bool:
-        """Whether the shapes are known and the layers exist."""
-        return self._initial is not None
 
     def build(
         self,
@@ -133,37 +128,14 @@ class TorchBaseModel(nn.Module, BaseModel):
         """
         set_weights_of(self, weights, where=type(self).__name__)
 
-    def reset_weights(self) -> None:
-        """Return to the weights that this build began with.
-
-        Raises:
-            StateError: If it is not built.
-        """
-        self._require_built()
-        self.set_weights(self._initial or {})
-
-    def get_state(self) -> dict[str, Any]:
-        """Return shapes and copies of all weights."""
-        self._require_built()
-        return {
-            "input_shape": self.input_shape,
-            "output_shape": self.output_shape,
-            "weights": self.get_weights(),
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Put back what `get_state` returned; builds the layers where needed."""
-        with untouched_rng():
-            self.build(state["input_shape"], state["output_shape"])
-        self.set_weights(state["weights"])
-
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.init_args.items() if value is not None)
-        return f"{type(self).__name__}({shown})"
-
-    # Two models are the same model only if they are one object, as with any torch module.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
+        parameters = inspect.signature(type(self)).parameters
+        shown = [
+            f"{name}={value!r}"
+            for name, value in self.init_args.items()
+            if name not in parameters or value != parameters[name].default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def weights_of(module: nn.Module) -> dict[str, np.ndarray]:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import nn
 
-from modularml.backends.torch import untouched_rng
 from modularml.base.errors import InvalidTypeError, InvalidValueError
 from modularml.models.model import BaseModel, Shape, as_shape, same_values
 from modularml.models.torch.module import dry_run, set_weights_of, weights_of
+from modularml.models.torch.recipe import describe_module, make_module
 
 
 class TorchModelWrapper(BaseModel):
@@ -69,7 +69,25 @@ class TorchModelWrapper(BaseModel):
         self.input_shape = self.output_shape = None
         self._wrapped = model
         self._module = model
-        self._initial: dict[str, np.ndarray] | None = None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments; a module as the class and arguments it can be made of.
+
+        Raises:
+            InvalidValueError: If the module cannot be made again from its attributes.
+        """
+        described = None if self.model is None else describe_module(self.model)
+        return {**super().get_config(), "model": described}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make a wrapper from what `get_config` returned; a module gets new weights."""
+        described = config.get("model")
+        made = make_module(described) if isinstance(described, Mapping) else described
+        return super().from_config({**config, "model": made})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name})"
 
     @property
     def name(self) -> str:
@@ -87,11 +105,6 @@ class TorchModelWrapper(BaseModel):
             self._require_built()
         assert self._module is not None
         return self._module
-
-    @property
-    def is_built(self) -> bool:
-        """Whether the module exists and its shapes are known."""
-        return self._initial is not None
 
     def build(
         self,
@@ -169,30 +182,6 @@ class TorchModelWrapper(BaseModel):
             self._require_built()
         assert self._wrapped is not None
         return self._wrapped
-
-    def reset_weights(self) -> None:
-        """Return to the weights that this build began with.
-
-        Raises:
-            StateError: If it is not built.
-        """
-        self._require_built()
-        self.set_weights(self._initial or {})
-
-    def get_state(self) -> dict[str, Any]:
-        """Return shapes and copies of all weights."""
-        self._require_built()
-        return {
-            "input_shape": self.input_shape,
-            "output_shape": self.output_shape,
-            "weights": self.get_weights(),
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Put back what `get_state` returned; builds the module where needed."""
-        with untouched_rng():
-            self.build(state["input_shape"], state["output_shape"])
-        self.set_weights(state["weights"])
 
 
 class Reshaped(nn.Module):

@@ -120,10 +120,12 @@ def test_building_again_keeps_what_is_the_same(net: nn.Sequential) -> None:
     built = optimizer.optimizer
     optimizer.build(net.named_parameters())
     assert optimizer.optimizer is built
+    built.param_groups[0]["lr"] = 0.5
     head = dict(net[2].named_parameters())
     optimizer.build(head)
     assert optimizer.optimizer is not built
     assert set(optimizer.optimizer.state) == set(head.values())
+    assert optimizer.optimizer.param_groups[0]["lr"] == 0.5
     optimizer.build(head, force=True)
     assert not optimizer.optimizer.state
 

@@ -146,16 +146,28 @@ def test_the_state_makes_a_twin(net: Net) -> None:
     assert torch.equal(twin.eval()(x), net.eval()(x))
 
 
-def test_the_state_asks_for_a_build() -> None:
+def test_the_state_before_the_build_unbuilds() -> None:
+    model = Net()
+    state = model.get_state()
+    assert state == {"input_shape": None, "output_shape": None, "weights": None}
+    model.build((4,))
+    model.set_state(state)
+    assert (model.is_built, model.input_shape) == (False, None)
     with pytest.raises(RuntimeError, match="Net is not built"):
-        Net().get_state()
-    with pytest.raises(RuntimeError, match="Net is not built"):
-        Net().reset_weights()
+        model.reset_weights()
+
+
+def test_a_state_of_other_shapes_builds_anew(net: Net) -> None:
+    other = Net()
+    other.build((5,), (3,))
+    other.set_state(net.get_state() | {"weights": net.get_weights()})
+    assert (other.input_shape, other.output_shape) == ((4,), (2,))
+    assert np.array_equal(other.get_weights()["last.weight"], net.get_weights()["last.weight"])
 
 
 def test_models_are_themselves_in_equality_and_repr(net: Net) -> None:
     assert net != copy.deepcopy(net)
-    assert repr(Net(output_shape=(2,))) == "Net(output_shape=(2,), width=8)"
+    assert repr(Net(output_shape=(2,), width=8)) == "Net(output_shape=(2,))"
     assert net.get_init_args() == {"input_shape": None, "output_shape": (2,), "width": 8}
 
 

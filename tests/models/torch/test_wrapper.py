@@ -95,7 +95,8 @@ def test_a_class_gets_its_shapes() -> None:
         model.module  # noqa: B018
     model.build((1, 10), (1, 3))
     assert (model.output_shape, list(model.get_weights())) == ((1, 3), ["layer.weight"])
-    assert TorchModelWrapper.from_config(model.get_config()) == model
+    twin = TorchModelWrapper.from_config(model.get_config())
+    assert (twin.get_config(), repr(twin)) == (model.get_config(), "TorchModelWrapper(Shaped)")
 
 
 def test_a_class_that_cannot_be_made_says_with_what() -> None:

@@ -1,0 +1,115 @@
+"""A torch module -> what it can be made of again: its class and its constructor's arguments.
+
+It knows no file; classes stay classes, weights are not part of it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from modularml.backends.torch import untouched_rng
+from modularml.base.errors import InvalidValueError
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def describe_module(module: nn.Module) -> dict[str, Any]:
+    """Return a tree of plain values and classes that `make_module` makes the like of.
+
+    Constructor arguments are read from attributes of the same name. What was made from
+    the tree is compared with the module, so that a wrong guess is not taken for right.
+
+    Raises:
+        InvalidValueError: If the module cannot be made again from its attributes.
+    """
+    dtypes = {t.dtype for t in module.parameters() if t.is_floating_point()}
+    tree = {
+        **_describe(module),
+        "dtype": str(dtypes.pop()).removeprefix("torch.") if len(dtypes) == 1 else None,
+        "fixed": [name for name, p in module.named_parameters() if not p.requires_grad],
+    }
+    if _tensors(make_module(tree)) != _tensors(module):
+        raise InvalidValueError(
+            f"{type(module).__name__} cannot be described: made again from its attributes it has other "
+            f"weights. {_way_out(type(module))}"
+        )
+    return tree
+
+
+def make_module(tree: Mapping[str, Any]) -> nn.Module:
+    """Return a new module as `describe_module` found it; global randomness stays as it is."""
+    with untouched_rng():
+        module = _make(tree)
+    if tree["dtype"] is not None:
+        module.to(getattr(torch, tree["dtype"]))
+    for name in tree["fixed"]:
+        module.get_parameter(name).requires_grad_(False)
+    return module
+
+
+def _describe(module: nn.Module) -> dict[str, Any]:
+    cls = type(module)
+    if cls in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
+        return {"class": cls, "children": {name: _describe(child) for name, child in module.named_children()}}
+    arguments: dict[str, Any] = {}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        value = getattr(module, name, parameter.empty)
+        if name == "bias" and (value is None or isinstance(value, torch.Tensor)):
+            value = value is not None
+        if isinstance(value, nn.Module):
+            arguments[name] = _describe(value)
+        elif _is_plain(value):
+            arguments[name] = value
+        elif parameter.default is parameter.empty:
+            raise InvalidValueError(
+                f"{cls.__name__} cannot be described: its argument {name!r} is not kept in an attribute "
+                f"of that name. {_way_out(cls)}"
+            )
+    return {"class": cls, "arguments": arguments}
+
+
+def _way_out(cls: type) -> str:
+    return (
+        "Keep each constructor argument in an attribute of its name, or hand over the class: "
+        f"TorchModelWrapper(model_class={cls.__name__}, model_kwargs={{...}})."
+    )
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, _PLAIN) or (isinstance(value, tuple | list) and all(map(_is_plain, value)))
+
+
+def _make(tree: Mapping[str, Any]) -> nn.Module:
+    cls = tree["class"]
+    if "children" not in tree:
+        arguments = {n: _make(v) if isinstance(v, Mapping) else v for n, v in tree["arguments"].items()}
+        made: nn.Module = cls(**arguments)
+        return made
+    children = OrderedDict((name, _make(child)) for name, child in tree["children"].items())
+    return nn.ModuleList(children.values()) if cls is nn.ModuleList else cls(children)
+
+
+def _tensors(module: nn.Module) -> list[tuple[Any, ...]]:
+    """Name, shape, dtype of each tensor of the state, and which are one and the same."""
+    state = module.state_dict(keep_vars=True)
+    first: dict[int, str] = {}
+    return [
+        (
+            name,
+            None if is_lazy(t) else tuple(t.shape),
+            t.dtype,
+            t.requires_grad,
+            first.setdefault(id(t), name),
+        )
+        for name, t in state.items()
+        if isinstance(t, torch.Tensor)
+    ]
