@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { afterEach, test } from "node:test";
+import { settle } from "./page";
+import recorded from "../../tests/fixtures/progress_run.json";
+import progress from "../src/progress/index";
+import type { RunPatch } from "../src/progress/run";
+import { FakeModel } from "./fake-model";
+
+const [first, ...rest] = recorded.patches as unknown as [RunPatch, ...RunPatch[]];
+const opened: AbortController[] = [];
+
+function open(snapshot: RunPatch = first) {
+  const model = new FakeModel({ snapshot });
+  const control = new AbortController();
+  opened.push(control);
+  const el = document.createElement("div");
+  document.body.append(el);
+  const widget = progress();
+  widget.initialize({ model, signal: control.signal });
+  widget.render({ model, el, signal: control.signal });
+  const play = async (patches: readonly RunPatch[]) => {
+    for (const patch of patches) model.receive({ type: "patch", patch });
+    await settle();
+  };
+  const text = (selector: string) => el.querySelector(selector)?.textContent ?? "";
+  const stop = () => el.querySelector<HTMLElement>(".mml-stop") as HTMLElement;
+  return { model, el, play, text, stop, control };
+}
+
+/** The patches up to the first that satisfies. */
+function until(wanted: (patch: RunPatch) => boolean): RunPatch[] {
+  return rest.slice(0, rest.findIndex(wanted) + 1);
+}
+
+const isInSecondEpoch = (patch: RunPatch) => patch.phases.some((phase) => phase.epoch === 2 && phase.batch > 0);
+
+afterEach(() => {
+  for (const control of opened.splice(0)) control.abort();
+  document.body.textContent = "";
+});
+
+test("a run is followed from its start to its end", async () => {
+  const { el, play, text } = open();
+  assert.match(text(".mml-status"), /Running/);
+  await play(until(isInSecondEpoch));
+  assert.match(text(".mml-facts"), /Epoch2 \/ 3Batch\d+ \/ 4/);
+  assert.equal(el.querySelector('[role="option"]')?.getAttribute("aria-label"), "train: Running");
+  assert.ok(el.querySelector(".uplot canvas"));
+  await play(rest);
+  assert.equal(text(".mml-status"), "Done");
+  assert.deepEqual([...el.querySelectorAll('[role="option"]')].map((row) => row.getAttribute("data-status")), ["completed", "completed"]);
+  assert.equal(el.querySelector(".mml-bar")?.getAttribute("aria-valuenow"), "100");
+});
+
+test("a page that connects late shows the same as one that was there", async () => {
+  const early = open();
+  await early.play(rest);
+  const late = open(recorded.snapshot as unknown as RunPatch);
+  await settle();
+  const shown = (el: Element) => [".mml-phases", ".mml-legend", ".mml-facts", "header"].map((part) => el.querySelector(part)?.textContent);
+  assert.deepEqual(shown(late.el), shown(early.el));
+});
+
+test("names are shown as text, whatever they hold", async () => {
+  const nasty = '<img src=x onerror="boom()">';
+  const snapshot = JSON.parse(JSON.stringify(first)) as RunPatch;
+  snapshot.run = { ...snapshot.run, label: nasty, error: nasty, status: "failed" };
+  for (const phase of snapshot.phases) Object.assign(phase, { path: [nasty], metrics: { [nasty]: 1 } });
+  const { el, text } = open(snapshot);
+  assert.equal(text(".mml-label"), nasty);
+  assert.equal(el.querySelector("img"), null);
+});
+
+test("the elements stay: an update patches them", async () => {
+  const { el, play } = open();
+  await play(until(isInSecondEpoch));
+  const before = [...el.querySelectorAll(".mml-phase, .mml-legend-item, canvas, .mml-stop")];
+  await play(rest.slice(until(isInSecondEpoch).length, -1));
+  assert.ok(before.length > 4);
+  assert.ok(before.every((one) => one.isConnected));
+});
+
+test("Stop asks Python, and interrupts the kernel when no answer comes", async () => {
+  const { model, play, stop } = open();
+  let nInterrupts = 0;
+  model.widget_manager = { kernel: { interrupt: async () => void nInterrupts++ } };
+  await play(until(isInSecondEpoch));
+  stop().click();
+  stop().click();
+  assert.deepEqual(model.sent, [{ type: "stop", run: first.run.id }]);
+  assert.equal(stop().getAttribute("aria-disabled"), "true");
+  assert.equal(nInterrupts, 0);
+  await settle(350);
+  assert.equal(nInterrupts, 1);
+});
+
+test("Stop does not interrupt a kernel that answers, or a run that has ended meanwhile", async () => {
+  for (const answered of [true, false]) {
+    const { model, play, stop } = open();
+    let nInterrupts = 0;
+    model.widget_manager = { kernel: { interrupt: async () => void nInterrupts++ } };
+    stop().click();
+    if (answered) model.receive({ type: "stopping" });
+    else await play(rest);
+    await settle(350);
+    assert.equal(nInterrupts, 0);
+  }
+});
+
+test("where there is no kernel to reach, Stop says what to do", async () => {
+  const { text, stop } = open();
+  stop().click();
+  await settle(350);
+  assert.match(text(".mml-note"), /Interrupt/);
+  assert.equal(stop().textContent, "Stop");
+});
+
+test("the keyboard picks the phase that is shown", async () => {
+  const { el, play, text } = open();
+  await play(rest);
+  const [train, evaluation] = el.querySelectorAll<HTMLElement>('[role="option"]');
+  assert.deepEqual([train?.tabIndex, evaluation?.tabIndex], [0, -1]);
+  train?.focus();
+  train?.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true }));
+  assert.equal(document.activeElement, evaluation);
+  assert.equal(evaluation?.getAttribute("aria-selected"), "true");
+  assert.equal(text(".mml-legend-title"), "eval");
+});
+
+test("a kernel that is gone is told, and the clock stands still", async () => {
+  const { model, el, play, text } = open();
+  await play(until(isInSecondEpoch));
+  model.trigger("comm_live_update");
+  assert.equal(text(".mml-status"), "Kernel gone");
+  assert.ok(el.querySelector<HTMLElement>(".mml-stop")?.hidden);
+  const before = text('[data-fact="elapsed"]');
+  await settle(1300);
+  assert.equal(text('[data-fact="elapsed"]'), before);
+});
+
+test("a view that is gone leaves no listener behind", async () => {
+  const { model, control, play } = open();
+  await play(until(isInSecondEpoch));
+  control.abort();
+  assert.equal(model.nListeners, 0);
+});

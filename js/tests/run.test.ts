@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import recorded from "../../tests/fixtures/progress_run.json";
+import { axisEnd, curvesOf, valueAt } from "../src/progress/curves";
+import { fractionOf, Run, type Phase, type RunPatch } from "../src/progress/run";
+
+// What Python sends for one run, and what it hands to a page that connects at its end.
+const patches = recorded.patches as unknown as RunPatch[];
+const whole = recorded.snapshot as unknown as RunPatch;
+
+function played(...given: RunPatch[]): Run {
+  const run = new Run();
+  given.forEach((patch, i) => run.apply(patch, i === 0));
+  return run;
+}
+
+function content(run: Run) {
+  return { info: run.info, phases: run.phases, traces: run.phases.map((phase) => run.tracesOf(phase)) };
+}
+
+function phaseOf(changes: Partial<Phase>): Phase {
+  return { ...(whole.phases[0] as Phase), ...changes };
+}
+
+test("the patches of a run add up to what a page gets that connects at its end", () => {
+  assert.deepEqual(content(played(...patches)), content(played(whole)));
+});
+
+test("a patch may come twice, or after a whole that holds its points", () => {
+  const twice = patches.flatMap((patch, i) => (i ? [patch, patch] : [patch]));
+  assert.deepEqual(content(played(...twice)), content(played(whole)));
+  assert.deepEqual(content(played(whole, patches.at(-1) as RunPatch)), content(played(whole)));
+});
+
+test("the share that is done grows from nothing to all", () => {
+  const run = new Run();
+  const shares = patches.map((patch, i) => (run.apply(patch, i === 0), run.fraction));
+  assert.deepEqual(shares, [...shares].sort((a, b) => a - b));
+  assert.equal(shares[0], 0);
+  assert.equal(shares.at(-1), 1);
+});
+
+test("a phase counts its epochs and the batches of the present one", () => {
+  assert.equal(fractionOf(phaseOf({ status: "running", epochs: 4, epoch: 2, batches: 10, batch: 5 })), 0.375);
+  assert.equal(fractionOf(phaseOf({ status: "waiting" })), 0);
+  assert.equal(fractionOf(phaseOf({ status: "failed", epoch: 1 })), 1);
+});
+
+test("lines are drawn from the faint to the important, losses in the colours of their order", () => {
+  const phase = phaseOf({ losses: ["mse", "mae"], epochs: 3 });
+  const trace = (name: string, per: "step" | "epoch") => ({ name, per, x: [1], y: [1] });
+  const curves = curvesOf(phase, [trace("val_loss", "epoch"), trace("mae", "epoch"), trace("mse", "epoch"), trace("mse", "step")]);
+  assert.deepEqual(curves.map(({ per, name, color }) => [per, name, color]), [
+    ["step", "mse", 0], ["epoch", "mse", 0], ["epoch", "val_loss", 1], ["epoch", "mae", 2],
+  ]);
+});
+
+test("the axis of a long plan grows in halves; that of one epoch counts batches", () => {
+  const at = (x: number) => [{ name: "mse", per: "step" as const, x: [x], y: [1], color: 0 }];
+  const long = phaseOf({ status: "running", epochs: 100 });
+  assert.deepEqual([1, 7.5, 12, 60].map((x) => axisEnd(long, at(x))), [7, 13, 13, 100]);
+  const single = phaseOf({ status: "running", epochs: 1, batches: 8 });
+  const [curve] = curvesOf(single, [{ name: "mse", per: "step", x: [0.5], y: [1] }]);
+  assert.deepEqual(curve?.x, [4]);
+  assert.equal(axisEnd(single, curve ? [curve] : []), 8);
+});
+
+test("a curve has the value of the point before", () => {
+  const curve = { name: "mse", per: "epoch" as const, x: [1, 2, 3], y: [10, null, 30] };
+  assert.deepEqual([0.5, 1, 2.5, 9].map((x) => valueAt(curve, x)), [undefined, 10, null, 30]);
+});

@@ -1,0 +1,139 @@
+"""The static form tells the whole run, holds text as text, and can be cut out by one expression."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from modularml.base.events import PlanEntry
+from modularml.widgets.run_html import format_s, format_value, run_html
+from modularml.widgets.run_state import RunState
+
+SANITIZE = r'(?s)<div class="modularml-run".*?<!-- end of modularml-run -->'
+VOID = {"img", "br"}
+
+
+class Reader(HTMLParser):
+    """Collects tags and texts, and insists that every element is closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, _: Any) -> None:
+        self.tags.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, _: Any) -> None:
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+
+def ended(script: Any, **fields: Any) -> RunState:
+    start, *events = script.whole(**fields)
+    state = RunState(start)
+    for event in events:
+        state.apply(event)
+    return state
+
+
+def test_phases_states_times_and_last_values_are_told(script: Any) -> None:
+    reader = Reader(run_html(ended(script), with_epochs=True))
+    for text in ("my_experiment", "done in 2.5 s", "train", "3 of 3", "1.5 s", "eval", "200 ms", "0.2500"):
+        assert text in reader.text
+    assert {"table", "svg", "details"} <= reader.tags
+    assert not reader.tags & {"script", "link", "img", "iframe"}
+
+
+def test_epochs_are_kept_only_if_asked_for(script: Any) -> None:
+    assert "<details>" not in run_html(ended(script), with_epochs=False)
+
+
+def test_names_are_text_whatever_they_hold(script: Any) -> None:
+    nasty = '<img src=x onerror="boom()">'
+    plan = (PlanEntry(path=(nasty,), kind="train", n_epochs=3),)
+    start = script.start(label=nasty, plan=plan)
+    state = RunState(start)
+    for event in script.train(path=(nasty,)):
+        state.apply(event)
+    state.phases[0].metrics[nasty] = 1.0
+    state.apply(script.end("failed", nasty))
+    reader = Reader(run_html(state, with_epochs=True))
+    assert "img" not in reader.tags
+    assert reader.text.count(nasty) >= 4
+
+
+def test_one_expression_cuts_it_out_at_every_moment_of_a_run(script: Any) -> None:
+    start, *events = script.whole()
+    state = RunState(start)
+    for event in events:
+        state.apply(event)
+        html = run_html(state, with_epochs=True)
+        assert re.sub(SANITIZE, "RUN", f"a{html}b{html}c") == "aRUNbRUNc"
+
+
+def test_of_several_trainings_one_curve_each_is_drawn_and_the_rest_counted(script: Any) -> None:
+    paths = [(f"fold {i}", "train") for i in range(10)]
+    state = RunState(script.start(plan=tuple(PlanEntry(path=p, kind="train", n_epochs=3) for p in paths)))
+    for path in paths:
+        for event in script.train(path=path):
+            state.apply(event)
+    text = Reader(run_html(state, with_epochs=False)).text
+    assert "fold 0/train: mse" in text
+    assert "fold 9/train: mse" not in text
+    assert "and 2 more" in text
+
+
+def test_a_long_training_keeps_few_lines_and_the_last(script: Any) -> None:
+    state = RunState(script.start())
+    for event in script.train(n_epochs=1234):
+        state.apply(event)
+    html = run_html(state, with_epochs=True)
+    assert html.count("<tr>") < 120
+    assert '<td class="n">1234</td>' in html
+    assert "1234 epochs, every 13th" in html
+
+
+def test_a_run_without_curves_has_none(script: Any) -> None:
+    state = RunState(script.start(plan=(PlanEntry(path=("eval",), kind="eval"),)))
+    for event in script.evaluate():
+        state.apply(event)
+    assert "svg" not in Reader(run_html(state, with_epochs=True)).tags
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0081, "8 ms"), (0.9996, "1.0 s"), (59.96, "0:59"), (125, "2:05"), (3723, "1:02:03")],
+)
+def test_durations_read_as_in_the_browser(seconds: float, text: str) -> None:
+    assert format_s(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.123456, "0.1235"),
+        (12.3456, "12.35"),
+        (123456.7, "123457"),
+        (1e-7, "1.000e-07"),
+        (0, "0"),
+        (0.5, "0.5000"),
+    ]
+    + [(float("nan"), "nan"), (float("-inf"), "-inf")],
+)
+def test_values_have_four_significant_digits(value: float, text: str) -> None:
+    assert format_value(value) == text
