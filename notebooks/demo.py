@@ -22,14 +22,14 @@ OUTPUT = Path("demo-output")
 REPORT = """
 import json
 
-def final(results, path):
+def final(results, *path):
     if hasattr(results, "final"):
-        return {path: results.final()}
-    nested = [final(entry, f"{path}/{label}") for label, entry in results.items()]
+        return {"/".join(path) or results.label: results.final()}
+    nested = [final(entry, *path, label) for label, entry in results.items()]
     return {key: losses for entry in nested for key, losses in entry.items()}
 
 print(json.dumps([
-    [run.label, run.status, str(run.ended_at - run.started_at), final(run.results, run.label)]
+    [run.label, run.status, str(run.ended_at - run.started_at), final(run.results)]
     for run in exp.history
 ]))
 """
@@ -47,14 +47,15 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, list[Any]]:
     """Run the notebook top to bottom; return it and what it says of each run in its history."""
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(REPORT))
-    where = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(
+    client = NotebookClient(
         notebook,
         timeout=600,
         store_widget_state=False,
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
         extra_arguments=["--log-level=ERROR"],
-        resources=where,
-    ).execute()
+    )
+    client.execute()
     return notebook, json.loads(notebook.cells.pop().outputs[0].text)
 
 
