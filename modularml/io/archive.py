@@ -308,9 +308,9 @@ def _spans(file: BinaryIO) -> tuple[dict[str, tuple[int, int]], int]:
             raise FileFormatError(f"{where} is not a plain file ({stat.filemode(mode)}).")
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits:
             raise FileFormatError(f"{where} is compressed or encrypted; members must be stored as they are.")
-        start = _data_start(file, info)
         if info.header_offset != end:
             raise FileFormatError(f"{where} overlaps another, or there are bytes that belong to none.")
+        start = _data_start(file, info)
         end = start + info.file_size
         spans[name] = (start, info.file_size)
         if name == MANIFEST:

@@ -260,6 +260,8 @@ class _Decoder:
         return [self.decode(item) for item in node]
 
     def _dict(self, node: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(node, dict):
+            raise TypeError(f"{node!r} is not a dict")
         return {key: self.decode(item) for key, item in node.items()}
 
     def _once(self, member: str, read: Callable[[memoryview, str], Any]) -> Any:

@@ -62,7 +62,7 @@ _OBJECTS = {
     "sklearn.utils._metadata_requests": "MetadataRequest MethodMetadataRequest",
 }
 _FUNCTIONS = {
-    "numpy": "max mean median min",
+    "numpy": "clip cumsum diff max mean median min nan_to_num prod std sum var",
     "scipy._lib.array_api_compat.numpy._aliases": "asarray",
     "sklearn.cluster._kmeans": "_kmeans_single_elkan _kmeans_single_lloyd",
     "sklearn.feature_selection._mutual_info": "mutual_info_classif mutual_info_regression",
@@ -78,6 +78,7 @@ _FUNCTIONS = {
         "mean_squared_log_error median_absolute_error r2_score root_mean_squared_error "
         "root_mean_squared_log_error"
     ),
+    "sklearn.utils.validation": "check_array",
 }
 
 
@@ -86,6 +87,7 @@ def _names(listed: dict[str, str]) -> Iterator[str]:
 
 
 TRUSTED = {
+    "functools.partial": "PartialNode",
     "numpy.dtype": "DTypeNode",
     "sklearn.tree._tree.Tree": "TreeNode TypeNode",
     "sklearn.utils._bunch.Bunch": "DictNode",

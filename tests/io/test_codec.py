@@ -1,6 +1,12 @@
 """Trees go into a file and come back the same."""
 
+import json
+import linecache
 import math
+import pickle
+import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -9,8 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
+from sklearn.base import BaseEstimator
+from sklearn.preprocessing import StandardScaler
 
-from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNameError
+from modularml.base.config import from_config
+from modularml.base.errors import FileFormatError, InvalidTypeError, InvalidValueError, UnknownNameError
 from modularml.io.archive import read_manifest
 from modularml.io.codec import load, save
 
@@ -131,13 +140,9 @@ def test_a_mapped_array_outlives_the_file(tmp_path):
         ({"a": np.ma.array([1], mask=[True])}, r"\['a'\] of the tree: a MaskedArray"),
         (np.zeros(2, [("a", "f8")]), "dtype"),
         (np.longdouble(1), "longdouble"),
-        (lambda: 0, None),
     ],
 )
 def test_what_no_file_can_hold_is_named_with_its_place(tmp_path, tree, place):
-    if place is None:
-        save(tmp_path / "a", "model", tree)
-        return
     with pytest.raises(InvalidTypeError, match=place):
         save(tmp_path / "a", "model", tree)
     assert list(tmp_path.iterdir()) == []
@@ -160,3 +165,166 @@ def test_a_function_is_bound_to_what_is_passed(tmp_path):
         load(path, "loss")
     assert load(path, "loss", symbols={"own_function": own_function})["function"] is own_function
     assert "return x + 1" in load(path, "loss", look=True)["function"].source
+
+
+class OwnScaler(BaseEstimator):
+    """Stands for an estimator of the user's own."""
+
+    def __init__(self, factor=2.0):
+        self.factor = factor
+
+    def fit(self, x, y=None):
+        self.mean_ = x.mean(axis=0)
+        self.inner_ = StandardScaler().fit(x)
+        return self
+
+    def transform(self, x):
+        return self.inner_.transform(x - self.mean_) * self.factor
+
+
+def test_an_own_estimator_comes_back_bound_to_its_class(tmp_path):
+    x = np.arange(12.0).reshape(4, 3)
+    scaler = OwnScaler(3.0).fit(x)
+    path = save(tmp_path / "a", "scaler", scaler)
+    if sys.modules.get(OwnScaler.__module__) is None:  # as in a new process
+        with pytest.raises(UnknownNameError, match="'OwnScaler': OwnScaler"):
+            load(path, "scaler")
+    loaded = load(path, "scaler", symbols={"OwnScaler": OwnScaler})
+    np.testing.assert_array_equal(loaded.transform(x), scaler.transform(x))
+    assert "class OwnScaler" in load(path, "scaler", look=True).source
+
+
+def test_what_is_passed_must_be_a_class_or_function(tmp_path):
+    path = save(tmp_path / "a", "scaler", OwnScaler())
+    with pytest.raises(InvalidTypeError, match=r"symbols\['OwnScaler'\] must be a class or a function"):
+        load(path, "scaler", symbols={"OwnScaler": "OwnScaler"})
+    with pytest.raises(InvalidTypeError, match="estimator class"):
+        load(path, "scaler", symbols={"OwnScaler": own_function})
+
+
+def test_all_that_is_missing_is_told_at_once(tmp_path):
+    def first(): ...
+
+    def second(): ...
+
+    path = save(tmp_path / "a", "loss", [first, second, first])
+    with pytest.raises(UnknownNameError, match=r"symbols=\{'first': first, 'second': second\}"):
+        load(path, "loss")
+    assert load(path, "loss", symbols={"first": first, "second": second}) == [first, second, first]
+
+
+def test_two_things_of_one_name_are_refused(tmp_path):
+    scopes = [{"__name__": "a_notebook"} for _ in range(2)]
+    for i, scope in enumerate(scopes):
+        text = f"def f():\n    return {i}\n"
+        linecache.cache[f"<cell {i}>"] = (len(text), None, text.splitlines(keepends=True), f"<cell {i}>")
+        exec(compile(text, f"<cell {i}>", "exec"), scope)
+    with pytest.raises(InvalidTypeError, match=r"two different things are named 'a_notebook\.f'"):
+        save(tmp_path / "a", "loss", [scope["f"] for scope in scopes])
+
+
+def test_looking_loads_neither_torch_nor_scikit_learn(tmp_path):
+    path = save(
+        tmp_path / "a", "model", {"estimator": StandardScaler().fit(np.eye(3)), "curve": np.arange(3.0)}
+    )
+    code = (
+        "import sys; from modularml.io.codec import load; "
+        f"tree = load({str(path)!r}, 'model', look=True); "
+        "assert tree['curve'].tolist() == [0, 1, 2]; assert tree['estimator'].name == 'StandardScaler'; "
+        "assert not {'torch', 'sklearn', 'skops', 'scipy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+HOSTILE_NAMES = ["os.system", "subprocess.Popen", "builtins.eval", "posix.system", "this.that"]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_name_of_a_library_is_never_bound(forge, name):
+    module, _, function = name.rpartition(".")
+    symbol = {"$symbol": function, "module": module, "source": ""}
+    for tree in (symbol, {"deep": [symbol]}, {"$object": symbol, "state": {}}):
+        with pytest.raises(UnknownNameError, match=name):
+            load(forge({"tree.json": tree}), "model")
+        assert load(forge({"tree.json": tree}), "model", look=True)
+    assert "this" not in sys.modules
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_type_of_a_configuration_is_data_and_names_only_what_is_registered(forge, name):
+    tree = {"$type": name, "args": ["true"]}
+    loaded = load(forge({"tree.json": tree}), "model")
+    assert loaded == tree
+    with pytest.raises(UnknownNameError):
+        from_config(loaded)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"$unknown": 1},
+        {"$tuple": 1},
+        {"$tuple": {"a": 1}},
+        {"$tuple": [1], "more": 1},
+        {"$tuple": [1], "$float": "nan"},
+        {"$tuple": [1], "$type": "x"},
+        {"$float": "1.5"},
+        {"$float": 1.5},
+        {"$float": ["nan"]},
+        {"$datetime": "yesterday"},
+        {"$datetime": 3},
+        {"$path": 3},
+        {"$dict": [1]},
+        {"$array": "arrays/0.safetensors"},
+        {"$array": "arrays/0.safetensors", "dtype": "<f8", "shape": [1]},
+        {"$array": "tree.json", "dtype": "|u1", "shape": [1]},
+        {"$array": "../../a.npy", "dtype": "|u1", "shape": [1]},
+        {"$array": ["tree.json"], "dtype": "|u1", "shape": [1]},
+        {"$estimator": "a.pkl", "type": "A", "module": "sklearn"},
+        {"$symbol": 3, "module": "a", "source": ""},
+        {"$symbol": "f", "module": ["a"], "source": ""},
+        {"$symbol": "f"},
+        {"$object": {"$symbol": "f", "module": "a", "source": ""}},
+        {"$object": "OwnScaler", "state": {}},
+        {"$object": {"$symbol": "BaseEstimator", "module": "sklearn.base", "source": ""}, "state": [1]},
+        {
+            "$object": {"$symbol": "Configurable", "module": "modularml.base.config", "source": ""},
+            "state": {},
+        },
+    ],
+)
+def test_a_tag_that_is_misused_is_refused(forge, tree):
+    for nested in (tree, [{"a": tree}], {"$tuple": [tree]}):
+        with pytest.raises((FileFormatError, InvalidTypeError), match=r"forged\.md\.mml"):
+            load(forge({"tree.json": nested}), "model")
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "arrays/0.npy", "arrays/0.safetensors", "code.py"])
+def test_a_member_that_nothing_names_is_refused(forge, name):
+    content = pickle.dumps(print)
+    with pytest.raises(FileFormatError, match=f"'{re.escape(name)}' is unknown"):
+        load(forge({"tree.json": {}, name: content}), "model")
+
+
+def test_a_pickle_is_refused_wherever_it_stands(forge):
+    content = pickle.dumps(print)
+    array = {"$array": "arrays/0.safetensors", "dtype": "<f8", "shape": [1]}
+    estimator = {"$estimator": "estimators/0.skops", "type": "StandardScaler", "module": "sklearn"}
+    for tree, name in ((array, array["$array"]), (estimator, estimator["$estimator"])):
+        with pytest.raises(FileFormatError, match=name):
+            load(forge({"tree.json": tree, name: content}), "model")
+    with pytest.raises(FileFormatError, match=r"tree\.json"):
+        load(forge({"tree.json": content}), "model")
+
+
+def test_a_file_without_a_tree_is_refused(forge):
+    with pytest.raises(FileFormatError, match=r"'tree\.json' is missing"):
+        load(forge({"other.json": b"{}"}), "model")
+
+
+def test_an_estimator_is_of_the_type_that_the_tree_says(tmp_path, forge, unpack):
+    members = unpack(save(tmp_path / "a", "model", StandardScaler().fit(np.eye(2))))
+    tree = json.loads(members["tree.json"])
+    assert isinstance(load(forge(members), "model"), StandardScaler)
+    with pytest.raises(FileFormatError, match="is not a 'MinMaxScaler'"):
+        load(forge({**members, "tree.json": {**tree, "type": "MinMaxScaler"}}), "model")

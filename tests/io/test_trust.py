@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_selection import SelectKBest, mutual_info_regression
 from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import GaussianProcessRegressor, kernels
@@ -127,6 +128,7 @@ PARTS = [
     KNeighborsClassifier(algorithm="kd_tree", metric="manhattan"),
     NearestNeighbors(metric="haversine", algorithm="brute"),
     KernelDensity(metric="minkowski", metric_params={"p": 3}),
+    HistGradientBoostingClassifier(max_iter=2, categorical_features=[3], max_bins=40),
     SelectKBest(mutual_info_regression),
     MLPRegressor(solver="sgd", max_iter=3, random_state=0),
     KMeans(3, random_state=0, algorithm="elkan"),
@@ -173,5 +175,5 @@ def test_an_own_class_within_a_pipeline_needs_only_be_defined(monkeypatch):
     data = trust.to_bytes(make_pipeline(Doubler(), StandardScaler()).fit(X))
     assert isinstance(trust.from_bytes(memoryview(data), "test")[0], Doubler)
     del module.Doubler
-    with pytest.raises(FileFormatError, match="notebook_of_a_user[.]Doubler"):
+    with pytest.raises(FileFormatError, match=r"notebook_of_a_user\.Doubler"):
         trust.from_bytes(memoryview(data), "test")
