@@ -68,7 +68,6 @@ def group_codes(source: SampleSource, names: Sequence[str], what: str) -> tuple[
         InvalidValueError: If a column holds arrays.
     """
     codes = np.zeros(source.n_samples, np.int64)
-    n_groups = min(1, source.n_samples)
     for name in names:
         values = source.column(name)
         if values.ndim != 1:
@@ -76,9 +75,26 @@ def group_codes(source: SampleSource, names: Sequence[str], what: str) -> tuple[
                 f"{what} needs a column with one value a sample; {name!r} holds arrays "
                 f"of shape {values.shape[1:]}."
             )
-        for part in _sortable_parts(values):
-            codes, n_groups = _refine(codes, n_groups, part)
-    return codes, n_groups
+        codes = densify(values, codes)
+    return codes, int(codes.max(initial=-1)) + 1
+
+
+def densify(values: np.ndarray, within: np.ndarray | None = None) -> np.ndarray:
+    """Number the distinct values from 0 on, in their sorted order.
+
+    Args:
+        values: Of shape ``(n,)``.
+        within: Numbers of this kind, shape ``(n,)``: values count as distinct, too, where
+            these differ, which come first in the order.
+
+    Returns:
+        Int64 array of shape ``(n,)``.
+    """
+    codes = np.zeros(len(values), np.int64) if within is None else within
+    n_codes = int(codes.max(initial=-1)) + 1
+    for part in _sortable_parts(values):
+        codes, n_codes = _refine(codes, n_codes, part)
+    return codes
 
 
 def _sortable_parts(values: np.ndarray) -> Iterable[np.ndarray]:

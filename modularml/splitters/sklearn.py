@@ -1,16 +1,18 @@
 """Any splitter of scikit-learn, or anything with its ``split(X, y, groups)``, as one of ours.
 
-It knows no FeatureSet, and does not import scikit-learn.
+It knows no FeatureSet, and imports scikit-learn only to read a configuration back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
-from modularml.base.errors import InvalidTypeError
+from modularml.base.errors import InvalidTypeError, UnknownNameError, unknown_name
 from modularml.base.rows import SampleSource, as_names, group_codes
 from modularml.splitters.splitter import Splitter
 
@@ -48,6 +50,26 @@ class SklearnSplitter(Splitter):
         self.group_by = group_by
         self.stratify_by = stratify_by
 
+    def get_config(self) -> dict[str, Any]:
+        """Return the columns, and the splitter as its class and arguments."""
+        cls = type(self.splitter)
+        is_known = cls.__module__.startswith("sklearn.")
+        described = {"class": cls.__name__ if is_known else cls, "arguments": _arguments(self.splitter)}
+        return {**super().get_config(), "splitter": described}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make a splitter of what `get_config` returned.
+
+        Raises:
+            UnknownNameError: If scikit-learn has no splitter of that name.
+        """
+        described = config["splitter"]
+        made_of = described["class"]
+        if isinstance(made_of, str):
+            made_of = _from_sklearn(made_of)
+        return cls(**{**config, "splitter": made_of(**described["arguments"])})
+
     def _indices(self, source: SampleSource) -> dict[str, np.ndarray]:
         y, groups = (
             group_codes(source, names, option)[0] if names else None
@@ -61,6 +83,21 @@ class SklearnSplitter(Splitter):
             for name, fold in zip(names, folds, strict=True)
             for part, rows in zip(("train", "test"), fold, strict=True)
         }
+
+
+def _arguments(splitter: Any) -> dict[str, Any]:
+    # The repeated splitters keep what they pass on in `cvargs`.
+    kept = {**vars(splitter), **vars(splitter).get("cvargs", {})}
+    return {name: kept[name] for name in inspect.signature(type(splitter)).parameters if name in kept}
+
+
+def _from_sklearn(name: str) -> Any:
+    # By name, so that a configuration can be written and compared without scikit-learn.
+    public = vars(importlib.import_module("sklearn.model_selection"))
+    splitters = {key: cls for key, cls in public.items() if isinstance(cls, type) and hasattr(cls, "split")}
+    if name not in splitters:
+        raise UnknownNameError(unknown_name("splitter", name, splitters, where="scikit-learn"))
+    return splitters[name]
 
 
 def as_splitter(

@@ -27,7 +27,7 @@ def enter(loaded: Any, context: ExperimentContext, *, overwrite: bool) -> Any:
         notice(
             TITLE,
             f"Loaded FeatureSet is identical to {known.label!r} in the existing ExperimentContext.\n"
-            f"Returning {str(known)!r}.",
+            f"Returning '{known}'.",
         )
         return known
     if overwrite:

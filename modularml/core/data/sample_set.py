@@ -158,6 +158,9 @@ class SampleSet(Selection):
         if applied_to is None and not splitter.overlaps_by_design:
             self._splits.warn_of_overlaps(views, stacklevel=4)
 
+    def _split_sizes(self) -> dict[str, int]:
+        return {name: len(self._splits[name].rows) for name in self._splits}
+
     def clear_splits(self) -> None:
         """Forget all splits."""
         self._splits.clear()

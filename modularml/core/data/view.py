@@ -20,6 +20,7 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.core.data.reader import ColumnReader, Selector
+from modularml.core.data.summary import as_html, as_text, summarize
 from modularml.core.data.table import Table
 from modularml.predicates import match_all
 from modularml.splitters import ConditionSplitter, RandomSplitter, Splitter, as_splitter
@@ -254,6 +255,18 @@ class Selection(ColumnReader):
     def to_featureset(self, label: str) -> Any:
         """Return a FeatureSet of its own with these rows and columns."""
         return self.source.from_selection(self, label)
+
+    # Looking at it
+
+    def summary(self) -> str:
+        """Return a table of columns and splits as text."""
+        return as_text(repr(self), summarize(self), self._split_sizes(), self.n_samples)
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self), summarize(self), self._split_sizes(), self.n_samples)
+
+    def _split_sizes(self) -> dict[str, int]:
+        return {}
 
 
 class FeatureSetView(Selection):
