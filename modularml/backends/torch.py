@@ -6,6 +6,7 @@ It knows no node, no phase and no model; its losses are in `modularml.backends.t
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -148,7 +149,8 @@ def build_optimizer(
         kwargs["fused"] = True
     name = getattr(cls, "__name__", repr(cls))
     try:
-        made = cls(parameters, **kwargs)
+        with _without_compiler():
+            made = cls(parameters, **kwargs)
     except (ValueError, TypeError, RuntimeError) as error:
         raise OptimizerError(f"{name} refuses {kwargs or 'its parameters'}: {error}") from error
     if not isinstance(made, torch.optim.Optimizer):
@@ -159,6 +161,24 @@ def build_optimizer(
             f"{name} evaluates the loss several times a step, which a training phase does not."
         )
     return made
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Keep torch from loading its compiler only to learn that a method is not to be compiled.
+
+    That takes longer than loading torch, and happens when the first optimizer is made.
+    Where the compiler is loaded already, nothing is changed.
+    """
+    names = () if "torch._dynamo" in sys.modules else ("add_param_group", "state_dict", "load_state_dict")
+    methods = [inspect.unwrap(getattr(torch.optim.Optimizer, name)) for name in names]
+    for method in methods:
+        vars(method)["__dynamo_disable"] = method
+    try:
+        yield
+    finally:
+        for method in methods:
+            vars(method).pop("__dynamo_disable", None)
 
 
 def _can_fuse(cls: Any, kwargs: Mapping[str, Any], parameters: Iterable[torch.Tensor]) -> bool:
@@ -215,7 +235,8 @@ def optimizer_state(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> d
     Returns:
         ``{"groups": [{"parameters": [name, ...], "lr": 0.001, ...}], "state": {name: {...}}}``.
     """
-    packed = optimizer.state_dict()
+    with _without_compiler():
+        packed = optimizer.state_dict()
     groups = [
         {"parameters": [names[i] for i in group["params"]], **_plain(group, skip=_NOT_STATE)}
         for group in packed["param_groups"]
@@ -239,7 +260,8 @@ def set_optimizer_state(
             f"The optimizer state belongs to other parameters: it lacks {missing or 'none'} "
             f"and holds {extra or 'none'} that are not here."
         )
-    packed = optimizer.state_dict()
+    with _without_compiler():
+        packed = optimizer.state_dict()
     for group in packed["param_groups"]:
         own = frozenset(names[i] for i in group["params"])
         if own not in saved_groups:
@@ -250,7 +272,8 @@ def set_optimizer_state(
     for name, entry in tree["state"].items():
         _check_shapes(name, entry, tuple(parameters[index[name]].shape))
     packed["state"] = {index[name]: _tensors(entry) for name, entry in tree["state"].items()}
-    optimizer.load_state_dict(packed)
+    with _without_compiler():
+        optimizer.load_state_dict(packed)
 
 
 # Which parameters, and which of torch's implementations: properties of the live object.

@@ -1,6 +1,8 @@
 """The torch backend: conversions, gradients and optimizers, each against torch's own long way."""
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -131,6 +133,28 @@ def test_an_optimizer_of_the_users_own_keeps_its_step() -> None:
 def test_an_optimizer_that_needs_a_closure_is_refused() -> None:
     with pytest.raises(OptimizerError, match="LBFGS evaluates the loss several times"):
         backend.build_optimizer(torch.optim.LBFGS, {}, list(small_net().parameters()))
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_using_an_optimizer_loads_no_compiler_and_leaves_torch_as_it_was(name: str) -> None:
+    program = f"""
+import sys, torch
+from modularml.core.training.optimizer import Optimizer
+net = torch.nn.Linear(2, 1)
+methods = [m.__wrapped__ for m in vars(torch.optim.Optimizer).values() if hasattr(m, "__wrapped__")]
+before = [dict(vars(m)) for m in methods]
+optimizer = Optimizer({name!r})
+optimizer.build(net.named_parameters())
+net(torch.zeros(3, 2)).mean().backward()
+optimizer.step()
+optimizer.zero_grad()
+optimizer.set_state(optimizer.get_state())
+assert "torch._dynamo" not in sys.modules
+assert [dict(vars(m)) for m in methods] == before
+torch.optim.SGD(net.parameters()).step()
+assert "torch._dynamo" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_every_optimizer_of_torch_is_offered_or_refused_on_purpose() -> None:
