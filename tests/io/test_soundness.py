@@ -23,8 +23,8 @@ from modularml.io import soundness, trust
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
-X[:, 3] = RNG.integers(0, 4, 60)  # categories
 Y = RNG.integers(0, 3, 60)
+X[:, 3] = np.where(RNG.random(60) < 0.6, Y, 3)  # categories
 FITTED = {
     "tree": DecisionTreeClassifier(random_state=0),
     "forest": RandomForestRegressor(3, random_state=0),
@@ -116,11 +116,14 @@ def test_members_of_an_ensemble_have_its_features():
 )
 def test_histogram_trees_lead_nowhere_else(field, value):
     model = changed(FITTED["histograms"].fit(X, Y))
+    nodes = np.concatenate([predictor.nodes for predictor in model._predictors[0]])
+    wanted = (nodes["is_leaf"] == 0) & ((nodes["is_categorical"] != 0) == (field == "bitset_idx"))
+    at = np.flatnonzero(wanted)[0]
     for predictor in model._predictors[0]:
-        inner = np.flatnonzero(predictor.nodes["is_leaf"] == 0)
-        wanted = (predictor.nodes["is_categorical"][inner] != 0) == (field == "bitset_idx")
-        for at in inner[wanted][:1]:
+        if at < len(predictor.nodes):
             predictor.nodes[field][at] = value
+            break
+        at -= len(predictor.nodes)
     assert refused(model)
 
 
