@@ -24,9 +24,8 @@ from modularml.base.rows import as_names
 from modularml.core.context import ExperimentContext, new_id
 from modularml.core.data import columns as names
 from modularml.core.data import interchange
-from modularml.core.data.columns import DOMAINS, FEATURES, TAGS, TARGETS, Column
+from modularml.core.data.columns import FEATURES, TAGS, TARGETS, Column
 from modularml.core.data.entrance import enter
-from modularml.core.data.picture import graph_spec
 from modularml.core.data.reader import Selector
 from modularml.core.data.reference import FeatureSetColumnReference, FeatureSetReference
 from modularml.core.data.roles import name_columns
@@ -35,7 +34,6 @@ from modularml.core.data.scaling import Scaling
 from modularml.core.data.splits import Splits
 from modularml.core.data.table import Table
 from modularml.core.data.view import Selection
-from modularml.display.diagram import Diagram
 from modularml.io import codec
 
 
@@ -324,52 +322,6 @@ class FeatureSet(SampleSet):
                 f"One column of {self._where} must be named; these are {len(picked)}: {listed}."
             )
         return FeatureSetColumnReference(self._label, self.node_id, *Column.parse(picked[0]))
-
-    # Looking at it
-
-    def diagram(
-        self,
-        *,
-        show_features: bool = True,
-        show_targets: bool = True,
-        show_tags: bool | str = "root",
-        show_overlaps: bool = True,
-    ) -> Diagram:
-        """Return a picture of the set and its splits.
-
-        Args:
-            show_features: Whether features are listed.
-            show_targets: Whether targets are listed.
-            show_tags: Whether tags are listed; ``"root"`` for the set alone.
-            show_overlaps: Whether splits list how many samples they share.
-        """
-        shown = {FEATURES: show_features, TARGETS: show_targets, TAGS: show_tags}
-        return Diagram(
-            graph_spec(
-                self._label,
-                self._table,
-                self._splits,
-                domains=[d for d in DOMAINS if shown[d] is True],
-                root_domains=[d for d in DOMAINS if shown[d]],
-                show_overlaps=show_overlaps,
-            )
-        )
-
-    def visualize(
-        self,
-        *,
-        show_features: bool = True,
-        show_targets: bool = True,
-        show_tags: bool | str = "root",
-        show_overlaps: bool = True,
-    ) -> None:
-        """Show the picture that `diagram` returns."""
-        self.diagram(
-            show_features=show_features,
-            show_targets=show_targets,
-            show_tags=show_tags,
-            show_overlaps=show_overlaps,
-        ).show()
 
     # Configuration and state
 

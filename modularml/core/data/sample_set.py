@@ -5,18 +5,22 @@ They know no experiment: no context, no references and no files.
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from modularml.base.errors import InvalidValueError, check_label
+from modularml.base.errors import InvalidValueError, ModularMLWarning, check_label
 from modularml.core.data import columns as names
+from modularml.core.data.columns import DOMAINS, FEATURES, TAGS, TARGETS
+from modularml.core.data.picture import graph_spec
 from modularml.core.data.scaling import ScalerRecord, Scaling, keys_of
 from modularml.core.data.splits import Split, Splits, SplitterRecord
 from modularml.core.data.table import Table
 from modularml.core.data.view import FeatureSetView, Selection
+from modularml.display.diagram import Diagram
 from modularml.scalers import Scaler
 from modularml.splitters import Splitter
 
@@ -141,21 +145,24 @@ class SampleSet(Selection):
             self._splits.warn_of_overlaps([view.label], stacklevel=2)
 
     def register_splits(
-        self, views: Mapping[str, FeatureSetView], *, splitter: Splitter, applied_to: str | None
+        self, views: Mapping[str, FeatureSetView], *, splitter: Splitter, applied_to: Selection
     ) -> None:
         """Keep the views that a splitter made, in the place of those it made before.
 
         Args:
             views: Name -> view of this set.
             splitter: What made them.
-            applied_to: The split that was split; None for the whole set.
+            applied_to: What was split: this set, a split of it, or any view of it.
 
         Raises:
             DuplicateLabelError: If a name is taken by a split of another origin.
         """
-        parent = applied_to if applied_to in self._splits else None
-        self._splits.register({name: self._as_split(v) for name, v in views.items()}, splitter, parent)
-        if applied_to is None and not splitter.overlaps_by_design:
+        name = applied_to.label
+        if name not in self._splits or not np.array_equal(self._splits[str(name)].rows, applied_to.rows):
+            name = None
+        parts = {part: self._as_split(view) for part, view in views.items()}
+        self._splits.register(parts, splitter, name)
+        if applied_to is self and not splitter.overlaps_by_design:
             self._splits.warn_of_overlaps(views, stacklevel=4)
 
     def _split_sizes(self) -> dict[str, int]:
@@ -198,11 +205,20 @@ class SampleSet(Selection):
             InvalidValueError: If the data do not fit the scaler.
         """
         fit_rows = None if fit_to_split is None else self._splits[fit_to_split].rows
+        scaler = scaler if isinstance(scaler, Scaler) else Scaler(scaler)
+        keys = keys_of(self._table, domain, keys, self._where)
+        if self._scaling.was_last(scaler, domain, keys, fit_to_split):
+            warnings.warn(
+                f"{scaler!r} was the last one applied to the {domain} {keys} of {self._where}, and is now "
+                "applied again, to what it made. If a cell was run again, call undo_last_transform first.",
+                ModularMLWarning,
+                stacklevel=2,
+            )
         self._table = self._scaling.fit_transform(
             self._table,
-            scaler if isinstance(scaler, Scaler) else Scaler(scaler),
+            scaler,
             domain=domain,
-            keys=keys_of(self._table, domain, keys, self._where),
+            keys=keys,
             fit_rows=fit_rows,
             fit_split=fit_to_split,
             merged_axes=(merged_axes,) if isinstance(merged_axes, int) else merged_axes,
@@ -254,3 +270,49 @@ class SampleSet(Selection):
         return [
             name for s in selectors for name in names.match(s, self.columns, domain=domain, where=self._where)
         ]
+
+    # Looking at it
+
+    def diagram(
+        self,
+        *,
+        show_features: bool = True,
+        show_targets: bool = True,
+        show_tags: bool | str = "root",
+        show_overlaps: bool = True,
+    ) -> Diagram:
+        """Return a picture of the set and its splits.
+
+        Args:
+            show_features: Whether features are listed.
+            show_targets: Whether targets are listed.
+            show_tags: Whether tags are listed; ``"root"`` for the set alone.
+            show_overlaps: Whether splits list how many samples they share.
+        """
+        shown = {FEATURES: show_features, TARGETS: show_targets, TAGS: show_tags}
+        return Diagram(
+            graph_spec(
+                self._label,
+                self._table,
+                self._splits,
+                domains=[d for d in DOMAINS if shown[d] is True],
+                root_domains=[d for d in DOMAINS if shown[d]],
+                show_overlaps=show_overlaps,
+            )
+        )
+
+    def visualize(
+        self,
+        *,
+        show_features: bool = True,
+        show_targets: bool = True,
+        show_tags: bool | str = "root",
+        show_overlaps: bool = True,
+    ) -> None:
+        """Show the picture that `diagram` returns."""
+        self.diagram(
+            show_features=show_features,
+            show_targets=show_targets,
+            show_tags=show_tags,
+            show_overlaps=show_overlaps,
+        ).show()

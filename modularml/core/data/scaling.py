@@ -166,6 +166,14 @@ class Scaling:
         self.records.append(record)
         return table
 
+    def was_last(self, scaler: Scaler, domain: str, keys: Sequence[str], fit_split: str | None) -> bool:
+        """Tell whether the newest scaler of these keys was one like this."""
+        touching = [r for r in self.records if r.domain == domain and set(r.keys) & set(keys)]
+        if not touching:
+            return False
+        last = touching[-1]
+        return last.scaler_obj == scaler and last.keys == tuple(keys) and last.fit_split == fit_split
+
     def undo_last(self, table: Table, domain: str, keys: Sequence[str] | None) -> Table:
         """Take back the newest scaler of a domain, or of exactly these keys.
 

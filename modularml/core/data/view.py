@@ -40,7 +40,7 @@ class ViewSource(Protocol):
         ...
 
     def register_splits(
-        self, views: Mapping[str, FeatureSetView], *, splitter: Splitter, applied_to: str | None
+        self, views: Mapping[str, FeatureSetView], *, splitter: Splitter, applied_to: Selection
     ) -> None:
         """Keep the views that a splitter made as splits."""
         ...
@@ -64,9 +64,9 @@ class Selection(ColumnReader):
         """The rows' positions in the source, int64 of shape ``(n_samples,)``."""
 
     @property
-    def _split_name(self) -> str | None:
-        """The name under which splits of this selection are kept; None for the whole set."""
-        return None
+    @abstractmethod
+    def label(self) -> str | None:
+        """The label, or None."""
 
     def _view(
         self, rows: np.ndarray, label: str | None, columns: Sequence[str] | None = None
@@ -216,7 +216,7 @@ class Selection(ColumnReader):
         splitter = as_splitter(splitter, group_by=group_by, stratify_by=stratify_by)
         views = {name: self.take(rows, label=name) for name, rows in splitter.indices(self).items()}
         if register:
-            self.source.register_splits(views, splitter=splitter, applied_to=self._split_name)
+            self.source.register_splits(views, splitter=splitter, applied_to=self)
         return views if return_views else None
 
     def split_random(
@@ -363,10 +363,6 @@ class FeatureSetView(Selection):
     def _where(self) -> str:
         of = f"FeatureSet {self._source.label!r}"
         return f"a view of {of}" if self._label is None else f"{self._label!r} of {of}"
-
-    @property
-    def _split_name(self) -> str | None:
-        return self._label
 
     def __repr__(self) -> str:
         name = "" if self._label is None else f"label={self._label!r}, "
