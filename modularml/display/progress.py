@@ -144,8 +144,9 @@ class _PhaseLines:
 
     def _start_epoch(self, event: EpochStarted) -> None:
         self._epoch_started_s = event.time_s
-        self._progress.reset(self._batches)
-        self._progress.update(self._batches, count=f"0/{self._phase.n_batches}")
+        # Another total makes rich forget the epoch before; its own reset() draws the whole panel each time.
+        self._progress.update(self._batches, total=-1, completed=0)
+        self._progress.update(self._batches, total=self._phase.n_batches, count=f"0/{self._phase.n_batches}")
         if self._phase.kind == "train":
             self._progress.update(self._steps, count=self._epoch(event.epoch))
 
