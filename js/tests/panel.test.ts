@@ -43,7 +43,7 @@ test("a run is followed from its start to its end", async () => {
   const { el, play, text } = open();
   assert.match(text(".mml-status"), /Running/);
   await play(until(isInSecondEpoch));
-  assert.match(text(".mml-facts"), /Epoch2 \/ 3Batch\d+ \/ 4/);
+  assert.match(text(".mml-facts"), /Epoch 2 \/ 3Batch \d+ \/ 4/);
   assert.equal(el.querySelector('[role="option"]')?.getAttribute("aria-label"), "train: Running");
   assert.ok(el.querySelector(".uplot canvas"));
   await play(rest);

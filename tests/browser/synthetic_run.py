@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from typing import Any
 
@@ -43,7 +44,8 @@ class SyntheticRun:
 
     def run(self, *, error: Exception | None = None, **options: Any) -> str:
         began_s = time.time()
-        before = signal.signal(signal.SIGINT, lambda *_: self.stop())
+        is_main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, lambda *_: self.stop()) if is_main else None
         try:
             plan = (
                 PlanEntry(path=("train",), kind="train", n_epochs=self.n_epochs),
@@ -61,7 +63,8 @@ class SyntheticRun:
             if not self.is_stopped and error is None:
                 self.evaluate()
         finally:
-            signal.signal(signal.SIGINT, before)
+            if is_main:
+                signal.signal(signal.SIGINT, before)
         status = "failed" if error else "stopped" if self.is_stopped else "completed"
         self.emit(
             RunEnded, status=status, duration_s=time.time() - began_s, error=repr(error) if error else None

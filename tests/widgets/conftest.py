@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import comm
 import comm.base_comm
@@ -89,7 +89,7 @@ class Script:
 class RecordingComm(comm.base_comm.BaseComm):
     """A comm with no front end: it keeps what would be sent, and insists that it is JSON."""
 
-    opened: list[RecordingComm] = []
+    opened: ClassVar[list[RecordingComm]] = []
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.sent: list[tuple[str, Any]] = []

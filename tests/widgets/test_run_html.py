@@ -132,8 +132,9 @@ def test_durations_read_as_in_the_browser(seconds: float, text: str) -> None:
         (1e-7, "1.000e-07"),
         (0, "0"),
         (0.5, "0.5000"),
-    ]
-    + [(float("nan"), "nan"), (float("-inf"), "-inf")],
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+    ],
 )
 def test_values_have_four_significant_digits(value: float, text: str) -> None:
     assert format_value(value) == text

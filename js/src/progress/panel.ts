@@ -187,12 +187,16 @@ export class Panel {
 }
 
 function makeItem(): HTMLElement {
-  const parts = ["mml-swatch", "mml-name", "mml-figure"].map((name) => element("span", { class: name }));
-  return element("span", { class: "mml-legend-item" }, ...parts);
+  return element("span", { class: "mml-legend-item" }, element("span", { class: "mml-swatch" }), ...makePair());
 }
 
 function makeFact(): HTMLElement {
-  return element("span", {}, element("span", { class: "mml-name" }), element("span", { class: "mml-figure" }));
+  return element("span", {}, ...makePair());
+}
+
+/** A name and its figure; the space between them is for those who hear or copy it. */
+function makePair(): [Element, string, Element] {
+  return [element("span", { class: "mml-name" }), " ", element("span", { class: "mml-figure" })];
 }
 
 function hoverTitle(phase: Phase, x: number): string {

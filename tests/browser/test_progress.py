@@ -1,0 +1,185 @@
+"""The panel of a run in a real JupyterLab: it moves while the cell runs, stops it, and can be saved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+HERE = Path(__file__).parent
+SETUP = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+from modularml.base.events import EventBus
+from modularml.widgets.progress import ProgressPanel
+from synthetic_run import SyntheticRun
+bus = EventBus()
+_ = bus.subscribe(ProgressPanel())
+"""
+VIEW_MIME = "application/vnd.jupyter.widget-view+json"
+WIDE = {"width": 1280, "height": 900}
+NARROW = {"width": 640, "height": 900}
+
+
+def wait_for_epoch(lab: Any, epoch: int) -> None:
+    """Wait until the panel shows this epoch, or a later one."""
+    shown = """document.querySelector('[data-fact="epoch"] .mml-figure')?.textContent"""
+    lab.page.wait_for_function(
+        f"epoch => parseInt({shown}) >= epoch",
+        arg=epoch,
+        timeout=30_000,
+    )
+
+
+def n_coloured(page: Page) -> int:
+    """How many pixels of the chart are coloured, that is: part of a curve."""
+    return int(
+        page.locator(".modularml-progress canvas").evaluate(
+            """canvas => {
+                const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+                let n = 0;
+                for (let i = 0; i < data.length; i += 4) {
+                    const [r, g, b, a] = data.subarray(i, i + 4);
+                    n += a > 60 && Math.max(r, g, b) - Math.min(r, g, b) > 60;
+                }
+                return n;
+            }"""
+        )
+    )
+
+
+def mimes(notebook: Any) -> list[set[str]]:
+    return [set(o["data"]) for cell in notebook.cells for o in cell.outputs if "data" in o]
+
+
+def test_a_run_moves_while_its_cell_blocks_and_is_saved_without_a_widget(
+    open_notebook: Callable[..., Any],
+) -> None:
+    lab = open_notebook([SETUP, "_ = SyntheticRun(bus).run()"])
+    lab.start_all_cells()
+    wait_for_epoch(lab, 2)
+    height, early = lab.panel.bounding_box()["height"], n_coloured(lab.page)
+    assert early > 0
+    wait_for_epoch(lab, 6)
+    assert lab.panel.bounding_box()["height"] == height
+    assert n_coloured(lab.page) > early
+    lab.wait_for_cells()
+
+    expect(lab.panel).to_have_count(0)
+    expect(lab.page.locator(".modularml-run svg")).to_be_visible()
+    saved = lab.saved()
+    assert mimes(saved) == [{"text/plain", "text/html"}]
+    assert "widgets" not in saved.metadata
+    assert "Output()" not in str(saved)
+    assert lab.errors == []
+
+
+def test_stop_ends_the_run_in_a_blocking_cell(open_notebook: Callable[..., Any]) -> None:
+    lab = open_notebook(
+        [SETUP, "print('status:', SyntheticRun(bus, n_epochs=10_000).run())", "print('went on')"]
+    )
+    lab.start_all_cells()
+    wait_for_epoch(lab, 2)
+    lab.page.get_by_role("button", name="Stop run my_experiment").click()
+    lab.wait_for_cells(timeout_s=20)
+    assert "status: stopped" in lab.output_text()
+    assert "went on" in lab.output_text()
+
+
+def test_stop_can_be_reached_and_pressed_by_keyboard(open_notebook: Callable[..., Any]) -> None:
+    lab = open_notebook([SETUP, "print('status:', SyntheticRun(bus, n_epochs=10_000).run())"])
+    lab.start_all_cells()
+    wait_for_epoch(lab, 2)
+    phase = lab.page.get_by_role("option", name="train")
+    phase.focus()
+    lab.page.keyboard.press("ArrowDown")
+    expect(lab.page.get_by_role("option", name="eval")).to_be_focused()
+    lab.page.keyboard.press("Shift+Tab")
+    expect(lab.page.locator(".mml-stop")).to_be_focused()
+    lab.page.keyboard.press("Enter")
+    lab.wait_for_cells(timeout_s=20)
+    assert "status: stopped" in lab.output_text()
+
+
+def test_a_page_loaded_during_a_run_shows_the_whole_curve(open_notebook: Callable[..., Any]) -> None:
+    """The kernel is free here: the run goes on in a thread."""
+    start = "run = SyntheticRun(bus, n_epochs=10_000)\nthreading.Thread(target=run.run, daemon=True).start()"
+    lab = open_notebook([SETUP, f"import threading\n{start}"])
+    lab.start_all_cells()
+    wait_for_epoch(lab, 4)
+    lab.saved()
+    lab.load()
+    wait_for_epoch(lab, 6)
+    # The line from the first epoch on is there, not only what came after the page was loaded.
+    first = lab.panel.locator(".u-over")
+    first.hover(position={"x": first.bounding_box()["width"] * 0.6 / 13, "y": 20})
+    expect(lab.panel.locator(".mml-legend-title")).to_have_text(re.compile(r"epoch 0\.\d"))
+    expect(lab.panel.locator(".mml-legend-item").first).to_have_text(re.compile(r"mse \d"))
+
+
+def test_a_page_loaded_during_a_blocking_run_shows_it_once_the_kernel_is_free(
+    open_notebook: Callable[..., Any],
+) -> None:
+    lab = open_notebook([SETUP, "_ = SyntheticRun(bus, n_epochs=12).run()"])
+    lab.start_all_cells()
+    wait_for_epoch(lab, 3)
+    lab.saved()
+    lab.load()
+    expect(lab.panel.locator(".mml-status")).to_have_text("Done", timeout=30_000)
+    assert n_coloured(lab.page) > 0
+
+
+def test_runs_that_are_over_at_once_leave_no_error(open_notebook: Callable[..., Any]) -> None:
+    lab = open_notebook([SETUP, "for _ in range(5):\n    _ = SyntheticRun(bus, n_epochs=2, batch_s=0).run()"])
+    lab.start_all_cells()
+    lab.wait_for_cells()
+    expect(lab.page.locator(".modularml-run")).to_have_count(5)
+    expect(lab.panel).to_have_count(0)
+    assert lab.errors == []
+    assert "Error" not in lab.output_text()
+
+
+def test_a_failed_run_tells_its_error_as_text(open_notebook: Callable[..., Any]) -> None:
+    lab = open_notebook([SETUP, "_ = SyntheticRun(bus).run(error=ValueError('<img src=x onerror=boom()>'))"])
+    lab.start_all_cells()
+    lab.wait_for_cells()
+    expect(lab.page.locator(".modularml-run .failed").last).to_be_visible()
+    assert "<img src=x onerror=boom()>" in lab.output_text()
+    assert lab.page.locator(".modularml-run img").count() == 0
+
+
+def test_nothing_overflows_in_light_and_dark_wide_and_narrow(open_notebook: Callable[..., Any]) -> None:
+    lab = open_notebook([SETUP, "_ = SyntheticRun(bus, n_epochs=10_000).run()"])
+    lab.start_all_cells()
+    wait_for_epoch(lab, 2)
+    grounds = []
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        lab.execute("apputils:change-theme", theme=theme)
+        for viewport in (WIDE, NARROW):
+            lab.page.set_viewport_size(viewport)
+            stop, panel = lab.page.locator(".mml-stop").bounding_box(), lab.panel.bounding_box()
+            assert stop["x"] + stop["width"] <= panel["x"] + panel["width"]
+            footer = lab.panel.locator("footer")
+            assert footer.evaluate("footer => footer.scrollWidth <= footer.clientWidth")
+        grounds.append(lab.panel.evaluate("panel => getComputedStyle(panel).backgroundColor"))
+    lab.page.set_viewport_size(WIDE)
+    lab.page.locator(".mml-stop").click()
+    lab.wait_for_cells()
+    assert len(set(grounds)) == 2
+
+
+def test_a_saved_run_is_shown_again_without_a_kernel(open_notebook: Callable[..., Any]) -> None:
+    lab = open_notebook([SETUP, "_ = SyntheticRun(bus, n_epochs=3).run()"])
+    lab.start_all_cells()
+    lab.wait_for_cells()
+    lab.saved()
+    lab.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    lab.load()
+    expect(lab.page.locator(".modularml-run svg")).to_be_visible()
+    assert "not found" not in lab.output_text()
