@@ -6,10 +6,11 @@ It knows no node, no phase and no model.
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -27,7 +28,7 @@ def is_fitted(estimator: Any) -> bool:
         check_is_fitted(estimator)
     except NotFittedError:
         return False
-    except TypeError:  # it has no place in sklearn's checks; its own mark of fitting is the underscore
+    except (AttributeError, TypeError):  # not of sklearn's family: the underscore marks what is learnt
         return any(name.endswith("_") and not name.startswith("_") for name in vars(estimator))
     return True
 
@@ -39,7 +40,8 @@ def unfitted(estimator: Any) -> Any:
 
 def needs_classes(estimator: Any) -> bool:
     """Tell whether the first `partial_fit` must be told all classes."""
-    return bool(is_classifier(estimator)) and not hasattr(estimator, "classes_")
+    takes = "classes" in inspect.signature(estimator.partial_fit).parameters
+    return takes and getattr(estimator, "classes_", None) is None
 
 
 def as_rows(array: Any) -> np.ndarray:

@@ -27,6 +27,7 @@ __all__ = [
     "backward",
     "build_optimizer",
     "check_optimizer_arguments",
+    "copied_array",
     "fast_step",
     "losses",
     "optimizer_classes",
@@ -71,6 +72,11 @@ def as_array(tensor: torch.Tensor) -> np.ndarray:
         tensor = tensor.float()
     array: np.ndarray = tensor.cpu().numpy()
     return array
+
+
+def copied_array(tensor: torch.Tensor) -> np.ndarray:
+    """Return a numpy array of the tensor's values that shares no memory with it."""
+    return as_array(tensor.detach().to("cpu", copy=True))
 
 
 # Gradients.
@@ -292,7 +298,7 @@ def _check_shapes(name: str, entry: Mapping[str, Any], shape: tuple[int, ...]) -
 
 def _plain(entry: Mapping[str, Any], skip: Sequence[str] = ()) -> dict[str, Any]:
     return {
-        key: as_array(value).copy() if isinstance(value, torch.Tensor) else value
+        key: copied_array(value) if isinstance(value, torch.Tensor) else value
         for key, value in entry.items()
         if key not in skip
     }

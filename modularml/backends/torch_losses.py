@@ -113,31 +113,34 @@ def loss_forms(loss: Callable[..., Any], name: str, reduction: str) -> LossForms
         reduction: ``"sum"`` to add the values of a batch up; they are averaged otherwise.
     """
     short = loss_name(type(loss))
-    called = loss.forward if isinstance(loss, torch.nn.Module) else loss
-    arguments = tuple(
-        p.name
-        for p in inspect.signature(called).parameters.values()
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    )
+    arguments = _argument_names(loss.forward if isinstance(loss, torch.nn.Module) else loss)
     if loss_classes().get(short) is not type(loss):
         scalar, per_sample = _custom_forms(loss, name, reduction)
         return LossForms(scalar=scalar, per_sample=per_sample, kind="free", arguments=arguments)
     kind = "classes" if short in _CLASSES else "vectors" if short in _VECTORS else "values"
     kind = "labels" if short == "multi_label_margin" else kind
-    scalar, per_sample = _torch_forms(loss, short)
+    scalar, per_sample = _torch_forms(loss, short, reduction)
     return LossForms(scalar=scalar, per_sample=per_sample, kind=kind, arguments=arguments)
 
 
 _MEAN: Any = 1  # torch's number for it; its stubs say str
 
 
-def _torch_forms(loss: Any, short: str) -> tuple[LossFunction, LossFunction]:
+def _argument_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # a function written in C says nothing of itself
+        return ()
+    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
+def _torch_forms(loss: Any, short: str, reduction: str) -> tuple[LossFunction, LossFunction]:
     whole, each = copy.copy(loss), copy.copy(loss)
-    if loss.reduction != "sum":
-        # By torch's own advice: the "mean" of a divergence would divide by the classes too.
-        whole.reduction = "batchmean" if short == "kl_div" else "mean"
+    adds_up = "sum" in (reduction, loss.reduction)
+    # By torch's own advice: the "mean" of a divergence would divide by the classes too.
+    whole.reduction = "sum" if adds_up else "batchmean" if short == "kl_div" else "mean"
     each.reduction = "none"
-    collapse = torch.sum if short == "kl_div" or loss.reduction == "sum" else torch.mean
+    collapse = torch.sum if adds_up or short == "kl_div" else torch.mean
 
     def per_sample(*inputs: torch.Tensor) -> torch.Tensor:
         values = each.forward(*inputs)

@@ -135,15 +135,14 @@ def test_an_optimizer_that_needs_a_closure_is_refused() -> None:
         backend.build_optimizer(torch.optim.LBFGS, {}, list(small_net().parameters()))
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_using_an_optimizer_loads_no_compiler_and_leaves_torch_as_it_was(name: str) -> None:
-    program = f"""
+def test_using_an_optimizer_loads_no_compiler_and_leaves_torch_as_it_was() -> None:
+    program = """
 import sys, torch
 from modularml.core.training.optimizer import Optimizer
 net = torch.nn.Linear(2, 1)
 methods = [m.__wrapped__ for m in vars(torch.optim.Optimizer).values() if hasattr(m, "__wrapped__")]
 before = [dict(vars(m)) for m in methods]
-optimizer = Optimizer({name!r})
+optimizer = Optimizer("adam")
 optimizer.build(net.named_parameters())
 net(torch.zeros(3, 2)).mean().backward()
 optimizer.step()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from modularml.backends.torch import as_array, as_tensor, untouched_rng
+from modularml.backends.torch import as_tensor, copied_array, untouched_rng
 from modularml.base.config import to_config
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, unknown_name
 from modularml.models.model import BaseModel, Shape, as_shape, same_values
@@ -141,7 +141,7 @@ class TorchBaseModel(nn.Module, BaseModel):
 def weights_of(module: nn.Module) -> dict[str, np.ndarray]:
     """Return copies of all tensors in the module's state by name."""
     state = module.state_dict()
-    return {name: as_array(t).copy() for name, t in state.items() if isinstance(t, torch.Tensor)}
+    return {name: copied_array(t) for name, t in state.items() if isinstance(t, torch.Tensor)}
 
 
 def set_weights_of(module: nn.Module, weights: Mapping[str, np.ndarray], *, where: str) -> None:

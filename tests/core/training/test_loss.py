@@ -1,3 +1,4 @@
+import copy
 from dataclasses import dataclass
 
 import pytest
@@ -148,6 +149,23 @@ def test_a_call_reduces_as_it_was_asked(reduction: str, shape: tuple[int, ...]) 
 def test_functions_modules_and_factories_are_losses(loss: Loss) -> None:
     a, b = torch.randn(3, 2), torch.randn(3, 2)
     torch.testing.assert_close(loss.build().scalar(a, b), F.mse_loss(a, b))
+
+
+def test_the_sum_of_a_module_is_a_sum_by_either_word() -> None:
+    a, b = torch.randn(3, 2), torch.randn(3, 2)
+    for loss in (Loss(nn.MSELoss(reduction="sum")), Loss(nn.MSELoss(), reduction="sum")):
+        torch.testing.assert_close(loss.build().scalar(a, b), F.mse_loss(a, b, reduction="sum"))
+
+
+def test_a_function_written_in_c_is_a_loss() -> None:
+    a, b = torch.randn(3), torch.randn(3)
+    assert torch.equal(Loss(torch.dist).build().scalar(a, b), torch.dist(a, b))
+
+
+def test_a_deep_copy_computes_the_same() -> None:
+    loss, a, b = Loss("huber"), torch.randn(3), torch.randn(3)
+    expected = loss.build().scalar(a, b)
+    assert torch.equal(copy.deepcopy(loss).build().scalar(a, b), expected)
 
 
 def test_a_function_is_named_after_itself() -> None:
