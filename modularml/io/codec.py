@@ -38,6 +38,7 @@ from modularml.io.symbols import Symbol, bind, describe, is_nameable
 
 TREE = "tree.json"
 _FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_PLAIN = (type(None), bool, int, str)
 
 
 def save(path: str | os.PathLike[str], kind: str, tree: Any, *, overwrite: bool = False) -> Path:
@@ -66,6 +67,29 @@ def save(path: str | os.PathLike[str], kind: str, tree: Any, *, overwrite: bool 
         raise InvalidValueError("The tree to write is nested too deeply, or contains itself.") from error
     data = text.encode("utf-8", "surrogatepass")
     return write_archive(path, kind, encoder.members(data), overwrite=overwrite)
+
+
+def to_plain(tree: Any) -> Any:
+    """Return `tree` as JSON (or YAML) can say it: what ``tree.json`` would hold.
+
+    Raises:
+        InvalidTypeError: If it holds arrays or estimators, which need a file.
+    """
+    encoder = _Encoder()
+    plain = encoder.encode(tree)
+    if encoder.has_members:
+        raise InvalidTypeError("The tree holds arrays or estimators, which only a file can hold; use save().")
+    return plain
+
+
+def from_plain(plain: Any, *, symbols: Mapping[str, Any] | None = None) -> Any:
+    """Return the tree that `to_plain` was given; nothing is imported for it.
+
+    Raises:
+        FileFormatError: If it is not such a tree.
+        UnknownNameError: If it names classes or functions that are not defined here.
+    """
+    return _Decoder("The tree", {}, symbols or {}, look=False).tree(plain)
 
 
 def load(
@@ -97,18 +121,26 @@ def load(
         if not callable(value):
             raise InvalidTypeError(f"symbols[{name!r}] must be a class or a function, got {value!r}.")
     _, contents = read_archive(path, kind, mmap=mmap)
-    return _Decoder(str(path), contents, symbols or {}, look).tree()
+    where = f"{os.fspath(path)}: member {TREE!r}"
+    if TREE not in contents:
+        raise FileFormatError(f"{where} is missing.")
+    plain = parse_json(bytes(contents.pop(TREE)), where)
+    return _Decoder(os.fspath(path), contents, symbols or {}, look).tree(plain)
 
 
 class _Encoder:
     """Turns a tree into what JSON can say, and keeps aside what goes to other members."""
 
     def __init__(self) -> None:
-        self._place: list[str] = []
+        self._place: list[object] = []
         self._arrays: list[np.ndarray] = []
         self._estimators: list[bytes] = []
         self._symbols: dict[str, tuple[Any, Symbol]] = {}
         self._seen: dict[int, tuple[Any, dict[str, Any]]] = {}
+
+    @property
+    def has_members(self) -> bool:
+        return bool(self._arrays or self._estimators)
 
     def members(self, tree: bytes) -> Iterator[tuple[str, list[Any]]]:
         yield TREE, [tree]
@@ -121,16 +153,16 @@ class _Encoder:
         if isinstance(value, np.generic) and isinstance(value.item(), bool | int | float | str):
             value = value.item()
         kind = type(value)
-        if value is None or kind in (bool, int, str):
+        if kind in _PLAIN:
             return value
         if kind is float:
             return value if math.isfinite(value) else {"$float": repr(value)}
         if isinstance(value, Mapping):
             return self._dict(value)
         if kind is list:
-            return [self._at(f"[{i}]", item) for i, item in enumerate(value)]
+            return [self._at(i, item) for i, item in enumerate(value)]
         if kind is tuple:
-            return {"$tuple": [self._at(f"[{i}]", item) for i, item in enumerate(value)]}
+            return {"$tuple": [self._at(i, item) for i, item in enumerate(value)]}
         if kind is datetime:
             return {"$datetime": value.isoformat()}
         if isinstance(value, PurePath):
@@ -139,7 +171,9 @@ class _Encoder:
             self._seen[id(value)] = (value, self._thing(value))
         return self._seen[id(value)][1]
 
-    def _at(self, step: str, value: Any) -> Any:
+    def _at(self, step: object, value: Any) -> Any:
+        if type(value) in _PLAIN:
+            return value
         self._place.append(step)
         encoded = self.encode(value)
         self._place.pop()
@@ -149,7 +183,7 @@ class _Encoder:
         for key in value:
             if not isinstance(key, str):
                 raise self._refusal(f"a dict key must be text, got {key!r} ({type(key).__name__})")
-        encoded = {str(key): self._at(f"[{key!r}]", item) for key, item in value.items()}
+        encoded = {str(key): self._at(key, item) for key, item in value.items()}
         return {"$dict": encoded} if any(map(_is_tag, encoded)) else encoded
 
     def _thing(self, value: Any) -> dict[str, Any]:
@@ -181,7 +215,7 @@ class _Encoder:
     def _estimator(self, value: Any) -> dict[str, Any]:
         cls = type(value)
         if not cls.__module__.startswith("sklearn."):
-            return {"$object": self._symbol(cls), "state": self._at(f" ({cls.__name__})", vars(value))}
+            return {"$object": self._symbol(cls), "state": self._at(cls.__name__, vars(value))}
         try:
             self._estimators.append(trust.to_bytes(value))
         except InvalidTypeError as error:
@@ -190,7 +224,8 @@ class _Encoder:
         return {"$estimator": member, "type": cls.__qualname__, "module": cls.__module__}
 
     def _refusal(self, text: str) -> InvalidTypeError:
-        return InvalidTypeError(f"At {''.join(self._place) or 'the top'} of the tree: {text}.")
+        place = "".join(f"[{step!r}]" for step in self._place) or "the top"
+        return InvalidTypeError(f"At {place} of the tree: {text}.")
 
 
 def _is_tag(key: str) -> bool:
@@ -221,16 +256,13 @@ class _Decoder:
             "$object": ({"state"}, self._object),
         }
 
-    def tree(self) -> Any:
-        where = f"{self._path}: member {TREE!r}"
-        if TREE not in self._contents:
-            raise FileFormatError(f"{where} is missing.")
+    def tree(self, plain: Any) -> Any:
         try:
-            tree = self.decode(parse_json(bytes(self._contents.pop(TREE)), where))
+            tree = self.decode(plain)
         except ModularMLError:
             raise
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise FileFormatError(f"{where} is not a tree: {type(error).__name__}: {error}.") from error
+            raise FileFormatError(f"{self._path}: no tree: {type(error).__name__}: {error}.") from error
         if unknown := sorted(self._contents.keys() - self._used.keys()):
             raise FileFormatError(
                 f"{self._path}: member {unknown[0]!r} is unknown: nothing in {TREE!r} names it."
@@ -240,10 +272,8 @@ class _Decoder:
         return tree
 
     def decode(self, node: Any) -> Any:
-        if isinstance(node, list):
-            return self._list(node)
-        if not isinstance(node, dict):
-            return node
+        if type(node) is not dict:
+            return self._list(node) if type(node) is list else node
         tag = next(filter(_is_tag, node), None)
         if tag is None:
             return self._dict(node)

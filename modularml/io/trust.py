@@ -9,7 +9,7 @@ rules keep the list narrow:
 
 - a type may come only in the role it is listed for: an object is made without calling its
   constructor, a function is handed over and never called;
-- estimators of the user's own may come as objects, if their class is loaded already;
+- classes and functions of the user's own may come in these roles, if they are defined already;
 - indices that compiled code follows unchecked are checked (`soundness`).
 
 What it does not promise: that a changed estimator predicts anything sensible.
@@ -23,6 +23,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -166,7 +167,7 @@ def from_bytes(member: memoryview, where: str) -> Any:
         _check_sizes(io.BytesIO(data), where)
         plan = _plan(data, where)
         if refused := _refused(plan):
-            raise FileFormatError(f"{where} names {refused}, which a file is not trusted to name.")
+            raise FileFormatError(f"{where} names {refused}, which is neither trusted nor defined here.")
         for node in _nodes(plan):
             if type(node).__name__ == "TreeNode":
                 soundness.check_tree(node.children["args"].construct(), node.children["attrs"].construct())
@@ -194,11 +195,11 @@ def _plan(data: bytes, where: str) -> Any:
 
 def _refused(plan: Any) -> str:
     """Return the types that a plan names and must not, or not in that role, as text."""
-    asked = plan.get_unsafe_set()
-    refused = {name for name in asked if name not in TRUSTED and not _is_own(name)}
+    roles = {name: TRUSTED.get(name) or _own_role(name) for name in plan.get_unsafe_set()}
+    refused = {name for name in roles if not roles[name]}
     for node in _nodes(plan):
         name = f"{node.module_name}.{node.class_name}"
-        if name in asked and type(node).__name__ not in TRUSTED.get(name, "ObjectNode").split():
+        if name in roles and type(node).__name__ not in roles[name].split():
             refused.add(name)
     return ", ".join(repr(name) for name in sorted(refused))
 
@@ -219,10 +220,13 @@ def _nodes(plan: Any) -> Iterator[Any]:
             pending.extend(item.children.values())
 
 
-def _is_own(name: str) -> bool:
-    """Return whether `name` is an estimator class that is defined already, e.g. in the notebook."""
+def _own_role(name: str) -> str:
+    """Return the role of what the user defined in this session under `name`; none if it is not there."""
     module, _, qualname = name.rpartition(".")
-    return is_estimator_class(bind(Symbol(name=qualname, module=module, source=""), {}))
+    found = bind(Symbol(name=qualname, module=module, source=""), {})
+    if isinstance(found, FunctionType):
+        return "FunctionNode"
+    return "ObjectNode" if is_estimator_class(found) else ""
 
 
 def _uncompressed(written: io.BytesIO) -> bytes:

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from modularml.base.config import from_config
 from modularml.base.errors import FileFormatError, InvalidTypeError, InvalidValueError, UnknownNameError
 from modularml.io.archive import read_manifest
-from modularml.io.codec import load, save
+from modularml.io.codec import from_plain, load, save, to_plain
 
 DTYPES = st.one_of(
     st_numpy.boolean_dtypes(),
@@ -92,6 +92,24 @@ def test_a_tree_comes_back_the_same(tmp_path_factory, tree):
     assert_same(load(path, "experiment"), tree)
     assert_same(load(path, "experiment", mmap=True), tree)
     assert_same(load(path, "experiment", look=True), tree)
+
+
+@given(
+    st.recursive(LEAVES.filter(lambda leaf: not isinstance(leaf, np.ndarray)), lambda inner: st.lists(inner))
+)
+def test_a_tree_without_arrays_is_the_same_as_plain_json(tree):
+    plain = json.loads(json.dumps(to_plain({"$type": "X", "$dict": tree, "t": (tree,)}), allow_nan=False))
+    assert_same(from_plain(plain), {"$type": "X", "$dict": tree, "t": (tree,)})
+
+
+def test_plain_json_holds_no_data():
+    with pytest.raises(InvalidTypeError, match="use save"):
+        to_plain({"weights": np.zeros(3)})
+    with pytest.raises(FileFormatError, match="is missing"):
+        from_plain({"$array": "arrays/0.safetensors", "dtype": "<f8", "shape": [1]})
+    with pytest.raises(UnknownNameError, match="own_function"):
+        from_plain(to_plain([own_function]))
+    assert from_plain(to_plain([own_function]), symbols={"own_function": own_function}) == [own_function]
 
 
 def test_equal_trees_make_equal_files(tmp_path):

@@ -167,6 +167,18 @@ class Doubler(BaseEstimator):
         return 2 * x
 
 
+def test_an_own_function_within_needs_only_be_defined_in_main(monkeypatch):
+    monkeypatch.setattr(training_data, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "training_data", training_data, raising=False)
+    data = trust.to_bytes(FunctionTransformer(training_data))
+    assert trust.from_bytes(memoryview(data), "test").func is training_data
+    monkeypatch.delattr(sys.modules["__main__"], "training_data")
+    with pytest.raises(
+        FileFormatError, match=r"'__main__.training_data', which is neither trusted nor defined"
+    ):
+        trust.from_bytes(memoryview(data), "test")
+
+
 def test_an_own_class_within_a_pipeline_needs_only_be_defined(monkeypatch):
     module = types.ModuleType("notebook_of_a_user")
     monkeypatch.setitem(sys.modules, module.__name__, module)
