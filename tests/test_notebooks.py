@@ -71,7 +71,7 @@ def test_the_demo_shows_the_runs_and_leaves_the_notebook_and_a_page(tmp_path: Pa
     page = (tmp_path / "demo-output" / "experiment.html").read_text(encoding="utf-8")
     assert [cell.source for cell in executed.cells] == [cell.source for cell in source.cells]
     assert "demo-output" in done.stdout
-    assert re.search(r"0 .* train .* completed .* mse 0\.\d+", done.stdout)
+    assert re.search(r"0 .* train .* completed .* mse \d+\.\d+", done.stdout)
     assert not re.search(r"<script[^>]*src=|<link[^>]*href=.https?:|import\(", page)
 
 
