@@ -21,7 +21,7 @@ from modularml.widgets.run_state import PhaseState, RunState
 END = "<!-- end of modularml-run -->"
 CURVE_SIZE = (440, 200)
 MAX_CURVES = 8
-MAX_EPOCH_ROWS = 100
+MAX_EPOCH_ROWS = (100, 1000)  # of one phase, of all
 
 WORDS = {
     "waiting": "not run",
@@ -72,7 +72,10 @@ def run_html(run: RunState, *, with_epochs: bool) -> str:
     columns = f'<div class="columns"><div>{_phase_table(run)}</div>{_curves(run)}</div>'
     parts = [STYLE, _heading(run), columns]
     if with_epochs:
-        parts += [_epoch_table(p) for p in run.phases if len(p.epochs) > 1]
+        phases = [p for p in run.phases if len(p.epochs) > 1]
+        of_one, of_all = MAX_EPOCH_ROWS
+        n_rows = max(min(of_one, of_all // max(len(phases), 1)), 2)
+        parts += [_epoch_table(p, n_rows) for p in phases]
     return f'<div class="modularml-run">{"".join(parts)}</div>{END}'
 
 
@@ -136,8 +139,8 @@ def _series(run: RunState) -> dict[str, np.ndarray]:
     return {f"{path}: {name}": values for path, (name, values) in firsts.items()}
 
 
-def _epoch_table(phase: PhaseState) -> str:
-    every = -(-len(phase.epochs) // MAX_EPOCH_ROWS)
+def _epoch_table(phase: PhaseState, n_rows: int) -> str:
+    every = -(-len(phase.epochs) // n_rows)
     kept = phase.epochs[::every]
     if kept[-1] is not phase.epochs[-1]:
         kept.append(phase.epochs[-1])

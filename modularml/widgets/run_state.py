@@ -33,6 +33,8 @@ from modularml.base.events import (
 
 TRACE_POINTS = 400
 """Points a curve keeps: about as many as the panel is wide."""
+RUN_POINTS = 8000
+"""Points that the curves of one loss keep over all phases of a run, if they are many."""
 PACE_WINDOW_S = 3.0
 """The speed is the mean over so many seconds."""
 
@@ -42,17 +44,19 @@ Json = dict[str, Any]
 class Trace:
     """A curve of bounded size: each point is the mean of `stride` values.
 
-    The stride doubles whenever `TRACE_POINTS` would be exceeded; from then on the
-    curve is told anew, at half its resolution.
+    The stride doubles whenever there would be more points than `max_points`; from
+    then on the curve is told anew, at half its resolution.
 
     Args:
         name: What it is the curve of.
         per: ``"step"`` for a value a batch, ``"epoch"`` for a value an epoch.
+        max_points: How many points it may have.
     """
 
-    def __init__(self, name: str, per: str) -> None:
+    def __init__(self, name: str, per: str, max_points: int = TRACE_POINTS) -> None:
         self.name = name
         self.per = per
+        self.max_points = max_points
         self.stride = 1
         self._points = np.empty((0, 2))
         self._rest = np.empty((0, 2))
@@ -67,7 +71,7 @@ class Trace:
         """Add values ``y`` of shape ``(n,)`` at the places ``x`` of the same shape."""
         values = np.concatenate([self._rest, np.column_stack([x, y])])
         self._points = np.concatenate([self._points, self._full_means(values, self.stride)])
-        while len(self._points) > TRACE_POINTS:
+        while len(self._points) > self.max_points:
             self._halve()
 
     def points(self, start: int = 0) -> Json:
@@ -98,9 +102,15 @@ class Trace:
 
 
 class PhaseState:
-    """One line of the plan and what became of it."""
+    """One line of the plan and what became of it.
 
-    def __init__(self, entry: PlanEntry) -> None:
+    Args:
+        entry: The line of the plan.
+        max_points: How many points each of its curves may have.
+    """
+
+    def __init__(self, entry: PlanEntry, max_points: int) -> None:
+        self.max_points = max_points
         self.path = entry.path
         self.kind = entry.kind
         self.n_epochs = entry.n_epochs
@@ -183,7 +193,7 @@ class PhaseState:
         }
 
     def _trace(self, name: str, per: str) -> Trace:
-        return self.traces.setdefault((name, per), Trace(name, per))
+        return self.traces.setdefault((name, per), Trace(name, per, self.max_points))
 
 
 class Pace:
@@ -233,7 +243,9 @@ class RunState:
         self.status = "running"
         self.error: str | None = None
         self.duration_s: float | None = None
-        self.phases = [PhaseState(entry) for entry in started.plan]
+        n_train = sum(entry.kind == "train" for entry in started.plan)
+        self._max_points = max(min(RUN_POINTS // max(n_train, 1), TRACE_POINTS), 40)
+        self.phases = [PhaseState(entry, self._max_points) for entry in started.plan]
         self._index = {phase.path: i for i, phase in enumerate(self.phases)}
         self._current: int | None = None
         self._started_s = self._now_s = started.time_s
@@ -280,24 +292,27 @@ class RunState:
     ) -> None:
         index = self._find(event)
         phase = self.phases[index]
+        self._changed.add(index)
+        if self._current is None or self.phases[self._current].status != "running":
+            self._current = index  # what runs within a phase, as callbacks do, does not displace it
         if isinstance(event, PhaseStarted):
             phase.start(event)
             if not self.shows(phase.kind):
                 phase.n_batches = 0
-            self._pace.start(event.time_s)
+            if index == self._current:
+                self._pace.start(event.time_s)
         elif isinstance(event, PhaseEnded):
             phase.end(event)
         elif not self.shows(phase.kind):
             return
         elif isinstance(event, EpochStarted):
             phase.epoch, phase.n_done = event.epoch, 0
-        elif isinstance(event, BatchesEnded):
-            phase.add_batches(event)
-            self._pace.add(phase, len(event.losses), event.time_s)
-        else:
+        elif isinstance(event, EpochEnded):
             phase.end_epoch(event, self.options.val_loss_metric)
-        self._current = index
-        self._changed.add(index)
+        else:
+            phase.add_batches(event)
+            if index == self._current:
+                self._pace.add(phase, len(event.losses), event.time_s)
 
     def _find(self, event: Any) -> int:
         """The place of the event's phase; one that no plan told of is added."""
@@ -306,7 +321,7 @@ class RunState:
                 path=event.path, kind=getattr(event, "kind", "eval"), n_epochs=getattr(event, "n_epochs", 1)
             )
             self._index[event.path] = len(self.phases)
-            self.phases.append(PhaseState(entry))
+            self.phases.append(PhaseState(entry, self._max_points))
         return self._index[event.path]
 
     def _end(self, event: RunEnded) -> None:

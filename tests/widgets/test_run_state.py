@@ -93,6 +93,15 @@ def test_a_trace_hands_out_each_point_once_and_all_anew_when_it_got_coarser() ->
     assert (trace.take() or {})["start"] == 0
 
 
+def test_the_whole_of_a_run_of_many_phases_stays_small(script: Any) -> None:
+    paths = [(f"fold {i}", "train") for i in range(200)]
+    state = RunState(script.start(plan=tuple(PlanEntry(path=p, kind="train", n_epochs=12) for p in paths)))
+    for path in paths:
+        for event in script.train(path=path, n_epochs=12):
+            state.apply(event)
+    assert len(json.dumps(state.snapshot())) < 600_000
+
+
 def test_losses_that_are_no_numbers_are_gaps_in_the_curve_and_told_by_name(script: Any) -> None:
     state = RunState(script.start())
     path = ("train",)
@@ -135,6 +144,7 @@ def test_a_phase_that_no_plan_told_of_is_shown_once(script: Any) -> None:
         if isinstance(event, EpochEnded):
             state.apply(script(PhaseStarted, path=path, kind="eval", n_epochs=1, n_batches=1, losses=()))
             state.apply(script(PhaseEnded, path=path, status="completed", metrics={}, duration_s=0.1))
+            assert state.take_patch()["run"]["current"] == 0, "what runs within a phase displaces it"
     assert [p.path for p in state.phases] == [("train",), ("eval",), path]
     assert len(state.phases[0].traces["mse", "step"].values) == 12
 
