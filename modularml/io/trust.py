@@ -39,7 +39,12 @@ _DISTANCES = (  # all but PyFuncDistance, which calls a function it is given
 )
 _OBJECTS = {
     "scipy.interpolate._bsplines": "BSpline",
-    "sklearn._loss.loss": "HalfTweedieLoss HalfTweedieLossIdentity",
+    "sklearn._loss._loss": "CyHalfMultinomialLoss",
+    "sklearn._loss.link": "HalfLogitLink IdentityLink Interval LogLink LogitLink MultinomialLogit",
+    "sklearn._loss.loss": (
+        "AbsoluteError ExponentialLoss HalfBinomialLoss HalfGammaLoss HalfMultinomialLoss HalfPoissonLoss "
+        "HalfSquaredError HalfTweedieLoss HalfTweedieLossIdentity HuberLoss PinballLoss"
+    ),
     "sklearn.calibration": "_CalibratedClassifier _SigmoidCalibration _TemperatureScaling",
     "sklearn.cluster._bisect_k_means": "_BisectingTree",
     "sklearn.ensemble._hist_gradient_boosting.predictor": "TreePredictor",
@@ -189,8 +194,25 @@ def _plan(data: bytes, where: str) -> Any:
         protocol = schema["protocol"]
         if type(protocol) is not int or not 0 <= protocol <= _skops()[2].PROTOCOL:
             raise ValueError(f"protocol {protocol!r} of skops is unknown")
+        _check_sharing(schema)
         context = _skops()[1].LoadContext(src=archive, protocol=protocol)
         return _skops()[1].get_tree(schema, context, trusted=None)
+
+
+def _check_sharing(schema: Any) -> None:
+    """Raise unless each array belongs to one object: skops would read it again for every other."""
+    owners: dict[Any, int] = {}
+    pending = [schema]
+    while pending:
+        state = pending.pop()
+        if isinstance(state, dict):
+            if "__loader__" in state and "file" in state:
+                owner = state.get("__id__")
+                if not owner or owners.setdefault(state["file"], owner) != owner:
+                    raise ValueError(f"{state['file']!r} belongs to more than one object")
+            pending.extend(state.values())
+        elif isinstance(state, list):
+            pending.extend(state)
 
 
 def _refused(plan: Any) -> str:

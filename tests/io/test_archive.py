@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,7 @@ def test_an_unknown_kind_is_refused(tmp_path):
         save(tmp_path / "a", "experimint", 1)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither fork nor limits on the size of files")
 @pytest.mark.parametrize("mode", ["die_at_call", "die_at_byte", "fail_at_byte"])
 def test_a_killed_or_failed_save_leaves_the_old_file_or_the_new_one(tmp_path, mode):
     script = Path(__file__).with_name("killed.py")
@@ -111,6 +113,23 @@ def test_whatever_ends_a_save_early_leaves_nothing_behind(tmp_path, error):
         write_archive(path, "model", members(), overwrite=True)
     assert list(tmp_path.iterdir()) == [path]
     assert load(path, "model") == 1
+
+
+def test_whoever_reads_while_others_save_finds_one_of_the_files_whole(tmp_path):
+    path = save(tmp_path / "a", "model", np.zeros(1000))
+
+    def write(value):
+        for _ in range(20):
+            save(path, "model", np.full(1000, float(value)), overwrite=True)
+
+    with ThreadPoolExecutor(3) as pool:
+        writers = [pool.submit(write, value) for value in range(3)]
+        while not all(writer.done() for writer in writers):
+            found = load(path, "model")
+            assert np.all(found == found[0])
+        for writer in writers:
+            writer.result()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_in_the_way_is_an_error(tmp_path):

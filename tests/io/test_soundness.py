@@ -293,6 +293,15 @@ def test_an_array_that_lies_is_refused(data):
         trust.from_bytes(with_array(data), "some member")
 
 
+def test_an_array_is_not_read_once_for_each_of_many_objects():
+    def change(schema, members):
+        attributes = schema["content"]["content"]
+        attributes["var_"]["file"] = attributes["mean_"]["file"]
+
+    with pytest.raises(FileFormatError, match="more than one object"):
+        trust.from_bytes(rewritten(StandardScaler().fit(X), change), "test")
+
+
 def test_a_bomb_within_is_refused():
     result = io.BytesIO()
     with zipfile.ZipFile(result, "w", zipfile.ZIP_DEFLATED) as archive:

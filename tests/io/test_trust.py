@@ -146,7 +146,7 @@ def test_parts_that_users_choose_come_back_too(estimator):
 
 def test_a_sparse_matrix_within_is_not_compressed():
     estimator = StandardScaler(with_mean=False).fit(X)
-    estimator.table_ = sparse.csr_array(np.eye(200))
+    estimator.table_ = sparse.csr_matrix(np.eye(200))
     assert (round_trip(estimator).table_ != estimator.table_).nnz == 0
     assert len(trust.to_bytes(estimator)) > estimator.table_.data.nbytes
 
