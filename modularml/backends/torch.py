@@ -30,6 +30,7 @@ __all__ = [
     "copied_array",
     "fast_step",
     "losses",
+    "on_one_thread",
     "optimizer_classes",
     "optimizer_state",
     "set_optimizer_state",
@@ -229,6 +230,24 @@ def fast_step(cls: type[torch.optim.Optimizer]) -> Callable[[Any], None]:
             set_grad_enabled(before)
 
     return step
+
+
+def on_one_thread(step: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return the step for few parameters, which does not wait for other threads.
+
+    Torch shares even a tiny update out to all its threads. Where the cores are busy
+    with something else, the waiting takes many times as long as the update.
+    """
+
+    def alone(optimizer: Any) -> None:
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            step(optimizer)
+        finally:
+            torch.set_num_threads(n_threads)
+
+    return alone
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Any]:

@@ -159,3 +159,17 @@ assert "torch._dynamo" in sys.modules
 def test_every_optimizer_of_torch_is_offered_or_refused_on_purpose() -> None:
     theirs = {n.lower() for n in torch.optim.__all__ if isinstance(getattr(torch.optim, n), type)}
     assert set(backend.optimizer_classes()) == theirs - {"optimizer", "lbfgs"}
+
+
+def test_a_step_on_one_thread_is_the_same_step_and_gives_the_threads_back() -> None:
+    n_threads = torch.get_num_threads()
+    seen = []
+    torch.set_num_threads(3)
+    try:
+        backend.on_one_thread(lambda optimizer: seen.append(torch.get_num_threads()))(None)
+        assert (seen, torch.get_num_threads()) == ([1], 3)
+        with pytest.raises(ZeroDivisionError):
+            backend.on_one_thread(lambda optimizer: 1 // optimizer)(0)  # type: ignore[arg-type]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(n_threads)

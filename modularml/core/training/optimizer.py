@@ -12,6 +12,9 @@ from modularml.backends.backend import Backend, load
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, OptimizerError, StateError, unknown_name
 
+FEW_VALUES = 2**16
+"""Below so many parameters an update on one thread is the fastest."""
+
 
 class Optimizer(Configurable):
     """One of torch's optimizers by name or class, built when the parameters are known.
@@ -119,6 +122,7 @@ class Optimizer(Configurable):
             raise OptimizerError(f"Optimizer {self.name!r} got no parameters: nothing here can be trained.")
         same = len(named) == len(self._parameters) and all(p in named for p in self._parameters)
         if self.is_built and same and not force:
+            self._names = tuple(named[p] for p in self._parameters)
             return
         torch = load(self.backend)
         made = torch.build_optimizer(self._make, self.opt_kwargs or {}, list(named))
@@ -130,6 +134,8 @@ class Optimizer(Configurable):
         self._parameters = tuple(p for group in made.param_groups for p in group["params"])
         self._names = tuple(named[p] for p in self._parameters)
         self._step = torch.fast_step(type(made))
+        if sum(p.numel() for p in self._parameters) < FEW_VALUES:
+            self._step = torch.on_one_thread(self._step)
 
     def _refuse(self, _: Any = None) -> None:
         raise StateError(f"Optimizer {self.name!r} has no parameters yet: build() comes first.")
