@@ -153,7 +153,7 @@ def to_bytes(estimator: Any) -> bytes:
     written = io.BytesIO()
     try:
         _skops()[0].dump(estimator, written)
-    except (TypeError, RecursionError) as error:
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InvalidTypeError(f"a {what} cannot be written to a file: {error}") from error
     data = _uncompressed(written)
     if refused := _refused(_plan(data, what)):
