@@ -147,7 +147,7 @@ def _epoch_table(phase: PhaseState, n_rows: int) -> str:
     names = list(dict.fromkeys(name for _, metrics in kept for name in metrics))
     head = "".join(f'<th class="n">{escape(name)}</th>' for name in ("epoch", *names))
     rows = "".join(f'<tr><td class="n">{i + 1}</td>{_cells(names, metrics)}</tr>' for i, metrics in kept)
-    what = "" if every == 1 else f", every {every}th"
+    what = "" if every == 1 else f", one in {every} shown"
     return (
         f"<details><summary>{escape('/'.join(phase.path))}: {len(phase.epochs)} epochs{what}</summary>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>"

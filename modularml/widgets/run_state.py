@@ -106,12 +106,13 @@ class PhaseState:
 
     Args:
         entry: The line of the plan.
+        n_root: How many labels of its path are those of the run as a whole.
         max_points: How many points each of its curves may have.
     """
 
-    def __init__(self, entry: PlanEntry, max_points: int) -> None:
+    def __init__(self, entry: PlanEntry, n_root: int, max_points: int) -> None:
         self.max_points = max_points
-        self.path = entry.path
+        self.path = entry.path[n_root:]
         self.kind = entry.kind
         self.n_epochs = entry.n_epochs
         self.status = "waiting"
@@ -245,8 +246,12 @@ class RunState:
         self.duration_s: float | None = None
         n_train = sum(entry.kind == "train" for entry in started.plan)
         self._max_points = max(min(RUN_POINTS // max(n_train, 1), TRACE_POINTS), 40)
-        self.phases = [PhaseState(entry, self._max_points) for entry in started.plan]
-        self._index = {phase.path: i for i, phase in enumerate(self.phases)}
+        # A group that holds everything says no more than the label of the run.
+        self._n_root = int(_is_one_group(started.plan))
+        self.phases: list[PhaseState] = []
+        self._index: dict[tuple[str, ...], int] = {}
+        for entry in started.plan[self._n_root :]:
+            self._add(entry)
         self._current: int | None = None
         self._started_s = self._now_s = started.time_s
         self._pace = Pace()
@@ -317,12 +322,13 @@ class RunState:
     def _find(self, event: Any) -> int:
         """The place of the event's phase; one that no plan told of is added."""
         if event.path not in self._index:
-            entry = PlanEntry(
-                path=event.path, kind=getattr(event, "kind", "eval"), n_epochs=getattr(event, "n_epochs", 1)
-            )
-            self._index[event.path] = len(self.phases)
-            self.phases.append(PhaseState(entry, self._max_points))
+            kind, n_epochs = getattr(event, "kind", "eval"), getattr(event, "n_epochs", 1)
+            self._add(PlanEntry(path=event.path, kind=kind, n_epochs=n_epochs))
         return self._index[event.path]
+
+    def _add(self, entry: PlanEntry) -> None:
+        self._index[entry.path] = len(self.phases)
+        self.phases.append(PhaseState(entry, self._n_root, self._max_points))
 
     def _end(self, event: RunEnded) -> None:
         self.status, self.duration_s, self.error = event.status, event.duration_s, event.error
@@ -346,6 +352,10 @@ class RunState:
             "left": self._pace.left_s(current, waiting) if running else None,
             "rate": self._pace.steps_per_s,
         }
+
+
+def _is_one_group(plan: tuple[PlanEntry, ...]) -> bool:
+    return bool(plan) and plan[0].kind == "group" and all(e.path[0] == plan[0].path[-1] for e in plan)
 
 
 def _json_number(value: float) -> float | str:

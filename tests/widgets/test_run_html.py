@@ -105,7 +105,7 @@ def test_a_long_training_keeps_few_lines_and_the_last(script: Any) -> None:
     html = run_html(state, with_epochs=True)
     assert html.count("<tr>") < 120
     assert '<td class="n">1234</td>' in html
-    assert "1234 epochs, every 13th" in html
+    assert "1234 epochs, one in 13 shown" in html
 
 
 def test_a_run_without_curves_has_none(script: Any) -> None:

@@ -93,6 +93,22 @@ def test_a_trace_hands_out_each_point_once_and_all_anew_when_it_got_coarser() ->
     assert (trace.take() or {})["start"] == 0
 
 
+def test_the_group_that_holds_everything_is_the_run_and_no_line(script: Any) -> None:
+    plan = (
+        PlanEntry(path=("all",), kind="group"),
+        PlanEntry(path=("all", "inner"), kind="group"),
+        PlanEntry(path=("all", "inner", "train"), kind="train", n_epochs=3),
+    )
+    state = RunState(script.start(label="all", plan=plan))
+    for event in script.train(path=("all", "inner", "train")):
+        state.apply(event)
+    rows = state.snapshot()["phases"]
+    assert [(row["path"], row["status"]) for row in rows] == [
+        (["inner"], "waiting"),
+        (["inner", "train"], "completed"),
+    ]
+
+
 def test_the_whole_of_a_run_of_many_phases_stays_small(script: Any) -> None:
     paths = [(f"fold {i}", "train") for i in range(200)]
     state = RunState(script.start(plan=tuple(PlanEntry(path=p, kind="train", n_epochs=12) for p in paths)))
