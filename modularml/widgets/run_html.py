@@ -21,6 +21,7 @@ from modularml.widgets.run_state import PhaseState, RunState
 END = "<!-- end of modularml-run -->"
 CURVE_SIZE = (440, 200)
 MAX_CURVES = 8
+WIDE = 100
 MAX_EPOCH_ROWS = (100, 1000)  # of one phase, of all
 
 WORDS = {
@@ -42,6 +43,7 @@ font-variant-numeric:tabular-nums}
 .modularml-run .columns{display:flex;flex-wrap:wrap;gap:8px 24px;align-items:flex-start}
 .modularml-run .columns>div{max-width:100%;overflow-x:auto}
 .modularml-run figure{flex:1 1 320px;min-width:0;max-width:560px;margin:0}
+.modularml-run figcaption{font-size:11px;text-align:right}
 .modularml-run svg{display:block;width:100%;height:auto}
 .modularml-run .muted,.modularml-run th{color:var(--jp-ui-font-color2,#777);font-weight:400}
 .modularml-run table{border-collapse:collapse;margin:0;font-size:inherit}
@@ -115,28 +117,38 @@ def _epochs_done(phase: PhaseState) -> str:
 
 
 def _curves(run: RunState) -> str:
-    drawn = _series(run)
+    """All curves of the one phase that has any, or the first curve of each."""
+    phases = [p for p in run.phases if p.traces]
+    per = "epoch" if any(len(p.epochs) > 1 for p in phases) else "batch"
+    drawn = {
+        f"{'/'.join(p.path)}: {name}": y for p in phases for name, y in islice(_series(p, per).items(), 1)
+    }
+    if len(phases) == 1:
+        drawn = _series(phases[0], per)
     if not any(len(values) > 1 for values in drawn.values()):
         return ""
     n_more = len(drawn) - MAX_CURVES
-    more = f'<span class="muted">and {n_more} more</span>' if n_more > 0 else ""
+    drawn = dict(islice(drawn.items(), MAX_CURVES))
+    log = _is_wide(drawn)
+    notes = [f"per {per}"] + ["logarithmic"] * log + [f"and {n_more} more"] * (n_more > 0)
     width, height = CURVE_SIZE
-    svg = curve_svg(dict(islice(drawn.items(), MAX_CURVES)), width=width, height=height)
-    return f"<figure>{svg}{more}</figure>"
+    svg = curve_svg(drawn, width=width, height=height, log=log)
+    return f'<figure>{svg}<figcaption class="muted">{", ".join(notes)}</figcaption></figure>'
 
 
-def _series(run: RunState) -> dict[str, np.ndarray]:
-    """All curves of the one phase that has any, or the first curve of each."""
-    of_phase = {}
-    for phase in run.phases:
-        per = "epoch" if len(phase.epochs) > 1 else "step"
-        curves = {t.name: t.values for t in phase.traces.values() if t.per == per}
-        if curves:
-            of_phase["/".join(phase.path)] = curves
-    if len(of_phase) == 1:
-        return next(iter(of_phase.values()))
-    firsts = {path: next(iter(curves.items())) for path, curves in of_phase.items()}
-    return {f"{path}: {name}": values for path, (name, values) in firsts.items()}
+def _series(phase: PhaseState, per: str) -> dict[str, np.ndarray]:
+    """The curves of a phase, a value an epoch or a batch."""
+    if per == "batch":
+        return {t.name: np.repeat(t.values, t.stride) for t in phase.traces.values() if t.per == "step"}
+    names = [t.name for t in phase.traces.values() if t.per == "epoch"]
+    return {name: np.array([m.get(name, np.nan) for _, m in phase.epochs], dtype=float) for name in names}
+
+
+def _is_wide(series: Mapping[str, np.ndarray]) -> bool:
+    """Whether the values span so much that only a logarithmic axis shows their course."""
+    values = np.concatenate(list(series.values()))
+    values = values[np.isfinite(values)]
+    return bool(len(values) and values.min() > 0 and values.max() > WIDE * values.min())
 
 
 def _epoch_table(phase: PhaseState, n_rows: int) -> str:

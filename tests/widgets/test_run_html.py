@@ -108,6 +108,27 @@ def test_a_long_training_keeps_few_lines_and_the_last(script: Any) -> None:
     assert "1234 epochs, one in 13 shown" in html
 
 
+@pytest.mark.parametrize(("lowest", "is_logarithmic"), [(0.5, False), (0.001, True), (0.0, False)])
+def test_only_what_spans_two_decades_is_drawn_on_a_logarithmic_axis(
+    script: Any, lowest: float, is_logarithmic: bool
+) -> None:
+    state = RunState(script.start())
+    for event in script.train(n_epochs=3):
+        state.apply(event)
+    state.phases[0].epochs.append((3, {"mse": lowest}))
+    assert ("logarithmic" in Reader(run_html(state, with_epochs=True)).text) is is_logarithmic
+
+
+def test_the_axis_counts_all_epochs_of_a_long_training(script: Any) -> None:
+    """The curve on the screen gets coarser; the numbers under this one are those of epochs all the same."""
+    state = RunState(script.start())
+    for event in script.train(n_epochs=1001):
+        state.apply(event)
+    text = Reader(run_html(state, with_epochs=False)).text
+    assert "1000" in text
+    assert "per epoch" in text
+
+
 def test_a_run_without_curves_has_none(script: Any) -> None:
     state = RunState(script.start(plan=(PlanEntry(path=("eval",), kind="eval"),)))
     for event in script.evaluate():

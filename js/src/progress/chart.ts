@@ -1,7 +1,7 @@
 // Draws curves on a canvas with uPlot, in the colours of the page.
 // It knows no run: it is handed lines and the end of the axis.
 import uPlot from "uplot";
-import type { Curve } from "./curves";
+import { isWide, type Curve } from "./curves";
 
 type Table = [xs: number[], ...ys: (number | null | undefined)[][]];
 
@@ -36,7 +36,8 @@ export class Chart {
 
   draw(curves: readonly Curve[], end: number): void {
     this.end = end;
-    const key = curves.map((curve) => `${curve.per}/${curve.name}/${curve.color}`).join("\n");
+    const isLog = isWide(curves);
+    const key = [isLog, ...curves.map((curve) => `${curve.per}/${curve.name}/${curve.color}`)].join("\n");
     const data = uPlot.join(curves.map((curve) => [curve.x, curve.y] as Table) as uPlot.AlignedData[]);
     if (this.plot && key === this.key) {
       this.plot.setData(data);
@@ -44,7 +45,8 @@ export class Chart {
     }
     this.clear();
     this.key = key;
-    this.plot = new uPlot(this.options(curves), data, this.host);
+    this.host.dataset.scale = isLog ? "log" : "";
+    this.plot = new uPlot(this.options(curves, isLog), data, this.host);
   }
 
   private size(): { width: number; height: number } {
@@ -55,7 +57,7 @@ export class Chart {
     return getComputedStyle(this.host).getPropertyValue(name).trim() || "#888";
   }
 
-  private options(curves: readonly Curve[]): uPlot.Options {
+  private options(curves: readonly Curve[], isLog: boolean): uPlot.Options {
     const font = `11px ${getComputedStyle(this.host).fontFamily || "sans-serif"}`;
     const axis: uPlot.Axis = {
       stroke: () => this.color("--mml-muted"),
@@ -69,7 +71,7 @@ export class Chart {
       legend: { show: false },
       padding: [8, 12, 0, 0],
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-      scales: { x: { time: false, range: () => [0, this.end] } },
+      scales: { x: { time: false, range: () => [0, this.end] }, y: { distr: isLog ? 3 : 1 } },
       axes: [
         { ...axis, size: 24, incrs: X_STEPS, space: 44, grid: { show: false } },
         { ...axis, size: 48, space: 26 },

@@ -42,6 +42,20 @@ export function axisEnd(phase: Phase, curves: readonly Curve[]): number {
   return Math.max(end, reached);
 }
 
+const WIDE = 100;
+
+/** Whether the values span so much that only a logarithmic axis shows their course. */
+export function isWide(curves: readonly Trace[]): boolean {
+  let low = Infinity;
+  let high = 0;
+  for (const y of curves.flatMap((curve) => curve.y)) {
+    if (y === null) continue;
+    low = Math.min(low, y);
+    high = Math.max(high, y);
+  }
+  return low > 0 && high > WIDE * low;
+}
+
 /** The value of a curve at `x`, or the one before it; undefined before its start. */
 export function valueAt(curve: Trace, x: number): number | null | undefined {
   let low = 0;
