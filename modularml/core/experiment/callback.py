@@ -6,10 +6,11 @@ nothing where it is not overridden.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from modularml.base.config import Configurable
-from modularml.base.errors import InvalidTypeError
+from modularml.base.errors import Faults, InvalidTypeError, check_label, unknown_name
 
 
 class _Hooked(Configurable):
@@ -17,8 +18,20 @@ class _Hooked(Configurable):
 
     hooks: ClassVar[tuple[str, ...]] = ()
 
+    # Also for the many subclasses whose constructor forgets this one.
+    label: str
+    execution_order: int = 0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.label = cls.__name__
+
     def __init__(self, label: str | None = None, execution_order: int = 0) -> None:
-        self.label = label or type(self).__name__
+        self.label = check_label(type(self).__name__ if label is None else label, "callback")
+        if isinstance(execution_order, bool) or not isinstance(execution_order, int):
+            raise InvalidTypeError(
+                f"Callback {self.label!r}: execution_order must be an int, got {execution_order!r}."
+            )
         self.execution_order = execution_order
 
     @classmethod
@@ -121,13 +134,19 @@ def check_callbacks(callbacks: Any, kind: type[_Hooked], where: str) -> list[Any
     """Return `callbacks` as a list in order of execution.
 
     Raises:
-        InvalidTypeError: If one of them is no callback of that kind.
+        InvalidTypeError: If one of them is no callback of that kind, or they are no list.
+        InvalidValueError: If one has a method ``on_...`` that is no hook, so that nobody would call it.
     """
-    found = list(callbacks or [])
+    if callbacks is not None and not isinstance(callbacks, Sequence):
+        raise InvalidTypeError(f"{where}: callbacks must be a list of {kind.__name__}, got {callbacks!r}.")
+    found, faults = list(callbacks or []), Faults(where)
     for callback in found:
         if not isinstance(callback, kind):
-            raise InvalidTypeError(
-                f"{where}: a callback must be a {kind.__name__}, got {callback!r} "
-                f"({type(callback).__name__})."
-            )
+            got = f"{callback!r} ({type(callback).__name__})"
+            faults.add(InvalidTypeError(f"a callback must be a {kind.__name__}, got {got}."))
+            continue
+        for name in dir(type(callback)):
+            if name.startswith("on_") and name not in kind.hooks:
+                faults.add(unknown_name("hook", name, kind.hooks, where=f"callback {callback.label!r}"))
+    faults.raise_if_any()
     return sorted(found, key=lambda callback: callback.execution_order)

@@ -14,6 +14,7 @@ from pathlib import Path
 from modularml.base.config import Configurable
 from modularml.base.errors import (
     Faults,
+    InvalidTypeError,
     InvalidValueError,
     ModularMLWarning,
     StateError,
@@ -66,39 +67,39 @@ class Checkpointing(Configurable):
         max_to_keep: int | None = None,
         overwrite: bool = True,
     ) -> None:
-        faults = Faults("Checkpointing")
-        self.mode = check_choice(mode, "mode", ("disk",))
+        if not isinstance(save_on, str | Sequence):
+            raise InvalidTypeError(f"Checkpointing: save_on must be a list of moments, got {save_on!r}.")
+        self.mode = mode
         self.save_on = [save_on] if isinstance(save_on, str) else list(save_on)
-        self.every_n = check_int(every_n, "Checkpointing: every_n")
+        self.every_n = every_n
         self.directory = None if directory is None else Path(directory)
         self.name_template = name_template
-        self.max_to_keep = (
-            None if max_to_keep is None else check_int(max_to_keep, "Checkpointing: max_to_keep")
-        )
+        self.max_to_keep = max_to_keep
         self.overwrite = bool(overwrite)
+        self._check()
+
+    def _check(self) -> None:
+        faults = Faults("Checkpointing")
+        faults.attempt(check_choice, self.mode, "mode", ("disk",))
+        faults.attempt(check_int, self.every_n, "every_n")
+        if self.max_to_keep is not None:
+            faults.attempt(check_int, self.max_to_keep, "max_to_keep")
+        if self.name_template is not None:
+            faults.attempt(_check_template, self.name_template)
         if not self.save_on:
-            faults.add(f"save_on is empty; allowed are {EXPERIMENT_MOMENTS}.")
+            faults.add(f"save_on is empty; allowed are {', '.join(EXPERIMENT_MOMENTS)}.")
         for moment in self.save_on:
             if moment not in EXPERIMENT_MOMENTS:
                 faults.add(unknown_name("save_on", moment, EXPERIMENT_MOMENTS))
-        for name in _placeholders(name_template or ""):
-            if name not in PLACEHOLDERS:
-                faults.add(unknown_name("placeholder", name, PLACEHOLDERS, where="name_template"))
         faults.raise_if_any()
-        self._n_moments = 0
 
-    def name_at(self, moment: str, label: str) -> str | None:
-        """Return the name of the checkpoint to write at this moment, or None for no checkpoint.
+    def name_at(self, moment: str, label: str) -> str:
+        """Return the name of a checkpoint that is written at one of the six moments.
 
         Args:
-            moment: One of the six moments; it is counted.
+            moment: The moment.
             label: The label of the phase or group.
         """
-        if moment not in self.save_on:
-            return None
-        self._n_moments += 1
-        if self._n_moments % self.every_n:
-            return None
         begins = moment in ("phase_start", "group_start")
         template = self.name_template or ("{label}_start" if begins else "{label}")
         return template.format(label=label)
@@ -109,18 +110,27 @@ class CheckpointStore:
 
     Attributes:
         owner: The label of the experiment, for messages.
-        policy: When checkpoints are written by themselves, or None.
         paths: Name -> file, oldest first.
         folder: Where they go, or None.
     """
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
-        self.policy: Checkpointing | None = None
         self.paths: dict[str, Path] = {}
         self.folder: Path | None = None
+        self._policy: Checkpointing | None = None
+        self._n_moments = 0
         self._n_disabled = 0
         self._automatic: list[str] = []
+
+    @property
+    def policy(self) -> Checkpointing | None:
+        """When checkpoints are written by themselves, or None; a new one counts moments from 0."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Checkpointing | None) -> None:
+        self._policy, self._n_moments = policy, 0
 
     @contextlib.contextmanager
     def disabled(self) -> Iterator[None]:
@@ -152,9 +162,11 @@ class CheckpointStore:
 
     def due(self, moment: str, label: str) -> str | None:
         """Return the name of the checkpoint to write at a moment, or None."""
-        if self.policy is None or self._n_disabled:
+        policy = self.policy
+        if policy is None or self._n_disabled or moment not in policy.save_on:
             return None
-        return self.policy.name_at(moment, label)
+        self._n_moments += 1
+        return None if self._n_moments % policy.every_n else policy.name_at(moment, label)
 
     def target(self, name: str, *, automatic: bool, overwrite: bool) -> Path:
         """Return the file for a new checkpoint.
@@ -164,8 +176,8 @@ class CheckpointStore:
             InvalidValueError: If the name is taken and `overwrite` is False.
         """
         check_label(name, "checkpoint")
-        folder = self.policy.directory if automatic and self.policy is not None else None
-        folder = folder or self.folder
+        own = self.policy.directory if self.policy is not None else None
+        folder = own or self.folder if automatic else self.folder or own
         if folder is None:
             raise StateError(
                 f"Experiment {self.owner!r} has no folder for the checkpoint {name!r}; "
@@ -184,9 +196,10 @@ class CheckpointStore:
         """Enter a checkpoint that was written, and let the oldest automatic one go if there are too many."""
         self.paths.pop(name, None)
         self.paths[name] = path
+        self._automatic = [known for known in self._automatic if known in self.paths and known != name]
         if not automatic or self.policy is None:
             return
-        self._automatic = [known for known in self._automatic if known != name] + [name]
+        self._automatic.append(name)
         keep = self.policy.max_to_keep
         while keep is not None and len(self._automatic) > keep:
             self.paths.pop(self._automatic.pop(0)).unlink(missing_ok=True)
@@ -195,14 +208,31 @@ class CheckpointStore:
         """Return the file of a checkpoint.
 
         Raises:
-            UnknownNameError: If there is neither such a name nor such a file.
+            UnknownNameError: If there is neither such a name nor such a file, or the file is gone.
         """
+        where = f"experiment {self.owner!r}"
         path = self.paths.get(str(name_or_path), Path(name_or_path))
-        if not path.is_file():
-            where = f"experiment {self.owner!r}"
-            raise UnknownNameError(unknown_name("checkpoint", str(name_or_path), self.paths, where=where))
-        return path
+        if path.is_file():
+            return path
+        if str(name_or_path) in self.paths:
+            raise UnknownNameError(
+                f"The checkpoint {str(name_or_path)!r} of {where} is gone: there is no file {str(path)!r}."
+            )
+        raise UnknownNameError(unknown_name("checkpoint", str(name_or_path), self.paths, where=where))
 
 
-def _placeholders(template: str) -> list[str]:
-    return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+def _check_template(template: object) -> None:
+    """Raise if a name template is no text, has unknown placeholders, or gives no name."""
+    if not isinstance(template, str):
+        raise InvalidTypeError(f"name_template must be text such as '{{label}}', got {template!r}.")
+    faults = Faults("name_template")
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        for name in names:
+            if name not in PLACEHOLDERS:
+                faults.add(unknown_name("placeholder", name, PLACEHOLDERS))
+        if all(name in PLACEHOLDERS for name in names):
+            faults.attempt(check_label, template.format(label="label"), "checkpoint")
+    except ValueError as error:
+        faults.add(f"{template!r} is no template: {error}.")
+    faults.raise_if_any()

@@ -6,7 +6,6 @@ It knows no loop and no file format; it delegates to the runner and to storage.
 from __future__ import annotations
 
 import contextlib
-import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.base.events import DisplayOptions, EventBus
-from modularml.core.context import ExperimentContext
+from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.experiment import storage
 from modularml.core.experiment.callback import ExperimentCallback, check_callbacks
 from modularml.core.experiment.checkpointing import Checkpointing, CheckpointStore
@@ -31,6 +30,7 @@ from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.runner import Runner
+from modularml.core.experiment.state import put_back, restored, take
 from modularml.core.topology.model_graph import ModelGraph
 
 
@@ -49,10 +49,12 @@ class Experiment:
         label: Its name.
         ctx: Its context: the nodes and the graph, by label.
         events: The bus on which everything that happens in a run is told.
+        random_stream: Its random numbers, apart from the global ones.
         epochs_done: Label of each train phase -> how many epochs it has begun so far.
 
     Raises:
-        InvalidValueError: If the context belongs to another experiment, or the policy is unknown.
+        InvalidValueError: If the policy is unknown, or the context belongs to another experiment
+            and its policy is ``"raise"``.
         InvalidTypeError: If an argument is of a wrong type.
     """
 
@@ -65,13 +67,9 @@ class Experiment:
         callbacks: Sequence[ExperimentCallback] | None = None,
     ) -> None:
         self.label = check_label(label, "Experiment")
-        if ctx is None:
-            ctx = ExperimentContext(registration_policy=registration_policy).activate()
-        elif not isinstance(ctx, ExperimentContext):
+        if ctx is not None and not isinstance(ctx, ExperimentContext):
             raise InvalidTypeError(f"Experiment {label!r}: ctx must be an ExperimentContext, got {ctx!r}.")
-        elif registration_policy is not None:
-            ctx.set_registration_policy(registration_policy)
-        self.ctx = ctx
+        self.ctx = ExperimentContext(registration_policy=registration_policy) if ctx is None else ctx
         self.events = EventBus()
         self.epochs_done: dict[str, int] = {}
         self._plan = PhaseGroup(label)
@@ -79,11 +77,28 @@ class Experiment:
         self._callbacks: list[ExperimentCallback] = []
         self._checkpoints = CheckpointStore(label)
         self._running = threading.Lock()
-        self._random = RandomStream(label)
+        self.random_stream = RandomStream(label)
         for callback in callbacks or []:
             self.add_callback(callback)
         self.set_checkpointing(checkpointing)
-        ctx.set_experiment(self)
+        self._bind(registration_policy)
+        if ctx is None:
+            self.ctx.activate()
+
+    def _bind(self, registration_policy: str | None) -> None:
+        """Make the context this experiment's, once nothing can go wrong any more."""
+        policy = self.ctx.registration_policy
+        if registration_policy is not None:
+            policy = RegistrationPolicy.from_value(registration_policy)
+        present = self.ctx.experiment
+        if present is not None and policy == RegistrationPolicy.RAISE:
+            raise InvalidValueError(
+                f"The context belongs to the experiment {present.label!r}, so {self.label!r} cannot have it "
+                'too. Leave out ctx for a new one, or take it over: registration_policy="overwrite".'
+            )
+        if registration_policy is not None:
+            self.ctx.set_registration_policy(registration_policy)
+        self.ctx.set_experiment(self)
 
     @classmethod
     def from_active_context(
@@ -113,7 +128,11 @@ class Experiment:
                 f"The active context belongs to the experiment {ctx.experiment.label!r}. Use overwrite=True "
                 f"to take it over, or Experiment({label!r}) for a new one."
             )
-        return cls(label, registration_policy, ctx, checkpointing, callbacks)
+        with ctx.use_policy(RegistrationPolicy.OVERWRITE):
+            experiment = cls(label, None, ctx, checkpointing, callbacks)
+        if registration_policy is not None:
+            ctx.set_registration_policy(registration_policy)
+        return experiment
 
     def __repr__(self) -> str:
         return (
@@ -169,15 +188,12 @@ class Experiment:
             The results by label; partial ones after a stop.
 
         Raises:
-            StateError: If the plan is empty, or this experiment is running.
+            StateError: If there is no phase to run, or this experiment is running.
+            InvalidValueError: If a phase was defined in another experiment.
             InvalidTypeError: If a display option is unknown.
+            CallbackError: If a callback raised; the message names it.
         """
-        if not self._plan.flatten():
-            raise StateError(
-                f"The execution plan of experiment {self.label!r} is empty; add phases to "
-                "exp.execution_plan first."
-            )
-        results: PhaseGroupResults = self._record(self._plan, display, whole_plan=True)
+        results: PhaseGroupResults = self._record(self._own_plan("run"), display, whole_plan=True)
         return results
 
     def run_phase(self, phase: ExperimentPhase, **display: Any) -> Any:
@@ -212,14 +228,25 @@ class Experiment:
 
     def preview_run(self, **display: Any) -> PhaseGroupResults:
         """Run the whole plan and leave no trace; see `preview_phase`."""
-        results: PhaseGroupResults = self._preview(self._plan, display)
+        results: PhaseGroupResults = self._preview(self._own_plan("preview_run"), display)
         return results
+
+    def _own_plan(self, method: str) -> PhaseGroup:
+        if not self._plan.flatten():
+            raise StateError(
+                f"The execution plan of experiment {self.label!r} is empty; add phases to "
+                "exp.execution_plan first."
+            )
+        plan: PhaseGroup = self._own(self._plan, PhaseGroup, method)
+        return plan
 
     def _own(self, entry: Any, kind: Any, method: str) -> Any:
         if not isinstance(entry, kind):
             raise InvalidTypeError(
                 f"{method} takes a {kind.__name__}, got {entry!r} ({type(entry).__name__})."
             )
+        if not _phases(entry):
+            raise StateError(f"{entry!r} holds no phase to run.")
         for phase in _phases(entry):
             if phase.ctx is not self.ctx:
                 raise InvalidValueError(
@@ -230,30 +257,24 @@ class Experiment:
 
     def _record(self, entry: Any, display: Mapping[str, Any], *, whole_plan: bool = False) -> Any:
         runner = Runner(self, _display_options(display))
-        with self._exclusively():
+        with self._exclusively(), self.random_stream.active():
             record = ExperimentRun(label=entry.label, started_at=now())
             self._history.append(record)
             return runner.run(entry, record, whole_plan=whole_plan)
 
     def _preview(self, entry: Any, display: Mapping[str, Any]) -> Any:
         runner = Runner(self, _display_options(display), preview=True)
-        with self._exclusively():
-            callbacks = {id(c): c for phase in _phases(entry) for c in phase.callbacks}.values()
-            before, remembered = self._mutable_state(), [(c, copy.deepcopy(c.get_state())) for c in callbacks]
-            try:
-                return runner.run(entry, ExperimentRun(label=entry.label, started_at=now()))
-            finally:
-                self._set_mutable_state(before)
-                for callback, state in remembered:
-                    callback.set_state(state)
+        with self._exclusively(), self.random_stream.active():
+            record = ExperimentRun(label=entry.label, started_at=now())
+            with restored(self, _phases(entry)):
+                return runner.run(entry, record)
 
     @contextlib.contextmanager
     def _exclusively(self) -> Iterator[None]:
         if not self._running.acquire(blocking=False):
             raise StateError(f"Experiment {self.label!r} is running; wait for it or stop it first.")
         try:
-            with self._random.active():
-                yield
+            yield
         finally:
             self._running.release()
 
@@ -323,6 +344,8 @@ class Experiment:
         Raises:
             UnknownNameError: If there is neither such a name nor such a file.
             FileFormatError: If the file is no whole checkpoint; nothing is changed then.
+            GraphError: If it is of another graph; nothing is changed then.
+            StateError: If this experiment is running.
         """
         storage.restore_checkpoint(self, self._checkpoints.find(name_or_path))
 
@@ -382,10 +405,12 @@ class Experiment:
     def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
         """Return a copy of everything that runs change: graph, counters, random numbers, history.
 
+        The callbacks of the experiment and of the phases of its plan are asked for their states too.
+
         Args:
             tensors: Include the outputs and targets that the results of runs hold.
         """
-        return self._mutable_state() | {
+        return take(self) | {
             "history": [run.get_state(tensors=tensors) for run in self._history],
             "checkpoints": {name: str(path) for name, path in self._checkpoints.paths.items()},
         }
@@ -395,27 +420,14 @@ class Experiment:
 
         Raises:
             GraphError: If the state belongs to another graph; nothing is changed then.
+            StateError: If this experiment is running.
         """
-        self._set_mutable_state(state)
         present = {run.id: run for run in self._history}
-        self._history = History(present.get(r["id"]) or ExperimentRun.from_state(r) for r in state["history"])
-        self._checkpoints.paths = {name: Path(path) for name, path in state["checkpoints"].items()}
-
-    def _mutable_state(self) -> dict[str, Any]:
-        return {
-            "graph": self.model_graph.get_state() if self.model_graph is not None else None,
-            "epochs_done": dict(self.epochs_done),
-            "random": self._random.get_state(),
-            "callbacks": [copy.deepcopy(callback.get_state()) for callback in self._callbacks],
-        }
-
-    def _set_mutable_state(self, state: Mapping[str, Any]) -> None:
-        if self.model_graph is not None and state["graph"] is not None:
-            self.model_graph.set_state(state["graph"])
-        self.epochs_done = dict(state["epochs_done"])
-        self._random.set_state(state["random"])
-        for callback, saved in zip(self._callbacks, state["callbacks"], strict=False):
-            callback.set_state(saved)
+        history = History(present.get(r["id"]) or ExperimentRun.from_state(r) for r in state["history"])
+        checkpoints = {name: Path(path) for name, path in state["checkpoints"].items()}
+        with self._exclusively():
+            put_back(self, state)
+            self._history, self._checkpoints.paths = history, checkpoints
 
     def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
         """Write the experiment to one file: data, graph, weights, plan, history.

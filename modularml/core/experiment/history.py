@@ -87,20 +87,27 @@ class ExperimentRun:
     def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
         """Return the record as a tree of plain values and arrays.
 
+        A run that goes on has ended now, as far as its state can tell.
+
         Args:
             tensors: Include recorded outputs and targets.
         """
         own = {name: getattr(self, name) for name in ("label", "id", "status", "error", "metadata")}
-        times = {"started_at": self.started_at, "ended_at": self.ended_at}
+        times = {"started_at": self.started_at, "ended_at": self.ended_at or now()}
         results = None if self.results is None else self.results.get_state(tensors=tensors)
-        return own | times | {"phases": [dict(vars(phase)) for phase in self.phases], "results": results}
+        phases = [vars(phase) | {"ended_at": phase.ended_at or now()} for phase in self.phases]
+        return own | times | {"phases": phases, "results": results}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Make a record of what `get_state` returned."""
+        """Make a record of what `get_state` returned; what was going on then was interrupted."""
         results = None if state["results"] is None else results_from_state(state["results"])
-        phases = [PhaseExecution(**phase) for phase in state["phases"]]
-        return cls(**{**state, "phases": phases, "results": results})
+        phases = [PhaseExecution(**_not_running(phase)) for phase in state["phases"]]
+        return cls(**{**_not_running(state), "phases": phases, "results": results})
+
+
+def _not_running(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {**state, "status": "interrupted" if state["status"] == "running" else state["status"]}
 
 
 class History(list[ExperimentRun]):

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 _lock = threading.Lock()
-_n_running = 0
+_running: list[RandomStream] = []
+_outside: dict[str, Any] = {}
 
 
 class RandomStream:
@@ -33,38 +34,52 @@ class RandomStream:
     def __init__(self, label: str) -> None:
         self.label = label
         self._state: dict[str, Any] | None = None
+        self._is_drawn_from = False
 
     @contextmanager
     def active(self) -> Iterator[None]:
         """Draw from this stream within a ``with`` block; the global generators are as before afterwards.
 
         Where runs go on in several threads they share the generators of the first, as
-        torch has only one for all threads.
+        torch has only one for all threads; the last to end puts back what was before.
         """
-        global _n_running
         with _lock:
-            alone = _n_running == 0
-            _n_running += 1
-            outside = _read() if alone else None
-            if alone:
-                _write(self.get_state())
+            if not _running:
+                state = self.get_state()
+                _outside.update(_read())
+                _write(state)
+                self._is_drawn_from = True
+            _running.append(self)
         try:
             yield
         finally:
             with _lock:
-                _n_running -= 1
-                if outside is not None:
+                _running.remove(self)
+                if self._is_drawn_from:
                     self._state = _read()
-                    _write(outside)
+                    self._is_drawn_from = False
+                if not _running:
+                    _write(_outside)
+                    _outside.clear()
 
     def get_state(self) -> dict[str, Any]:
-        """Return the state as plain values and arrays."""
+        """Return the state as plain values and arrays: the present one, also in the middle of a run."""
+        if self._is_drawn_from:
+            return _read()
         if self._state is None:
             self._state = _seeded(self.label)
         return dict(self._state)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `get_state` returned."""
+        """Go on from what `get_state` returned, at once where a run draws from this stream.
+
+        Raises:
+            KeyError: If a generator's state is missing.
+        """
+        for generator in ("torch", "numpy", "python"):
+            state[generator]
+        if self._is_drawn_from:
+            _write(state)
         self._state = dict(state)
 
 
@@ -100,5 +115,7 @@ def _write(state: Mapping[str, Any]) -> None:
     np.random.set_state(state["numpy"])
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([torch.from_numpy(np.array(generator)) for generator in state["cuda"]])
+    if "cuda" in state:
+        # A state may come from a machine with more devices than this one.
+        for device, generator in zip(range(torch.cuda.device_count()), state["cuda"], strict=False):
+            torch.cuda.set_rng_state(torch.from_numpy(np.array(generator)), device)

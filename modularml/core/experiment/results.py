@@ -5,6 +5,8 @@ It knows no loop and no file: it reads the recordings that the loops fill.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -14,6 +16,7 @@ from modularml.base.errors import (
     DuplicateLabelError,
     InvalidTypeError,
     InvalidValueError,
+    ModularMLWarning,
     UnknownNameError,
     check_choice,
     unknown_name,
@@ -68,7 +71,10 @@ class PhaseResults:
         return np.concatenate(epochs) if epochs else np.empty(0, np.float32)
 
     def epoch_losses(self, label: str | None = None) -> np.ndarray:
-        """Return the mean of a loss over each epoch, shape ``(n_epochs,)``; raises as `batch_losses`."""
+        """Return the mean of a loss over each epoch that has a batch, shape ``(n_epochs,)``.
+
+        Raises as `batch_losses`.
+        """
         values, ends = self.batch_losses(label), np.cumsum([len(epoch) for epoch in self.recording.losses])
         parts = np.split(values, ends[:-1]) if len(ends) else []
         return np.array([part.mean() for part in parts if len(part)], dtype=float)
@@ -81,10 +87,9 @@ class PhaseResults:
         }
 
     def final(self) -> dict[str, float]:
-        """Return the last value of everything: epoch means of the losses, and metrics."""
-        last = {
-            label: float(self.epoch_losses(label)[-1]) for label in self.loss_labels if self.recording.losses
-        }
+        """Return the last value of everything there is a value of: epoch means of losses, and metrics."""
+        epochs = {label: self.epoch_losses(label) for label in self.loss_labels}
+        last = {label: float(means[-1]) for label, means in epochs.items() if len(means)}
         return last | {name: float(values[-1]) for name, values in self.metrics().items()}
 
     # -- tensors ---------------------------------------------------------------------
@@ -97,24 +102,40 @@ class PhaseResults:
             domain: ``"outputs"``, ``"targets"`` (of the data that reaches the node), or
                 ``"rows"`` (the rows of its FeatureSet, to look up all else by).
 
+        Warns where batches are missing because they had to go for want of room.
+
         Raises:
             UnknownNameError: If nothing was recorded for the node.
-            InvalidValueError: If the domain is unknown, or all had to go for want of room.
+            InvalidValueError: If the domain is unknown, the node has no targets, or no tensors
+                are left at all.
         """
         label = getattr(node, "label", node)
         check_choice(domain, "domain", DOMAINS)
-        records = list(self.recording.tensors)
-        recorded = {name for record in records for name in record.outputs}
+        records, n_dropped = list(self.recording.tensors), self.n_dropped_batches
+        if not records:
+            why = (
+                f"the outputs of {n_dropped} batches were left out of a checkpoint or had to go to stay "
+                "within the memory budget"
+                if n_dropped
+                else "no batch ended, or the phase records none (result_recording)"
+            )
+            raise InvalidValueError(f"{self!r} holds no tensors: {why}.")
+        recorded = records[0].outputs
         if label not in recorded:
-            if not records and self.recording.n_dropped:
-                raise InvalidValueError(
-                    f"{self!r} kept no tensors: {self.recording.n_dropped} batches were dropped."
-                )
-            raise UnknownNameError(unknown_name("node", label, sorted(recorded), where=repr(self)))
+            raise UnknownNameError(unknown_name("recorded node", label, sorted(recorded), where=repr(self)))
+        head = self.heads[label]
+        if domain == "targets" and head not in records[0].targets:
+            raise InvalidValueError(f"{self!r} holds no targets: the reference of {head!r} names none.")
+        if n_dropped:
+            warnings.warn(
+                f"{self!r} holds the outputs of its newest batches only: those of {n_dropped} were dropped "
+                "to stay within the memory budget.",
+                ModularMLWarning,
+                stacklevel=2,
+            )
         if domain == "outputs":
             return np.concatenate([record.outputs[label] for record in records])
-        data = [getattr(record, domain)[self.heads[label]] for record in records]
-        return np.concatenate(data)
+        return np.concatenate([getattr(record, domain)[head] for record in records])
 
     @property
     def n_dropped_batches(self) -> int:
@@ -147,33 +168,44 @@ class TrainResults(PhaseResults):
         return f"TrainResults(label={self.label!r}, epochs={self.n_epochs})"
 
 
-class EvalResults(PhaseResults):
-    """The results of an `EvalPhase`."""
-
-    kind = "eval"
+class SinglePassResults(PhaseResults):
+    """The results of a phase that goes through its data once."""
 
     @property
     def n_batches(self) -> int:
-        """How many batches were evaluated."""
+        """How many batches there were."""
         return sum(len(epoch) for epoch in self.recording.losses)
-
-    def __repr__(self) -> str:
-        return f"EvalResults(label={self.label!r}, batches={self.n_batches})"
 
     def aggregated_losses(self, node: Any = None, *, reducer: str = "mean") -> dict[str, float]:
         """Return each loss over all batches, by its label.
 
         Args:
             node: Only the losses applied on this node or label; None is all.
-            reducer: ``"mean"`` or ``"sum"``.
+            reducer: ``"mean"`` (NaN if no batch ended) or ``"sum"``.
+
+        Raises:
+            UnknownNameError: If the phase ran no such node.
         """
         check_choice(reducer, "reducer", ("mean", "sum"))
         on = getattr(node, "label", node)
+        if on is not None and on not in self.heads:
+            raise UnknownNameError(unknown_name("node", on, self.heads, where=repr(self)))
         wanted = [label for label, applied in self.recording.loss_nodes.items() if on in (None, applied)]
+        if not self.n_batches:
+            return dict.fromkeys(wanted, 0.0 if reducer == "sum" else math.nan)
         return {label: float(getattr(self.batch_losses(label), reducer)()) for label in wanted}
 
 
-class FitResults(EvalResults):
+class EvalResults(SinglePassResults):
+    """The results of an `EvalPhase`."""
+
+    kind = "eval"
+
+    def __repr__(self) -> str:
+        return f"EvalResults(label={self.label!r}, batches={self.n_batches})"
+
+
+class FitResults(SinglePassResults):
     """The results of a `FitPhase`."""
 
     kind = "fit"

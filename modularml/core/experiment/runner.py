@@ -13,7 +13,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from modularml.base.errors import ModularMLError
@@ -36,7 +36,7 @@ from modularml.core.execution.epochs import BatchEnded, BatchStarted
 from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.experiment.callback import ExperimentCallback
 from modularml.core.experiment.history import ExperimentRun, PhaseExecution, now
-from modularml.core.experiment.phases.phase import ExperimentPhase
+from modularml.core.experiment.phases.phase import Execution, ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
 from modularml.display.live import open_live_view
@@ -86,6 +86,7 @@ class Runner:
     def __init__(self, experiment: Surroundings, options: DisplayOptions, *, preview: bool = False) -> None:
         self.experiment, self.options, self.preview = experiment, options, preview
         self._stop = threading.Event()
+        self._phase: ExperimentPhase | None = None
 
     def run(self, entry: Entry, record: ExperimentRun, *, whole_plan: bool = False) -> Results:
         """Run `entry` and complete its record, whatever happens.
@@ -98,33 +99,46 @@ class Runner:
         Returns:
             The results; partial ones after a stop.
         """
-        record.metadata |= _versions()
         started = time.perf_counter()
-        close_view = open_live_view(self.experiment.events, self.options)
-        try:
-            with _interrupts(self._stop):
-                self._emit_start(entry, record)
-                if whole_plan:
-                    self._moment("on_experiment_start", "experiment_start", "START")
-                self._run_entry(
-                    entry, (entry.label,), record, lambda found: setattr(record, "results", found)
+        with contextlib.ExitStack() as closing:
+            try:
+                record.metadata |= _versions()
+                closing.callback(open_live_view(self.experiment.events, self.options))
+                with _interrupts(self._stop):
+                    self._run_root(entry, record, whole_plan)
+            except BaseException as error:
+                record.status = _status_after(error)
+                record.error = f"{type(error).__name__}: {error}".removesuffix(": ")
+                raise
+            finally:
+                record.ended_at = now()
+                self._emit(
+                    RunEnded(
+                        run_id=record.id,
+                        status=record.status,
+                        duration_s=time.perf_counter() - started,
+                        error=record.error,
+                    )
                 )
-                if whole_plan:
-                    self._moment("on_experiment_end", "experiment_end", "END")
-            record.status = "stopped" if self._stop.is_set() else "completed"
-        except BaseException as error:
-            record.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            record.error = f"{type(error).__name__}: {error}"
-            raise
-        finally:
-            record.ended_at = now()
-            duration_s = time.perf_counter() - started
-            self._emit(
-                RunEnded(run_id=record.id, status=record.status, duration_s=duration_s, error=record.error)
-            )
-            close_view()
         results: Results = record.results
         return results
+
+    def _run_root(self, entry: Entry, record: ExperimentRun, whole_plan: bool) -> None:
+        def attach(results: Results) -> None:
+            record.results = results
+
+        try:
+            self._emit_start(entry, record)
+            if whole_plan:
+                self._moment("on_experiment_start", "experiment_start", "START")
+                self._run_group(entry, (entry.label,), record, attach, hooks=False)
+                self._moment("on_experiment_end", "experiment_end", "END")
+            else:
+                self._run_entry(entry, (entry.label,), record, attach)
+        except BaseException as error:
+            if not self.preview:
+                self._call_on_exception(self.experiment.exp_callbacks, self._phase, error)
+            raise
 
     # -- groups and phases -----------------------------------------------------------
 
@@ -137,21 +151,30 @@ class Runner:
             self._run_phase(entry, path, record, attach)
 
     def _run_group(
-        self, group: PhaseGroup, path: tuple[str, ...], record: ExperimentRun, attach: Callable[[Any], None]
+        self,
+        group: Any,
+        path: tuple[str, ...],
+        record: ExperimentRun,
+        attach: Callable[[Any], None],
+        *,
+        hooks: bool = True,
     ) -> None:
         results = PhaseGroupResults(group.label)
         attach(results)
-        is_plan = group is getattr(self.experiment, "execution_plan", None)
         self._emit(GroupStarted(run_id=record.id, path=path))
-        if not is_plan:
-            self._moment("on_group_start", "group_start", group.label, group=group)
-        for entry in group.all:
-            if self._stop.is_set():
-                break
-            self._run_entry(entry, (*path, entry.label), record, results.add)
-        if not is_plan:
-            self._moment("on_group_end", "group_end", group.label, group=group)
-        self._emit(GroupEnded(run_id=record.id, path=path))
+        try:
+            if hooks:
+                self._moment("on_group_start", "group_start", group.label, group=group)
+            for entry in group.all:
+                if self._stop.is_set():
+                    break
+                self._run_entry(entry, (*path, entry.label), record, results.add)
+            if len(path) == 1:
+                self._conclude(record)
+            if hooks:
+                self._moment("on_group_end", "group_end", group.label, group=group)
+        finally:
+            self._emit(GroupEnded(run_id=record.id, path=path))
 
     def _run_phase(
         self,
@@ -164,34 +187,24 @@ class Runner:
         record.phases.append(entry)
         scope = self._scope(phase, path, record.id)
         results: PhaseResults | None = None
+        self._phase = phase
         try:
             self._moment("on_phase_start", "phase_start", phase.label, phase=phase)
             execution = phase.execute(scope)
             results = execution.results
             attach(results)
-            self._emit(
-                PhaseStarted(
-                    run_id=record.id,
-                    path=path,
-                    kind=phase.kind,
-                    n_epochs=phase.n_epochs,
-                    n_batches=execution.n_batches,
-                    losses=tuple(results.loss_labels),
-                    nodes=execution.nodes,
-                )
-            )
-            self._draw(phase, execution.events, scope, results)
+            self._draw(phase, execution, scope)
+            # Before the last hook, as a checkpoint that is written then must hold all of this.
+            self._conclude(entry)
+            if len(path) == 1:
+                self._conclude(record)
             self._moment("on_phase_end", "phase_end", phase.label, phase=phase)
-            entry.status = "stopped" if self._stop.is_set() else "completed"
         except BaseException as error:
-            entry.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            self._call_on_exception(phase, scope, results, error)
+            entry.status, entry.ended_at = _status_after(error), now()
+            error.add_note(f"raised in phase {'/'.join(path)!r} of experiment {self.experiment.label!r}")
+            self._call_on_exception(phase.callbacks, phase, error, exec_ctx=scope.exec_ctx, results=results)
             raise
         finally:
-            entry.ended_at = now()
-            if results is not None:
-                n_begun = len(results.recording.losses)
-                self.experiment.epochs_done[phase.label] = scope.first_epoch + n_begun
             self._emit(
                 PhaseEnded(
                     run_id=record.id,
@@ -201,6 +214,11 @@ class Runner:
                     duration_s=entry.duration_s,
                 )
             )
+        self._phase = None
+
+    def _conclude(self, record: ExperimentRun | PhaseExecution) -> None:
+        record.status = "stopped" if self._stop.is_set() else "completed"
+        record.ended_at = now()
 
     def _scope(self, phase: ExperimentPhase, path: tuple[str, ...], run_id: str) -> PhaseScope:
         watched = any(c.listens(hook) for c in phase.callbacks for hook in ("on_batch_start", "on_batch_end"))
@@ -214,18 +232,33 @@ class Runner:
             watch_batches=watched,
         )
 
-    def _draw(
-        self, phase: ExperimentPhase, events: Iterator[Event], scope: PhaseScope, results: PhaseResults
-    ) -> None:
+    def _draw(self, phase: ExperimentPhase, execution: Execution, scope: PhaseScope) -> None:
+        """Do the phase: draw its events, and call its callbacks between them."""
+        results = execution.results
+        started = PhaseStarted(
+            run_id=scope.run_id,
+            path=scope.path,
+            kind=phase.kind,
+            n_epochs=phase.n_epochs,
+            n_batches=execution.n_batches,
+            losses=tuple(results.loss_labels),
+            nodes=execution.nodes,
+        )
+        self._emit(started)
         self._phase_hook(phase, "on_phase_start", results=results)
-        # Closing the generator puts flags back also when a hook raises between two batches.
-        with contextlib.closing(events) as drawn:  # type: ignore[type-var]
-            for event in drawn:
-                hook = _HOOK_OF_EVENT.get(type(event))
-                if not isinstance(event, BatchStarted | BatchEnded):
-                    self._emit(event)
-                if hook is not None and phase.callbacks:
-                    self._phase_hook(phase, hook, exec_ctx=scope.exec_ctx, results=results)
+        try:
+            # Closing the generator puts flags back also when a hook raises between two batches.
+            with contextlib.closing(execution.events) as events:  # type: ignore[type-var]
+                for event in events:
+                    hook = _HOOK_OF_EVENT.get(type(event))
+                    if not isinstance(event, BatchStarted | BatchEnded):
+                        self._emit(event)
+                    if hook is not None and phase.callbacks:
+                        self._phase_hook(phase, hook, exec_ctx=scope.exec_ctx, results=results)
+        finally:
+            if phase.kind == "train":
+                n_begun = len(results.recording.losses)
+                self.experiment.epochs_done[phase.label] = scope.first_epoch + n_begun
         self._phase_hook(phase, "on_phase_end", results=results)
 
     # -- events and hooks --------------------------------------------------------------
@@ -261,21 +294,15 @@ class Runner:
 
     def _call_on_exception(
         self,
-        phase: ExperimentPhase,
-        scope: PhaseScope,
-        results: PhaseResults | None,
+        callbacks: Sequence[Any],
+        phase: ExperimentPhase | None,
         error: BaseException,
+        **arguments: Any,
     ) -> None:
         """Tell every callback, and let none of them hide the exception from the others."""
-        error.add_note(f"raised in phase {'/'.join(scope.path)!r} of experiment {self.experiment.label!r}")
-        listeners: list[tuple[Any, dict[str, Any]]] = [
-            (callback, {"exec_ctx": scope.exec_ctx, "results": results}) for callback in phase.callbacks
-        ]
-        if not self.preview:
-            listeners += [(callback, {}) for callback in self.experiment.exp_callbacks]
-        for callback, extra in listeners:
+        for callback in callbacks:
             try:
-                callback.on_exception(experiment=self.experiment, phase=phase, exception=error, **extra)
+                callback.on_exception(experiment=self.experiment, phase=phase, exception=error, **arguments)
             except Exception as failure:  # noqa: BLE001 - told as a note; the first exception counts
                 error.add_note(
                     f"{callback.label!r} failed in on_exception: {type(failure).__name__}: {failure}"
@@ -289,6 +316,10 @@ def _call(callback: Any, hook: str, **arguments: Any) -> None:
         raise CallbackError(
             f"The callback {callback.label!r} raised in {hook}: {type(error).__name__}: {error}"
         ) from error
+
+
+def _status_after(error: BaseException) -> str:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
 def _plan(entry: Entry, path: tuple[str, ...]) -> Iterator[PlanEntry]:

@@ -10,13 +10,14 @@ experiment's file, and no checkpoint is in another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import FileFormatError, ModularMLError, StateError
-from modularml.core.context import ExperimentContext
+from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
@@ -57,21 +58,18 @@ def load_experiment(
             "to load over it, or activate another context: ExperimentContext().activate()."
         )
     tree = codec.load(path, "experiment", symbols=symbols)
-    try:
+    with _no_surprises(path, "experiment"):
         staged = ExperimentContext(registration_policy="raise")
         with staged.temporary():
             _stage(staged, tree)
             # Only to see that it can be made; the one to keep is made in the context to keep.
             cls.from_config(tree["config"], ctx=staged).set_state(tree["state"])
-    except ModularMLError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FileFormatError(
-            f"{str(path)!r} is no whole experiment: {type(error).__name__}: {error}"
-        ) from error
+    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     _adopt(ctx, staged)
-    experiment = cls.from_config(tree["config"], ctx=ctx)
-    checkpoints = _found_checkpoints(tree["state"]["checkpoints"], checkpoint_dir)
+    with ctx.use_policy(RegistrationPolicy.OVERWRITE):
+        experiment = cls.from_config(tree["config"] | {"registration_policy": None}, ctx=ctx)
+    ctx.set_registration_policy(tree["config"]["registration_policy"])
+    checkpoints = _found_checkpoints(tree["state"]["checkpoints"], folder)
     experiment.set_state(tree["state"] | {"checkpoints": checkpoints})
     return experiment
 
@@ -86,10 +84,20 @@ def save_checkpoint(experiment: Any, path: Path, name: str, meta: Mapping[str, A
 def restore_checkpoint(experiment: Any, path: Path) -> None:
     """Put an experiment back into the state of a checkpoint."""
     tree = codec.load(path, "checkpoint")
-    if not isinstance(tree, Mapping) or "state" not in tree:
-        raise FileFormatError(f"{str(path)!r} is no whole checkpoint: it holds no state.")
     checkpoints = {name: str(found) for name, found in experiment.available_checkpoints.items()}
-    experiment.set_state(tree["state"] | {"checkpoints": checkpoints})
+    with _no_surprises(path, "checkpoint"):
+        experiment.set_state({**tree["state"], "checkpoints": checkpoints})
+
+
+@contextlib.contextmanager
+def _no_surprises(path: str | Path, kind: str) -> Iterator[None]:
+    """Tell a tree that is whole as a file but lacks what it should hold from all other errors."""
+    try:
+        yield
+    except ModularMLError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileFormatError(f"{str(path)!r} is no whole {kind}: {type(error).__name__}: {error}") from error
 
 
 def _node_config(node: ModelNode) -> dict[str, Any]:
@@ -140,8 +148,8 @@ def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
             )
         node.move_to(ctx)
     if staged.model_graph is None:
-        return
-    if same_graph:
+        ctx.remove_model_graph()
+    elif same_graph:
         notice(
             "ModelGraph Collision",
             f"Loaded ModelGraph is identical to {before.label!r} in the existing ExperimentContext. "
@@ -152,13 +160,13 @@ def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
         if before is not None:
             notice(
                 "ModelGraph Collision",
-                f"The loaded ModelGraph {staged.model_graph.label!r} differs from {before.label!r}, which will "
-                "be overwritten in the active ExperimentContext.",
+                f"The loaded ModelGraph {staged.model_graph.label!r} differs from {before.label!r}, which "
+                "will be overwritten in the active ExperimentContext.",
             )
         staged.model_graph.move_to(ctx)
 
 
-def _found_checkpoints(saved: Mapping[str, str], folder: str | Path | None) -> dict[str, str]:
+def _found_checkpoints(saved: Mapping[str, str], folder: Path | None) -> dict[str, str]:
     """Return the checkpoints of a loaded experiment that are in `folder`."""
     if not saved:
         return {}
@@ -170,7 +178,7 @@ def _found_checkpoints(saved: Mapping[str, str], folder: str | Path | None) -> d
             "Experiment.load(..., checkpoint_dir=...).",
         )
         return {}
-    paths = {name: with_suffix(Path(folder) / safe_name(name), "checkpoint") for name in saved}
+    paths = {name: with_suffix(folder / safe_name(name), "checkpoint") for name in saved}
     missing = [name for name, path in paths.items() if not path.is_file()]
     if missing:
         notice("Missing checkpoints", f"{missing} are not in {str(folder)!r}.", "WARNING")

@@ -1,0 +1,120 @@
+"""What runs change in an experiment, as a tree: weights, counters, random numbers, callbacks.
+
+It knows no history, no checkpoint and no file.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from modularml.base.errors import GraphError
+from modularml.core.experiment.callback import Callback, ExperimentCallback
+from modularml.core.experiment.phases.phase import ExperimentPhase
+from modularml.core.experiment.phases.phase_group import PhaseGroup
+from modularml.core.experiment.random_stream import RandomStream
+from modularml.core.topology.model_graph import ModelGraph
+
+
+class Changeable(Protocol):
+    """What is asked of an experiment."""
+
+    label: str
+    epochs_done: dict[str, int]
+    random_stream: RandomStream
+
+    @property
+    def model_graph(self) -> ModelGraph | None:
+        """Its graph."""
+        ...
+
+    @property
+    def execution_plan(self) -> PhaseGroup:
+        """Its phases."""
+        ...
+
+    @property
+    def exp_callbacks(self) -> list[ExperimentCallback]:
+        """Its callbacks."""
+        ...
+
+
+def take(experiment: Changeable) -> dict[str, Any]:
+    """Return a copy of everything that runs change, as a tree of plain values and arrays.
+
+    Of callbacks it has those of the experiment and of the phases of its plan.
+    """
+    graph = experiment.model_graph
+    return {
+        "graph": None if graph is None else graph.get_state(),
+        "epochs_done": dict(experiment.epochs_done),
+        "random": experiment.random_stream.get_state(),
+        "callbacks": _states_of(experiment.exp_callbacks),
+        "phase_callbacks": {
+            path: _states_of(phase.callbacks)
+            for path, phase in _paths(experiment.execution_plan)
+            if phase.callbacks
+        },
+    }
+
+
+def put_back(experiment: Changeable, state: Mapping[str, Any]) -> None:
+    """Return to what `take` returned: to all of it, or after an error to what was before.
+
+    Raises:
+        GraphError: If it is the state of another graph.
+    """
+    before = take(experiment)
+    try:
+        _put_back(experiment, state)
+    except BaseException:
+        _put_back(experiment, before)
+        raise
+
+
+@contextmanager
+def restored(experiment: Changeable, phases: Sequence[ExperimentPhase]) -> Iterator[None]:
+    """Put everything back at the end of a ``with`` block, the callbacks of `phases` too."""
+    callbacks = [callback for phase in phases for callback in phase.callbacks]
+    before, states = take(experiment), _states_of(callbacks)
+    try:
+        yield
+    finally:
+        _put_back(experiment, before)
+        _set_states(callbacks, states)
+
+
+def _put_back(experiment: Changeable, state: Mapping[str, Any]) -> None:
+    graph = experiment.model_graph
+    if state["graph"] is not None:
+        if graph is None:
+            raise GraphError(f"The state holds a graph, and experiment {experiment.label!r} has none.")
+        graph.set_state(state["graph"])
+    experiment.epochs_done = dict(state["epochs_done"])
+    experiment.random_stream.set_state(state["random"])
+    _set_states(experiment.exp_callbacks, state["callbacks"])
+    for path, phase in _paths(experiment.execution_plan):
+        _set_states(phase.callbacks, state["phase_callbacks"].get(path, []))
+
+
+def _paths(group: PhaseGroup, above: str = "") -> Iterator[tuple[str, ExperimentPhase]]:
+    for entry in group.all:
+        if isinstance(entry, PhaseGroup):
+            yield from _paths(entry, f"{above}{entry.label}/")
+        else:
+            yield f"{above}{entry.label}", entry
+
+
+AnyCallback = Callback | ExperimentCallback
+
+
+def _states_of(callbacks: Sequence[AnyCallback]) -> list[dict[str, Any]]:
+    return [{"label": c.label, "state": copy.deepcopy(c.get_state())} for c in callbacks]
+
+
+def _set_states(callbacks: Sequence[AnyCallback], saved: Sequence[Mapping[str, Any]]) -> None:
+    for callback, entry in zip(callbacks, saved, strict=False):
+        if callback.label == entry["label"]:
+            callback.set_state(copy.deepcopy(entry["state"]))
