@@ -21,8 +21,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Self
+from weakref import WeakKeyDictionary
+
+import numpy as np
 
 from modularml.base.errors import InvalidValueError, StateError, UnknownNameError, unknown_name
 from modularml.base.registry import Registry
@@ -31,10 +33,16 @@ type_registry: Registry[type[Configurable]] = Registry("type")
 """Every `Configurable` class of this package, by its ``__qualname__``."""
 
 
-@cache
+# Weak, so that a class which a re-run cell defines anew can go.
+_parameters_of: WeakKeyDictionary[type, dict[str, inspect.Parameter]] = WeakKeyDictionary()
+
+
 def _parameters(cls: type) -> dict[str, inspect.Parameter]:
-    params = list(inspect.signature(cls).parameters.values())
-    return {p.name: p for p in params if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    if cls not in _parameters_of:
+        params = inspect.signature(cls).parameters.values()
+        named = {p.name: p for p in params if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        _parameters_of[cls] = named
+    return _parameters_of[cls]
 
 
 class Configurable:
@@ -76,7 +84,7 @@ class Configurable:
     def __repr__(self) -> str:
         shown = []
         for name, param in _parameters(type(self)).items():
-            value = getattr(self, name)
+            value = getattr(self, name, ...)  # a user's class may keep an argument elsewhere
             if param.default is param.empty or not _same(value, param.default):
                 shown.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
@@ -84,14 +92,28 @@ class Configurable:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self.get_config() == other.get_config()
+        return same_tree(self.get_config(), other.get_config())
 
-    def __hash__(self) -> int:
-        return object.__hash__(self)  # a thing with a life is kept by identity in sets
+    __hash__ = object.__hash__  # a thing with a life is kept by identity in sets
 
 
 def _same(value: object, default: object) -> bool:
-    return type(value) is type(default) and bool(value == default)
+    return type(value) is type(default) and same_tree(value, default)
+
+
+def same_tree(left: Any, right: Any) -> bool:
+    """Tell whether two trees hold equal values; arrays count by value, and NaN equals NaN in them."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return left.keys() == right.keys() and all(same_tree(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple) and type(left) is type(right):
+        return len(left) == len(right) and all(map(same_tree, left, right))
+    if getattr(left, "ndim", 0) or getattr(right, "ndim", 0):
+        return _same_array(np.asarray(left), np.asarray(right))
+    return bool(left == right)
+
+
+def _same_array(left: np.ndarray, right: np.ndarray) -> bool:
+    return left.dtype == right.dtype and np.array_equal(left, right, equal_nan=left.dtype.kind in "fc")
 
 
 def to_config(value: Any) -> Any:

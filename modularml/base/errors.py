@@ -22,7 +22,10 @@ Every error is also one of the built-in kinds, so ``except ValueError`` works::
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class ModularMLError(Exception):
@@ -131,6 +134,14 @@ class Faults:
     def add(self, fault: str | ModularMLError) -> None:
         """Note a fault; a plain string counts as an `InvalidValueError`."""
         self._errors.append(InvalidValueError(fault) if isinstance(fault, str) else fault)
+
+    def attempt(self, check: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
+        """Return what ``check(*args, **kwargs)`` returns; note the error if it raises one of ours."""
+        try:
+            return check(*args, **kwargs)
+        except ModularMLError as error:
+            self.add(error)
+            return None
 
     def raise_if_any(self) -> None:
         """Raise what was noted: the one error, or all in one `InvalidValueError`.

@@ -213,7 +213,8 @@ class EventBus:
             try:
                 listener(event)
             except Exception as error:  # noqa: BLE001 - the audience may fail in any way
-                self._listeners.remove(listener)
+                if listener in self._listeners:  # it may have taken itself off before
+                    self._listeners.remove(listener)
                 warnings.warn(
                     f"A listener failed on {type(event).__name__} and was removed: "
                     f"{type(error).__name__}: {error}",

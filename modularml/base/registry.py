@@ -35,13 +35,11 @@ class Registry(dict[str, T]):
         super().__setitem__(known, value)
 
     def __delitem__(self, name: str) -> None:
-        super().__delitem__(self._by_lower.pop(name.lower()))
+        super().__delitem__(self._known(name))
+        del self._by_lower[name.lower()]
 
     def __getitem__(self, name: str) -> T:
-        known = self._by_lower.get(str(name).lower())
-        if known is None:
-            raise UnknownNameError(unknown_name(self.what, name, self))
-        return super().__getitem__(known)
+        return super().__getitem__(self._known(name))
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._by_lower
@@ -49,3 +47,9 @@ class Registry(dict[str, T]):
     def get(self, name: str, default: T | None = None) -> T | None:  # type: ignore[override]
         """Return the entry of that name, or `default`."""
         return self[name] if name in self else default
+
+    def _known(self, name: str) -> str:
+        known = self._by_lower.get(str(name).lower())
+        if known is None:
+            raise UnknownNameError(unknown_name(self.what, name, self))
+        return known
