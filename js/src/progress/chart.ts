@@ -74,7 +74,7 @@ export class Chart {
       scales: { x: { time: false, range: () => [0, this.end] }, y: { distr: isLog ? 3 : 1 } },
       axes: [
         { ...axis, size: 24, incrs: X_STEPS, space: 44, grid: { show: false } },
-        { ...axis, size: 48, space: 26 },
+        { ...axis, size: 48, space: 26, grid: isLog ? { ...axis.grid, filter: onlyPowers } : (axis.grid ?? {}) },
       ],
       series: [{}, ...curves.map((curve) => this.series(curve, curves))],
       hooks: { setCursor: [(plot) => this.onHover(this.hovered(plot))] },
@@ -100,6 +100,11 @@ export class Chart {
     const { left, idx } = plot.cursor;
     return left === undefined || left < 0 || idx == null ? null : (plot.data[0][idx] ?? null);
   }
+}
+
+/** Of the lines of a logarithmic axis those at powers of ten. */
+function onlyPowers(_: uPlot, splits: number[]): (number | null)[] {
+  return splits.map((value) => (Math.abs(Math.log10(value) % 1) < 1e-6 ? value : null));
 }
 
 function countOf(values: ArrayLike<number | null | undefined>): number {
