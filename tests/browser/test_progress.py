@@ -110,7 +110,8 @@ def test_stop_can_be_reached_and_pressed_by_keyboard(open_notebook: Callable[...
 def test_a_page_loaded_during_a_run_shows_the_whole_curve(open_notebook: Callable[..., Any]) -> None:
     """The kernel is free here: the run goes on in a thread."""
     start = "run = SyntheticRun(bus, n_epochs=10_000)\nthreading.Thread(target=run.run, daemon=True).start()"
-    lab = open_notebook([SETUP, f"import threading\n{start}"])
+    # The panel must be there before the cell ends: Lab drops what comes after.
+    lab = open_notebook([SETUP, f"import threading, time\n{start}\ntime.sleep(1)"])
     lab.start_all_cells()
     wait_for_epoch(lab, 4)
     lab.saved()
