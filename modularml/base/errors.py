@@ -22,6 +22,8 @@ Every error is also one of the built-in kinds, so ``except ValueError`` works::
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -85,6 +87,14 @@ class ModularMLWarning(UserWarning):
 
 class SplitOverlapWarning(ModularMLWarning):
     """Two splits share rows."""
+
+
+def warn(text: str, kind: type[ModularMLWarning] = ModularMLWarning) -> None:
+    """Warn of the line of the user's that led here, however deep in this package it is noticed."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "modularml":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, kind, stacklevel=level)
 
 
 def nearest(name: object, allowed: Iterable[str]) -> str | None:

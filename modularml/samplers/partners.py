@@ -131,7 +131,7 @@ def find_partners(
     sortable = [term for term in terms if term.is_sortable]
     options = [_candidates(blocks, term) for term in sortable] or [_candidates(blocks, None)]
     best = int(np.argmin([option.counts.sum() for option in options]))
-    # The interval's ends are rounded outwards, and a NaN is like no other: both are looked at again.
+    # Equal text is settled by the blocks; but the ends of intervals are rounded, and NaN is like no other.
     rest = [term for term in terms if not term.wants_equal or term.values.dtype.kind == "f"]
     goes_outwards = nearest and bool(sortable) and options[best].inside
     walk = _outwards if goes_outwards else _shuffled
@@ -149,10 +149,12 @@ def _candidates(blocks: np.ndarray, term: Term | None) -> _Candidates:
     start = stop - sizes[blocks]
     inside = term is None or term.condition.is_similar
     tolerance = 0.0 if term is None or not is_number(term.values) else term.condition.tolerance
-    outwards = np.inf if inside else -np.inf
-    below, above = np.nextafter(values - tolerance, -outwards), np.nextafter(values + tolerance, outwards)
-    low, high = _count_less(blocks, values, below), _count_less(blocks, values, np.nextafter(above, np.inf))
-    return _Candidates(order, place, start, stop, low, np.maximum(low, high), inside)
+    # Differences are rounded, so a little more is let in than the bounds say; `terms` decide.
+    rounding = 4 * np.finfo(float).eps * (np.abs(values) + tolerance) if tolerance else 0.0
+    reach = tolerance + rounding if inside else np.maximum(tolerance - rounding, 0.0)
+    low = _count_less(blocks, values, values - reach)
+    high = _count_less(blocks, values, np.nextafter(values + reach, np.inf))
+    return _Candidates(order, place, start, stop, low, high, inside)
 
 
 def _count_less(blocks: np.ndarray, values: np.ndarray, bounds: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ It knows no FeatureSet and no tensors: it reads columns of anything that has
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,7 +19,6 @@ from modularml.base.errors import (
     Faults,
     InvalidTypeError,
     InvalidValueError,
-    ModularMLError,
     StateError,
     check_int,
 )
@@ -86,17 +85,21 @@ class Sampler(Configurable, ABC):
         show_progress: bool = True,
         source: SampleSource | None = None,
     ) -> None:
-        self._check_options(
-            batch_size=lambda: check_int(batch_size, "batch_size"),
-            seed=lambda: check_seed(seed),
-            group_by=lambda: as_names(group_by, "group_by"),
-            stratify_by=lambda: as_names(stratify_by, "stratify_by"),
-            shuffle=lambda: check_flag(shuffle, "shuffle"),
-            strict_stratification=lambda: check_flag(strict_stratification, "strict_stratification"),
-            drop_last=lambda: check_flag(drop_last, "drop_last"),
-            show_progress=lambda: check_flag(show_progress, "show_progress"),
-            both=lambda: _check_not_both(group_by, stratify_by),
-        )
+        faults = Faults(type(self).__name__)
+        faults.attempt(check_int, batch_size, "batch_size")
+        faults.attempt(check_seed, seed)
+        faults.attempt(as_names, group_by, "group_by")
+        faults.attempt(as_names, stratify_by, "stratify_by")
+        faults.attempt(check_flag, shuffle, "shuffle")
+        faults.attempt(check_flag, strict_stratification, "strict_stratification")
+        faults.attempt(check_flag, drop_last, "drop_last")
+        faults.attempt(check_flag, show_progress, "show_progress")
+        if group_by and stratify_by:
+            faults.add(
+                "group_by and stratify_by exclude each other: "
+                "a batch cannot hold one group only and every stratum"
+            )
+        faults.raise_if_any()
         self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.group_by = group_by
@@ -113,15 +116,6 @@ class Sampler(Configurable, ABC):
         super().__init_subclass__(**kwargs)
         if cls.__module__.startswith("modularml."):
             sampler_registry.register(cls)
-
-    def _check_options(self, **checks: Callable[[], object]) -> None:
-        faults = Faults(type(self).__name__)
-        for check in checks.values():
-            try:
-                check()
-            except ModularMLError as error:
-                faults.add(error)
-        faults.raise_if_any()
 
     @property
     @abstractmethod
@@ -208,11 +202,3 @@ def check_flag(value: object, name: str) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise InvalidTypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__}).")
     return bool(value)
-
-
-def _check_not_both(group_by: object, stratify_by: object) -> None:
-    if group_by and stratify_by:
-        raise InvalidValueError(
-            "group_by and stratify_by exclude each other: "
-            "a batch cannot hold one group only and every stratum."
-        )

@@ -41,7 +41,7 @@ class SklearnSplitter(Splitter):
         group_by: str | Sequence[str] | None = None,
         stratify_by: str | Sequence[str] | None = None,
     ) -> None:
-        if isinstance(splitter, type) or not callable(getattr(splitter, "split", None)):
+        if isinstance(splitter, str | type) or not callable(getattr(splitter, "split", None)):
             raise InvalidTypeError(
                 "A splitter must be one of modularml.splitters or an object with split(X, y, groups), "
                 f"such as KFold(5); got {splitter!r}."

@@ -5,7 +5,6 @@ It knows no models and no phases. Rows, splits and scalers are its base's busine
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -15,10 +14,10 @@ import numpy as np
 from modularml.base.errors import (
     Faults,
     InvalidTypeError,
-    ModularMLWarning,
     ResolutionError,
     UnknownNameError,
     check_label,
+    warn,
 )
 from modularml.base.rows import as_names
 from modularml.core.context import ExperimentContext, new_id
@@ -290,11 +289,9 @@ class FeatureSet(SampleSet):
             [name for of_domain in picked.values() for name in of_domain], given.values()
         )
         if doubled:
-            warnings.warn(
+            warn(
                 f"The reference to {self._where} has both the raw and the transformed column of "
-                f"{', '.join(map(repr, doubled))}; choose one with rep=.",
-                ModularMLWarning,
-                stacklevel=2,
+                f"{', '.join(map(repr, doubled))}; choose one with rep=."
             )
         return FeatureSetReference(self._label, self.node_id, **picked)
 

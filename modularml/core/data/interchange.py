@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNameError, unknown_name
+from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, UnknownNameError, unknown_name
 
 
 def require(package: str) -> ModuleType:
@@ -45,7 +45,7 @@ def from_pandas(
 
     Args:
         df: The DataFrame.
-        names: The columns wanted; those that it does not have are left out.
+        names: The columns wanted.
         tags: Those among them whose samples become one value a group.
         group_by: Columns; each combination of their values becomes one sample, in the
             order they come. None for a sample a row.
@@ -53,15 +53,17 @@ def from_pandas(
 
     Raises:
         InvalidTypeError: If it is no DataFrame.
-        UnknownNameError: If it has not the columns to group or sort by.
+        UnknownNameError: If it lacks one of the columns.
         InvalidValueError: If groups differ in size, or there is nothing to group.
     """
     if not hasattr(df, "groupby"):
         raise InvalidTypeError(f"A pandas DataFrame is needed, got a {type(df).__name__}; see from_arrow.")
-    for name in (*group_by, *sort_by):
+    wanted = list(names)
+    faults = Faults("The DataFrame")
+    for name in dict.fromkeys((*wanted, *group_by, *sort_by)):
         if name not in df.columns:
-            raise UnknownNameError(unknown_name("column", name, df.columns, where="the DataFrame"))
-    wanted = [name for name in names if name in df.columns]
+            faults.add(UnknownNameError(unknown_name("column", name, df.columns)))
+    faults.raise_if_any()
     if not group_by:
         if sort_by:
             raise InvalidValueError("sort_by orders the rows of a group; it needs group_by.")

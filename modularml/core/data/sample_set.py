@@ -5,14 +5,13 @@ They know no experiment: no context, no references and no files.
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from modularml.base.errors import InvalidValueError, ModularMLWarning, check_label
+from modularml.base.errors import InvalidValueError, check_label, warn
 from modularml.core.data import columns as names
 from modularml.core.data.columns import DOMAINS, FEATURES, TAGS, TARGETS
 from modularml.core.data.picture import graph_spec
@@ -142,7 +141,7 @@ class SampleSet(Selection):
         is_new = view.label not in self._splits
         self._splits.add(view.label, self._as_split(view))
         if is_new:
-            self._splits.warn_of_overlaps([view.label], stacklevel=2)
+            self._splits.warn_of_overlaps([view.label])
 
     def register_splits(
         self, views: Mapping[str, FeatureSetView], *, splitter: Splitter, applied_to: Selection
@@ -163,7 +162,7 @@ class SampleSet(Selection):
         parts = {part: self._as_split(view) for part, view in views.items()}
         self._splits.register(parts, splitter, name)
         if applied_to is self and not splitter.overlaps_by_design:
-            self._splits.warn_of_overlaps(views, stacklevel=4)
+            self._splits.warn_of_overlaps(views)
 
     def _split_sizes(self) -> dict[str, int]:
         return {name: len(self._splits[name].rows) for name in self._splits}
@@ -208,11 +207,9 @@ class SampleSet(Selection):
         scaler = scaler if isinstance(scaler, Scaler) else Scaler(scaler)
         keys = keys_of(self._table, domain, keys, self._where)
         if self._scaling.was_last(scaler, domain, keys, fit_to_split):
-            warnings.warn(
+            warn(
                 f"{scaler!r} was the last one applied to the {domain} {keys} of {self._where}, and is now "
-                "applied again, to what it made. If a cell was run again, call undo_last_transform first.",
-                ModularMLWarning,
-                stacklevel=2,
+                "applied again, to what it made. If a cell was run again, call undo_last_transform first."
             )
         self._table = self._scaling.fit_transform(
             self._table,
@@ -263,7 +260,7 @@ class SampleSet(Selection):
             InvalidValueError: If `data` does not hold these columns.
             NotImplementedError: If one of the scalers cannot be inverted.
         """
-        return self._scaling.unscale(np.asarray(data), domain, self._exactly(domain, columns))
+        return self._scaling.unscale(data, self._table, domain, self._exactly(domain, columns))
 
     def _exactly(self, domain: str, columns: str | Sequence[str]) -> list[str]:
         selectors = [columns] if isinstance(columns, str) else columns

@@ -233,26 +233,27 @@ class Scaling:
         keys = {column.key for column in wanted if column.domain == domain and column.rep == TRANSFORMED}
         return (r for r in self.records if r.domain == domain and keys & set(r.keys))
 
-    def unscale(self, data: np.ndarray, domain: str, columns: Sequence[str]) -> np.ndarray:
+    def unscale(self, data: Any, table: Table, domain: str, columns: Sequence[str]) -> np.ndarray:
         """Return values of transformed columns in their original units.
 
         Args:
-            data: Shape ``(n_samples, n_columns, *key_shape)``; also ``(n_samples,
-                *key_shape)`` for one column.
+            data: One row a sample, with as many values as the columns have, in any shape.
+            table: Where the columns are.
             domain: The domain of the columns.
             columns: Their full names, in the order of `data`.
 
         Raises:
-            InvalidValueError: If there are not as many columns in `data`.
+            InvalidValueError: If `data` has more values or fewer.
             NotImplementedError: If one of the scalers cannot be inverted.
         """
         data = np.asarray(data)
-        beside = data if data.ndim > 1 and data.shape[1] == len(columns) else data[:, None]
-        if beside.shape[1] != len(columns):
+        shape = (len(data), *table.stack(columns).shape[1:])
+        if data.size != np.prod(shape):
             raise InvalidValueError(
-                f"Data of shape {data.shape} do not hold {len(columns)} columns side by side: "
-                f"{list(columns)}."
+                f"Data of shape {data.shape} do not hold {len(columns)} columns of shape {shape[2:]}: "
+                f"{columns}."
             )
+        beside = data.reshape(shape)
         by_key = {Column.parse(name).key: beside[:, i] for i, name in enumerate(columns)}
         for record in reversed(list(self.on_columns(domain, columns))):
             mine = {key: values for key, values in by_key.items() if key in record.keys}

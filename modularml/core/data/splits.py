@@ -5,7 +5,6 @@ They know no FeatureSet and no values.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -18,11 +17,11 @@ from modularml.base.errors import (
     DuplicateLabelError,
     Faults,
     ModularMLError,
-    ModularMLWarning,
     SplitOverlapWarning,
     UnknownNameError,
     check_label,
     unknown_name,
+    warn,
 )
 from modularml.splitters import Splitter
 
@@ -127,7 +126,7 @@ class Splits:
             except ModularMLError as error:
                 faults.add(error)
         faults.raise_if_any()
-        self._drop_nested(name for name, split in old.items() if parts.get(name) != split)
+        self._drop_parts(name for name, split in old.items() if parts.get(name) != split)
         for name in old.keys() - parts.keys():
             del self._splits[name]
         self._splits.update(parts)
@@ -166,15 +165,11 @@ class Splits:
                 counts[a, b] = int(np.count_nonzero(masks[a][:n] & masks[b][:n]))
         return counts
 
-    def warn_of_overlaps(self, names: Iterable[str], stacklevel: int) -> None:
+    def warn_of_overlaps(self, names: Iterable[str]) -> None:
         """Tell in one `SplitOverlapWarning` which other splits share rows with these."""
         shared = [f"{a!r} and {b!r} share {n}" for (a, b), n in self.overlaps(names).items() if n]
         if shared:
-            warnings.warn(
-                f"Splits of {self.where} share samples: {'; '.join(shared)}.",
-                SplitOverlapWarning,
-                stacklevel=stacklevel + 1,
-            )
+            warn(f"Splits of {self.where} share samples: {'; '.join(shared)}.", SplitOverlapWarning)
 
     def get_state(self) -> dict[str, Any]:
         """Return rows, columns and records as a tree."""
@@ -223,19 +218,19 @@ class Splits:
             whole = self.parent(whole)
         return wholes
 
-    def _drop_nested(self, changed: Iterable[str]) -> None:
-        for name in changed:
-            for record in [r for r in self.records if r.applied_to == name]:
-                self._drop_nested(record.produced_splits)
-                for part in record.produced_splits:
-                    self._splits.pop(part, None)
+    def _drop_parts(self, changed: Iterable[str]) -> None:
+        """Forget the parts of splits, and the parts of those."""
+        wholes, parts = list(changed), []
+        for whole in wholes:
+            for record in [r for r in self.records if r.applied_to == whole]:
                 self.records.remove(record)
-                warnings.warn(
-                    f"The split {name!r} of {self.where} was made anew with other rows, so its parts "
-                    f"{', '.join(map(repr, record.produced_splits))} were removed.",
-                    ModularMLWarning,
-                    stacklevel=6,
-                )
+                parts += [name for name in record.produced_splits if self._splits.pop(name, None)]
+                wholes += record.produced_splits
+        if parts:
+            warn(
+                f"Splits of {self.where} were made anew with other rows, so their parts "
+                f"{', '.join(map(repr, parts))} were removed."
+            )
 
 
 def _is_rerun(

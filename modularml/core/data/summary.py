@@ -92,6 +92,8 @@ def as_html(title: str, columns: Sequence[ColumnSummary], splits: Mapping[str, i
 
 
 def _in_words(values: np.ndarray) -> str:
+    if not values.size:
+        return "none"
     if values.dtype.kind == "U":
         distinct = np.unique(values[:_N_BINNED])
         more = " or more" if len(values) > _N_BINNED else ""

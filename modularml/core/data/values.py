@@ -88,8 +88,9 @@ def _from_objects(array: np.ndarray) -> np.ndarray:
         return _as_array(items)
     if isinstance(first, str) and all(isinstance(item, str) or _is_missing(item) for item in items):
         return np.array(["" if _is_missing(item) else item for item in items]).reshape(array.shape)
-    if isinstance(first, datetime.date):
-        return np.array([None if _is_missing(i) else i for i in items], "datetime64[us]").reshape(array.shape)
+    for kind, dtype in ((datetime.date, "datetime64[us]"), (datetime.timedelta, "timedelta64[us]")):
+        if isinstance(first, kind):
+            return np.array([None if _is_missing(i) else i for i in items], dtype).reshape(array.shape)
     if all(isinstance(item, int | float | np.number | np.bool_) or _is_missing(item) for item in items):
         return np.array([np.nan if _is_missing(i) else i for i in items]).reshape(array.shape)
     return array

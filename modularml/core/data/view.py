@@ -160,12 +160,11 @@ class Selection(ColumnReader):
         """
         wanted = np.asarray(list(uuids), dtype=str)
         own = self.get_sample_uuids()
-        order = np.argsort(own)
-        found = order[np.searchsorted(own, wanted, sorter=order).clip(max=max(len(own) - 1, 0))]
-        missing = wanted[own[found] != wanted]
+        missing = wanted[~np.isin(wanted, own)]
         if missing.size:
             raise UnknownNameError(f"{self._where} has no sample with the id {str(missing[0])!r}.")
-        return self._view(self.rows[found], label)
+        order = np.argsort(own)
+        return self._view(self.rows[order[np.searchsorted(own, wanted, sorter=order)]], label)
 
     def is_disjoint_with(self, other: Selection) -> bool:
         """Tell whether no row is in both."""

@@ -1,0 +1,120 @@
+"""Tables in and out: pandas, Arrow, and what speaks Arrow."""
+
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNameError
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.interchange import from_arrow, to_arrow, to_pandas
+
+
+def frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "cycle": np.repeat([7, 3, 5], 4),
+            "time": np.tile([3, 1, 2, 0], 3),
+            "voltage": np.arange(12.0),
+            "soh": np.repeat([0.9, 0.8, 0.7], 4),
+            "site": np.repeat(["a", "b", None], 4),
+        }
+    )
+
+
+def test_a_row_is_a_sample() -> None:
+    fs = FeatureSet.from_pandas("P", frame(), ["voltage", "time"], "soh", tag_cols=["cycle", "site"])
+    assert fs.n_samples == 12
+    assert fs.get_tags("dict_list")["site"] == ["a"] * 4 + ["b"] * 4 + [""] * 4
+    np.testing.assert_array_equal(fs.column("voltage"), np.arange(12.0))
+
+
+def test_a_group_is_a_sample_in_the_order_of_the_frame() -> None:
+    fs = FeatureSet.from_df(
+        "P", frame(), "voltage", "soh", group_by="cycle", tag_cols=["cycle", "site"], sort_by="time"
+    )
+    assert fs.column("voltage").tolist() == [[3, 1, 2, 0], [7, 5, 6, 4], [11, 9, 10, 8]]
+    assert fs.column("soh").shape == (3, 4)
+    assert fs.get_tags("dict_list") == {"cycle": [7, 3, 5], "site": ["a", "b", ""]}
+
+
+def test_groups_without_an_order_keep_their_rows() -> None:
+    fs = FeatureSet.from_pandas("P", frame(), "voltage", group_by=["cycle", "site"])
+    assert fs.column("voltage").tolist() == np.arange(12.0).reshape(3, 4).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"group_by": "cycle", "tag_cols": "time"}, InvalidValueError, "one value a group.*'time'"),
+        ({"group_by": "cycl"}, UnknownNameError, "Did you mean 'cycle'"),
+        ({"sort_by": "time"}, InvalidValueError, "group_by"),
+        ({"tag_cols": "sight"}, UnknownNameError, "Did you mean 'site'"),
+        ({"group_by": 3}, InvalidTypeError, "group_by"),
+    ],
+)
+def test_wrong_columns_are_refused(options: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        FeatureSet.from_pandas("P", frame(), "voltage", "soh", **options)
+
+
+def test_groups_of_unequal_size_are_refused() -> None:
+    with pytest.raises(InvalidValueError, match="between 3 and 4 rows.*'voltage'"):
+        FeatureSet.from_pandas("P", frame()[1:], "voltage", "soh", group_by="cycle")
+
+
+def test_what_is_no_frame_is_refused() -> None:
+    with pytest.raises(InvalidTypeError, match="DataFrame.*dict"):
+        FeatureSet.from_pandas("P", {"a": [1]}, "a")
+    with pytest.raises(InvalidTypeError, match="speaks Arrow.*dict"):
+        FeatureSet.from_arrow("P", {"a": [1]}, "a")
+
+
+@pytest.mark.parametrize("make", [pa.table, pl.DataFrame, pd.DataFrame])
+def test_whatever_speaks_arrow_is_read(make: Any) -> None:
+    columns = {"n": [1, 2, 3], "x": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "t": ["a", None, "c"]}
+    fs = FeatureSet.from_arrow("P", make(columns), "x", "n", "t")
+    assert fs.get_data(fmt="dict_list", include_domain_prefix=False, include_rep_suffix=False) == {
+        "x": columns["x"],
+        "n": [1, 2, 3],
+        "t": ["a", "", "c"],
+    }
+
+
+def test_lists_of_unequal_length_are_refused() -> None:
+    for ragged in ([[1], [2, 3]], [[1], None]):
+        with pytest.raises(InvalidValueError, match="'x' differ in length"):
+            from_arrow(pa.table({"x": ragged}))
+
+
+def test_arrow_gives_back_what_it_got(fs: FeatureSet) -> None:
+    again = FeatureSet.from_pyarrow_table("again", fs.to_arrow())
+    assert again.table == fs.table
+    assert again.get_sample_uuids().tolist() == fs.get_sample_uuids().tolist()
+    with pytest.raises(InvalidValueError, match="'voltage'"):
+        FeatureSet.from_pyarrow_table("wrong", pa.table({"voltage": [1, 2]}))
+
+
+def test_deep_samples_survive_arrow() -> None:
+    deep = np.arange(24.0).reshape(2, 3, 4)
+    assert np.array_equal(from_arrow(to_arrow({"deep": deep}))["deep"], deep)
+
+
+def test_others_read_a_set_by_themselves(fs: FeatureSet) -> None:
+    frame = pl.DataFrame(fs)
+    assert frame.columns == [*fs.columns, "sample_uuids"]
+    assert np.array_equal(frame["features.voltage.raw"].to_numpy(), fs.column("voltage"))
+    pd.testing.assert_frame_equal(to_pandas(fs.get_data()), fs.to_pandas())
+
+
+@pytest.mark.parametrize("package", ["pandas", "pyarrow"])
+def test_a_missing_package_is_told_with_the_cure(
+    fs: FeatureSet, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf'{package}.*pip install "modularml-jupyter\[data\]"'):
+        fs.to_pandas() if package == "pandas" else fs.to_arrow()

@@ -1,0 +1,94 @@
+"""Reading columns: keys, shapes, dtypes and values of sets and views alike."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modularml.base.errors import ResolutionError, UnknownNameError
+from modularml.core.data.featureset import FeatureSet
+
+
+def test_keys(fs: FeatureSet) -> None:
+    assert fs.get_feature_keys() == [
+        "features.voltage.raw",
+        "features.current.raw",
+        "features.temperature.raw",
+    ]
+    assert fs.get_target_keys(include_rep_suffix=False) == ["targets.soh", "targets.rul"]
+    assert fs.get_tag_keys(include_domain_prefix=False) == ["cell.raw", "day.raw", "ok.raw"]
+    fs.fit_transform("StandardScaler", domain="features", keys="voltage")
+    assert fs.get_all_keys(include_rep_suffix=False, include_domain_prefix=False) == [
+        "voltage", "current", "temperature", "soh", "rul", "cell", "day", "ok",
+    ]  # fmt: skip
+
+
+def test_shapes_and_dtypes(fs: FeatureSet) -> None:
+    assert fs.get_feature_shapes(include_rep_suffix=False, include_domain_prefix=False) == {
+        "voltage": (10,),
+        "current": (10,),
+        "temperature": (),
+    }
+    assert fs.get_target_shapes() == {"targets.soh.raw": (), "targets.rul.raw": ()}
+    assert fs.get_tag_shapes(include_domain_prefix=False)["cell.raw"] == ()
+    assert fs.get_feature_dtypes()["features.voltage.raw"] == np.float64
+    assert fs.get_target_dtypes()["targets.soh.raw"] == np.float64
+    assert fs.get_tag_dtypes()["tags.day.raw"] == np.dtype("M8[D]")
+
+
+def test_values_of_a_view_are_those_of_its_rows(fs: FeatureSet) -> None:
+    rows = np.array([5, 3, 3, 40])
+    view = fs.take(rows)
+    for name in fs.columns:
+        assert np.array_equal(view.column(name), fs.column(name)[rows])
+    assert view.get_sample_uuids().tolist() == fs.get_sample_uuids()[rows].tolist()
+    assert view.get_features("numpy", features=["voltage", "current"]).shape == (4, 2, 10)
+    assert len(view) == 4
+
+
+def test_rows_side_by_side_are_not_copied(fs: FeatureSet) -> None:
+    whole = fs.table.column("features.voltage.raw")
+    for reader in (fs, fs.take(np.arange(60)), fs.take(np.arange(7, 20))):
+        assert np.shares_memory(reader.column("voltage"), whole)
+        assert np.shares_memory(reader.get_features("numpy", features="voltage"), whole)
+    assert not np.shares_memory(fs.take([3, 1]).column("voltage"), whole)
+
+
+def test_data_by_selectors(fs: FeatureSet) -> None:
+    assert list(fs.get_data()) == list(fs.columns)
+    assert list(fs.get_data(features="voltage", tags="cell")) == ["features.voltage.raw", "tags.cell.raw"]
+    assert list(fs.get_data(columns="*.soh.*", include_rep_suffix=False)) == ["targets.soh"]
+    assert list(fs.get_targets()) == ["soh", "rul"]
+    assert fs.get_targets("numpy").shape == (60, 2)
+    assert list(fs.get_tags(tags=["ok"])) == ["ok"]
+    with pytest.raises(UnknownNameError, match="'transformed'"):
+        fs.get_features(rep="transformed")
+
+
+def test_two_representations_are_told_apart(fs: FeatureSet) -> None:
+    fs.fit_transform("StandardScaler", domain="features", keys="voltage")
+    assert list(fs.get_features()) == ["voltage.raw", "voltage.transformed", "current", "temperature"]
+    assert list(fs.get_features(rep="transformed")) == ["voltage"]
+    with pytest.raises(ResolutionError, match="2 columns"):
+        fs.column("voltage")
+
+
+@pytest.mark.parametrize("fmt", ["numpy", "list", "dict", "pandas"])
+def test_ids_in_every_format(fs: FeatureSet, fmt: str) -> None:
+    ids: Any = fs.get_sample_uuids(fmt)
+    values = ids if fmt in ("numpy", "list") else ids["sample_uuids"]
+    assert list(values) == fs.column("sample_uuids").tolist()
+
+
+def test_a_set_without_tags_has_none() -> None:
+    fs = FeatureSet.from_dict("plain", {"x": [1, 2]}, "x")
+    assert (fs.get_tags(), fs.get_targets(), fs.get_tag_keys(), fs.get_tag_shapes()) == ({}, {}, [], {})
+
+
+def test_non_finite_samples_are_counted() -> None:
+    x = np.zeros((5, 2))
+    x[1] = np.nan
+    x[3, 0], x[3, 1] = np.inf, -np.inf
+    fs = FeatureSet.from_dict("A", {"x": x, "y": np.arange(5), "z": [1e308] * 5}, ["x", "z"], "y")
+    assert fs.non_finite() == {"features.x.raw": 2}
+    assert fs.take([0, 2]).non_finite() == {}

@@ -1,0 +1,174 @@
+"""Scaling: fitted where asked, chained, undone, and turned back into original units."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from modularml.base.errors import InvalidValueError, ModularMLWarning, UnknownNameError
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.scaling import flatten
+from modularml.scalers import Negate, PerSampleMinMaxScaler, Scaler
+
+
+def test_a_scaler_is_fitted_to_the_split_and_applied_to_all(fs: FeatureSet) -> None:
+    fs.split_random({"train": 0.5, "test": 0.5})
+    fs.fit_transform("StandardScaler", domain="features", keys="voltage", fit_to_split="train")
+    raw, train = fs.column("voltage.raw"), fs["train"].column("voltage.raw")
+    expected = StandardScaler().fit(train).transform(raw)
+    np.testing.assert_allclose(fs.column("voltage.transformed"), expected)
+    assert fs.columns[:2] == ("features.voltage.raw", "features.voltage.transformed")
+    record = fs.scaler_records[0]
+    assert (record.keys, record.fit_split, record.rep_in, record.rep_out) == (
+        ("voltage",),
+        "train",
+        "raw",
+        "transformed",
+    )
+
+
+def test_the_scaler_that_is_given_stays_as_it_is(fs: FeatureSet) -> None:
+    given_scaler = Scaler("StandardScaler")
+    fs.fit_transform(given_scaler, domain="targets")
+    assert not given_scaler.is_fitted
+    assert fs.scaler_records[0].scaler_obj.is_fitted
+
+
+def test_scalers_are_chained_and_undone_one_by_one(fs: FeatureSet) -> None:
+    fs.fit_transform("MinMaxScaler", domain="targets")
+    once = fs.column("soh.transformed").copy()
+    fs.fit_transform(Negate, domain="targets", keys=["soh", "rul"])
+    np.testing.assert_array_equal(fs.column("soh.transformed"), -once)
+    assert [r.rep_in for r in fs.scaler_records] == ["raw", "transformed"]
+    assert fs.iter_scalers_on_cols(domain="targets", columns="soh.transformed") == fs.scaler_records
+    fs.undo_last_transform("targets")
+    np.testing.assert_array_equal(fs.column("soh.transformed"), once)
+    fs.undo_last_transform("targets", ["rul", "soh"])
+    assert fs.columns == tuple(c for c in fs.columns if not c.endswith("transformed"))
+    assert fs.scaler_records == []
+
+
+def test_undoing_all_leaves_the_raw_data(fs: FeatureSet) -> None:
+    columns = fs.columns
+    fs.fit_transform("MinMaxScaler", domain="targets", keys="soh")
+    fs.fit_transform("Normalizer", domain="features", keys="voltage")
+    fs.fit_transform("MaxAbsScaler", domain="features", keys="current")
+    fs.undo_all_transforms("features", "voltage")
+    assert [r.keys for r in fs.scaler_records] == [("soh",), ("current",)]
+    assert [r.order for r in fs.scaler_records] == [0, 1]
+    fs.undo_all_transforms()
+    assert fs.columns == columns
+
+
+def test_keys_scaled_together_are_undone_together(fs: FeatureSet) -> None:
+    fs.fit_transform("StandardScaler", domain="targets")
+    with pytest.raises(InvalidValueError, match=r"keys=\['soh', 'rul'\]"):
+        fs.undo_last_transform("targets", "soh")
+    with pytest.raises(InvalidValueError, match="undo them together"):
+        fs.undo_all_transforms("targets", "soh")
+    fs.undo_last_transform("targets")
+    with pytest.raises(InvalidValueError, match="No scaler"):
+        fs.undo_last_transform("targets")
+
+
+def test_predictions_return_to_original_units(fs: FeatureSet) -> None:
+    fs.fit_transform("StandardScaler", domain="targets")
+    fs.fit_transform("MinMaxScaler", domain="targets")
+    scaled = fs.get_targets("numpy", rep="transformed")
+    raw = fs.get_targets("numpy", rep="raw")
+    both = fs.unscale_data_for_cols(data=scaled, domain="targets", columns="*.transformed")
+    np.testing.assert_allclose(both, raw)
+    # One of two keys that were scaled together, as a model that predicts one of them puts it out.
+    one = fs.unscale_data_for_cols(data=scaled[:7, 1:], domain="targets", columns="rul.transformed")
+    np.testing.assert_allclose(one, raw[:7, 1:])
+    flat = fs.unscale_data_for_cols(data=scaled[:7, 1], domain="targets", columns=["rul.transformed"])
+    np.testing.assert_allclose(flat, raw[:7, 1])
+    deep = fs.unscale_data_for_cols(data=scaled[:7, 1:, None], domain="targets", columns="rul.transformed")
+    np.testing.assert_allclose(deep, raw[:7, 1:, None])
+    with pytest.raises(InvalidValueError, match=r"\(60, 3\).*2 columns"):
+        fs.unscale_data_for_cols(data=np.zeros((60, 3)), domain="targets", columns="*.transformed")
+    assert np.array_equal(fs.unscale_data_for_cols(data=raw, domain="targets", columns="*.raw"), raw)
+
+
+def test_array_features_return_too(fs: FeatureSet) -> None:
+    fs.fit_transform(PerSampleMinMaxScaler(), domain="features", keys="voltage")
+    fs.fit_transform("StandardScaler", domain="features", keys="voltage")
+    scaled = fs.column("voltage.transformed")
+    for data in (scaled, scaled[:, None]):
+        raw = fs.unscale_data_for_cols(data=data, domain="features", columns="voltage.transformed")
+        np.testing.assert_allclose(raw.reshape(60, 10), fs.column("voltage.raw"))
+
+
+@pytest.mark.parametrize("merged_axes", [(0, 2), (1, 2), (0, 1), (-1, 0), 2])
+def test_arrays_of_several_keys_need_merged_axes(fs: FeatureSet, merged_axes: Any) -> None:
+    keys = ["voltage", "current"]
+    with pytest.raises(InvalidValueError, match=r"\(60, 2, 10\).*merged_axes"):
+        fs.fit_transform("StandardScaler", domain="features", keys=keys)
+    assert fs.scaler_records == [] and len(fs.columns) == 8
+    fs.fit_transform("StandardScaler", domain="features", keys=keys, merged_axes=merged_axes)
+    scaled = fs.get_features("numpy", rep="transformed")
+    axis = merged_axes if isinstance(merged_axes, tuple) else (merged_axes,)
+    over = tuple(a % 3 for a in axis) if 0 in axis else tuple({0, 1, 2} - {a % 3 for a in axis})
+    np.testing.assert_allclose(scaled.mean(axis=over), 0, atol=1e-12)
+    back = fs.unscale_data_for_cols(
+        data=scaled, domain="features", columns=["voltage.transformed", "current.transformed"]
+    )
+    np.testing.assert_allclose(back, fs.get_features("numpy", features=keys, rep="raw"))
+
+
+@given(shape=st.lists(st.integers(1, 4), min_size=2, max_size=4), data=st.data())
+def test_flattened_data_are_restored(shape: list[int], data: st.DataObject) -> None:
+    values = np.arange(np.prod(shape), dtype=float).reshape(shape)
+    axes = data.draw(
+        st.lists(st.integers(0, len(shape) - 1), min_size=1, max_size=len(shape) - 1, unique=True)
+    )
+    flat, restore = flatten(values, axes)
+    assert flat.ndim == 2
+    assert np.array_equal(restore(flat), values)
+
+
+@pytest.mark.parametrize("axes", [(), (3,), (0, 1, 2), (-4,)])
+def test_axes_that_are_not_there_are_refused(axes: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidValueError, match="axes 0 to 2"):
+        flatten(np.zeros((2, 3, 4)), axes)
+
+
+@pytest.mark.parametrize(
+    ("scaler", "options", "error", "says"),
+    [
+        ("StandardScaler", {"domain": "feature"}, InvalidValueError, "Did you mean 'features'"),
+        ("StandardScaler", {"domain": "tags"}, InvalidValueError, "Tags"),
+        ("StandardScaler", {"domain": "features", "keys": "volt"}, UnknownNameError, "volt"),
+        ("StandardScaler", {"domain": "targets", "fit_to_split": "train"}, UnknownNameError, "split 'train'"),
+        ("StandrdScaler", {"domain": "targets"}, InvalidValueError, "StandardScaler"),
+    ],
+)
+def test_wrong_calls_change_nothing(
+    fs: FeatureSet, scaler: str, options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    table = fs.table
+    with pytest.raises(error, match=says):
+        fs.fit_transform(scaler, **options)
+    assert fs.table is table and fs.scaler_records == []
+
+
+def test_half_transformed_keys_are_not_scaled_together(fs: FeatureSet) -> None:
+    fs.fit_transform("StandardScaler", domain="targets", keys="soh")
+    with pytest.raises(InvalidValueError, match=r"\['soh'\] are transformed and \['rul'\] are not"):
+        fs.fit_transform("StandardScaler", domain="targets")
+
+
+def test_a_scaler_that_makes_other_features_is_refused(fs: FeatureSet) -> None:
+    with pytest.raises(InvalidValueError, match="keeps their number"):
+        fs.fit_transform(PCA(2), domain="features", keys="voltage")
+
+
+def test_the_same_scaler_twice_is_warned_of(fs: FeatureSet) -> None:
+    fs.fit_transform("StandardScaler", domain="targets")
+    with pytest.warns(ModularMLWarning, match="run again.*undo_last_transform") as caught:
+        fs.fit_transform("StandardScaler", domain="targets")
+    assert caught[0].filename == __file__

@@ -1,0 +1,49 @@
+"""Summaries: a line a column, a line a split, and no markup from labels."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+
+from modularml.core.data.featureset import FeatureSet
+
+
+def test_text_has_a_line_about_everything(fs: FeatureSet) -> None:
+    fs.split_random({"train": 0.8, "test": 0.2})
+    lines = fs.summary().splitlines()
+    assert lines[0] == "FeatureSet(label='Sensor', n_samples=60)"
+    for name in fs.columns:
+        assert sum(line.startswith(f"{name} ") for line in lines) == 1
+    assert re.fullmatch(r"train +48 +80\.0%", lines[-2])
+    assert any("6 values: cell 0, cell 1, cell 2, ..." in line for line in lines)
+    assert any("2024-01-01 to 2024-02-29" in line for line in lines)
+    assert any(re.search(r"tags.ok.raw .* \d+% true", line) for line in lines)
+    assert "voltage" not in fs.take([1, 2]).select(features="current").summary()
+
+
+def test_what_is_not_finite_is_told() -> None:
+    fs = FeatureSet.from_dict("A", {"x": [np.nan, 1.0, 3.0], "y": [np.nan] * 3}, "x", "y")
+    assert "1 to 3, mean 2; not finite in 1 samples" in fs.summary()
+    assert "none is finite; not finite in 3 samples" in fs.summary()
+
+
+def test_html_is_sound_and_has_a_picture_of_each_number(fs: FeatureSet) -> None:
+    fs.split_random({"train": 0.8, "test": 0.2})
+    html = fs._repr_html_()
+    tree = ElementTree.fromstring(html)
+    assert len(tree.findall(".//svg")) == 6
+    assert "<script" not in html
+
+
+def test_labels_are_no_markup() -> None:
+    fs = FeatureSet.from_dict("<b>&'\"", {"<i>x": [1, 2], "t": ["<script>", "&"]}, "<i>x", None, "t")
+    fs.add_split(fs.take([0], label="</table>"))
+    tree = ElementTree.fromstring(fs._repr_html_())
+    assert not tree.findall(".//i") and not tree.findall(".//script") and not tree.findall(".//b")
+    assert "</table>" in [cell.text for cell in tree.iter("td")]
+
+
+def test_a_view_without_rows_has_a_summary(fs: FeatureSet) -> None:
+    empty = fs.filter({"temperature": 1000})
+    assert "features.voltage.raw" in empty.summary()
+    ElementTree.fromstring(empty._repr_html_())

@@ -1,0 +1,86 @@
+"""Tables: shared arrays, ids that stay, faults told together."""
+
+import uuid
+
+import numpy as np
+import pytest
+
+from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, UnknownNameError
+from modularml.core.data.columns import Column
+from modularml.core.data.table import Table
+
+X, Y, TAG = "features.x.raw", "targets.y.raw", "tags.t.raw"
+
+
+def table() -> Table:
+    return Table({X: np.arange(12.0).reshape(4, 3), Y: np.arange(4.0), TAG: np.array(["a", "b", "a", "b"])})
+
+
+def test_it_is_what_it_was_made_of() -> None:
+    assert (table().columns, table().n_samples) == ((X, Y, TAG), 4)
+    with pytest.raises(UnknownNameError, match="Did you mean 'features.x.raw'"):
+        table().column("features.x.rw")
+
+
+def test_one_column_is_stacked_without_a_copy() -> None:
+    t = table()
+    assert t.stack([X]).shape == (4, 1, 3) and t.stack([Y]).shape == (4, 1)
+    assert np.shares_memory(t.stack([X]), t.column(X))
+
+
+def test_columns_of_one_shape_are_stacked() -> None:
+    t = table().with_columns({"targets.z.raw": np.arange(4)})
+    assert t.stack([Y, "targets.z.raw"]).tolist() == [[0, 0], [1, 1], [2, 2], [3, 3]]
+    with pytest.raises(InvalidValueError, match=r"features.x.raw \(3,\), targets.y.raw \(\)"):
+        t.stack([X, Y])
+    with pytest.raises(InvalidTypeError, match="Text and numbers"):
+        t.stack([Y, TAG])
+    with pytest.raises(InvalidValueError, match="no column"):
+        t.stack([])
+
+
+def test_ids_are_uuids_that_outlive_changes() -> None:
+    t = table()
+    ids = t.sample_uuids.tolist()
+    assert len(set(ids)) == 4
+    assert all(uuid.UUID(text).version == 4 and uuid.UUID(text).variant == uuid.RFC_4122 for text in ids)
+    assert t.with_columns({"features.z.raw": np.zeros(4)}).sample_uuids.tolist() == ids
+    assert t.without([TAG]).sample_uuids.tolist() == ids
+    assert t.take(np.array([3, 1]), [Y]).sample_uuids.tolist() == [ids[3], ids[1]]
+    assert Table.from_state(t.get_state()).sample_uuids.tolist() == ids
+    assert table().sample_uuids.tolist() != ids
+
+
+def test_a_change_makes_another_table_of_the_same_arrays() -> None:
+    t = table()
+    more = t.with_columns({"features.x.transformed": np.zeros((4, 3))})
+    assert t.columns == (X, Y, TAG)
+    assert more.columns == (X, "features.x.transformed", Y, TAG)
+    assert more.column(X) is t.column(X)
+    assert more.without(["features.x.transformed"]) == t
+    assert t != more
+    assert t != t.with_columns({Y: np.zeros(4)})
+
+
+def test_equality_sees_through_nan() -> None:
+    nan = Table({X: np.array([np.nan, 1])})
+    assert nan == Table({X: np.array([np.nan, 1])})
+
+
+def test_all_faults_are_told_together() -> None:
+    with pytest.raises(
+        InvalidValueError, match=r"(?s)FeatureSet 'A' has 3 faults.*'x'.*ragged.*'t'.*differ in length"
+    ):
+        Table.from_values(
+            {
+                Column("features", "x"): [[1], [2, 3]],
+                Column("features", "t"): ["a"],
+                Column("targets", "y"): [1, 2],
+                Column("targets", "z"): [1, 2, 3],
+            },
+            faults=Faults("FeatureSet 'A'"),
+        )
+    with pytest.raises(InvalidValueError, match="sample_uuids has 3"):
+        Table.from_values(
+            {Column("features", "x"): [1, 2]}, faults=Faults("A"), sample_uuids=np.array(["a", "b", "c"])
+        )

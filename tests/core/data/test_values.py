@@ -1,0 +1,111 @@
+"""Values: whatever people have, one clean array a column."""
+
+import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from modularml.base.errors import InvalidTypeError, InvalidValueError
+from modularml.core.data.values import as_column
+
+NUMBERS = hnp.arrays(
+    st.sampled_from([np.float64, np.float32, np.int64, np.uint8, np.bool_]),
+    hnp.array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=4),
+)
+
+
+@given(NUMBERS)
+def test_an_array_is_kept_and_not_copied(array: np.ndarray) -> None:
+    assert np.shares_memory(as_column(array, is_tag=False), array)
+
+
+@given(NUMBERS)
+def test_a_list_of_samples_is_the_array(array: np.ndarray) -> None:
+    for listed in (list(array), array.tolist(), tuple(array)):
+        column = as_column(listed, is_tag=False)
+        np.testing.assert_array_equal(column, array)
+        assert column.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (torch.arange(3.0, requires_grad=True), [0.0, 1.0, 2.0]),
+        (pd.Series([1, 2]), [1, 2]),
+        (pd.array([1, None], dtype="Int64"), [1.0, np.nan]),
+        (range(3), [0, 1, 2]),
+        (np.array([[1], [2]]), [1, 2]),
+        ([np.array([1.0]), np.array([2.0])], [1.0, 2.0]),
+        (np.arange(6)[::-2], [5, 3, 1]),
+        (np.arange(3, dtype=">i4"), [0, 1, 2]),
+        (np.array([1, None, 2.5], object), [1.0, np.nan, 2.5]),
+        (np.array([[1, 2], [3, 4]], object), [[1, 2], [3, 4]]),
+        (pd.Series([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+        ([True, False], [True, False]),
+    ],
+)
+def test_many_kinds_of_numbers_will_do(values: Any, expected: list[Any]) -> None:
+    column = as_column(values, is_tag=False)
+    np.testing.assert_array_equal(column, expected)
+    assert column.flags.c_contiguous and column.dtype.isnative and column.dtype.kind in "biuf"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["a", "bc"], np.array(["a", "bc"])),
+        (np.array(["a", None], object), np.array(["a", ""])),
+        (pd.Series(["a", None]), np.array(["a", ""])),
+        (pd.Categorical(["x", "y"]), np.array(["x", "y"])),
+        (np.array([b"a"]), np.array(["a"])),
+        ([datetime.date(2024, 1, 2)], np.array(["2024-01-02"], "M8[us]")),
+        (pd.to_datetime(["2024-01-02"]), np.array(["2024-01-02"], "M8[ns]")),
+        ([datetime.timedelta(seconds=1)], np.array([1_000_000], "m8[us]")),
+        ([True, False], np.array([True, False])),
+        ([1, 2], np.array([1, 2])),
+    ],
+)
+def test_tags_may_be_text_dates_and_bools(values: Any, expected: np.ndarray) -> None:
+    np.testing.assert_array_equal(as_column(values, is_tag=True), expected)
+
+
+def test_nan_is_a_number() -> None:
+    assert np.isnan(as_column([1.0, np.nan], is_tag=False)).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "says"),
+    [
+        ([], InvalidValueError, "empty list"),
+        (np.zeros((0, 3)), InvalidValueError, r"no values.*\(0, 3\)"),
+        (np.zeros((3, 0)), InvalidValueError, r"no values"),
+        ([[1, 2], [3]], InvalidValueError, r"ragged.*0 has shape \(2,\), sample 1 has shape \(1,\)"),
+        ([np.zeros(2), np.zeros(2), np.zeros(3)], InvalidValueError, "sample 2"),
+        (["a", "b"], InvalidTypeError, "text.*tag"),
+        ([1j], InvalidTypeError, "complex.*real"),
+        (np.array(["2024-01-01"], "M8[D]"), InvalidTypeError, "dates"),
+        ([object()], InvalidTypeError, r"objects \(object\)"),
+        ([{"a": 1}], InvalidTypeError, "objects"),
+        (np.float64(3), InvalidTypeError, "single value"),
+        ("abc", InvalidTypeError, "one element a sample"),
+        ({"a": 1}, InvalidTypeError, "one element a sample"),
+        (3, InvalidTypeError, "single value"),
+        (np.zeros(2, np.longdouble), InvalidTypeError, "float128"),
+        (np.zeros(2, "i4,f8"), InvalidTypeError, "i4"),
+    ],
+)
+def test_what_is_no_column_of_numbers_is_refused(values: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        as_column(values, is_tag=False)
+
+
+@pytest.mark.parametrize("values", [[object()], [1j], [1, "a", object()]])
+def test_what_is_no_tag_is_refused(values: Any) -> None:
+    with pytest.raises(InvalidTypeError, match="a tag holds numbers, bools, text or dates"):
+        as_column(np.array(values, object), is_tag=True)

@@ -1,0 +1,128 @@
+"""Scalers of every origin: fitted, applied, inverted, copied and stored alike."""
+
+from typing import Any, Self
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from modularml.base.config import from_config, to_config
+from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
+from modularml.io import codec
+from modularml.scalers import Scaler, scaler_registry, supported_scalers
+
+KWARGS: dict[str, dict[str, Any]] = {
+    "SegmentedScaler": {"boundaries": (3,), "scaler": "MinMaxScaler"},
+    "QuantileTransformer": {"n_quantiles": 20},
+}
+NOT_INVERTIBLE = {"Normalizer"}
+
+
+def data() -> np.ndarray:
+    return np.random.default_rng(0).normal(3, 2, (40, 6))
+
+
+@pytest.mark.parametrize("name", supported_scalers())
+class TestEveryScaler:
+    def test_it_is_inverted(self, name: str) -> None:
+        scaler, X = Scaler(name, KWARGS.get(name)), data()
+        scaled = scaler.fit_transform(X.copy())
+        assert scaled.shape == X.shape
+        if name in NOT_INVERTIBLE:
+            with pytest.raises(NotImplementedError, match=name):
+                scaler.inverse_transform(scaled)
+        else:
+            np.testing.assert_allclose(scaler.inverse_transform(scaled), X, atol=1e-9)
+
+    def test_it_does_not_change_what_it_scales(self, name: str) -> None:
+        X = data()
+        Scaler(name, KWARGS.get(name)).fit_transform(X)
+        assert np.array_equal(X, data())
+
+    def test_config_and_state_make_the_same_scaler(self, name: str, tmp_path: Any) -> None:
+        scaler = Scaler(name.upper(), KWARGS.get(name)).fit(data()[:30])
+        scaled = scaler.transform(data())
+        tree = {"config": to_config(scaler), "state": scaler.get_state()}
+        again = codec.load(codec.save(tmp_path / "s", "scaler", tree), "scaler")
+        restored: Scaler = from_config(again["config"])
+        assert restored == scaler and not restored.is_fitted
+        restored.set_state(again["state"])
+        assert np.array_equal(restored.transform(data()), scaled)
+        if name not in NOT_INVERTIBLE:
+            np.testing.assert_array_equal(
+                restored.inverse_transform(scaled), scaler.inverse_transform(scaled)
+            )
+
+    def test_a_clone_has_learnt_nothing(self, name: str) -> None:
+        clone = Scaler(name, KWARGS.get(name)).fit(data()).clone_unfitted()
+        with pytest.raises(StateError, match="not fitted"):
+            clone.transform(data())
+        with pytest.raises((StateError, NotImplementedError)):
+            clone.inverse_transform(data())
+        assert clone.get_state() == {"is_fitted": False, "learnt": None}
+
+
+class Halver:
+    """A scaler of a user's own."""
+
+    def __init__(self, by: float = 2.0) -> None:
+        self.by = by
+
+    def fit(self, X: np.ndarray) -> Self:
+        self.mean = X.mean()
+        return self
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        return (X - self.mean) / self.by
+
+
+def test_a_scaler_of_a_user_is_kept_by_class_and_state() -> None:
+    scaler = Scaler(Halver(4.0))
+    assert (scaler.scaler, scaler.scaler_kwargs, scaler.scaler_name) == (Halver, {"by": 4.0}, "Halver")
+    scaled = scaler.fit_transform(data())
+    restored: Scaler = from_config(to_config(scaler))
+    restored.set_state(scaler.get_state())
+    assert np.array_equal(restored.transform(data()), scaled)
+    with pytest.raises(NotImplementedError, match="Halver"):
+        scaler.inverse_transform(scaled)
+
+
+def test_names_classes_and_objects_are_the_same() -> None:
+    by_name = Scaler("standardscaler", {"with_mean": False})
+    assert by_name.scaler == "StandardScaler"
+    assert Scaler(StandardScaler, {"with_mean": False}) == by_name
+    assert Scaler(StandardScaler(with_mean=False)).scaler_kwargs["with_mean"] is False
+    assert Scaler(by_name) == Scaler(StandardScaler(with_mean=False))
+
+
+def test_a_fitted_object_is_copied_and_stays_fitted() -> None:
+    fitted = StandardScaler().fit(data())
+    scaler = Scaler(fitted)
+    assert np.array_equal(scaler.transform(data()), fitted.transform(data()))
+    scaler.fit(data() * 5)
+    assert not np.array_equal(scaler.transform(data()), fitted.transform(data()))
+
+
+@pytest.mark.parametrize(
+    ("scaler", "kwargs", "error", "says"),
+    [
+        ("StandadScaler", None, InvalidValueError, "Did you mean 'StandardScaler'"),
+        ("StandardScaler", {"mean": True}, InvalidValueError, "mean"),
+        (StandardScaler(), {"with_mean": True}, InvalidTypeError, "made already"),
+        (3, None, InvalidTypeError, "no fit and no transform"),
+        (dict, None, InvalidTypeError, "StandardScaler"),
+    ],
+)
+def test_what_is_no_scaler_is_refused(scaler: Any, kwargs: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        Scaler(scaler, kwargs)
+
+
+def test_the_registry_knows_classes_of_users() -> None:
+    scaler_registry["Halver"] = Halver
+    try:
+        assert Scaler("halver", {"by": 3.0}).scaler == "Halver"
+        assert dict(scaler_registry.items())["Halver"] is Halver
+        assert StandardScaler in scaler_registry.values()
+    finally:
+        del scaler_registry["Halver"]

@@ -1,0 +1,39 @@
+"""What holds for every splitter."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.model_selection import KFold
+
+from modularml.base.config import from_config, to_config
+from modularml.base.errors import UnknownNameError
+from modularml.splitters import (
+    ConditionSplitter,
+    RandomSplitter,
+    SklearnSplitter,
+    Splitter,
+    splitter_registry,
+)
+
+EXAMPLES = [
+    RandomSplitter({"a": 0.5, "b": 0.5}, group_by="cell"),
+    ConditionSplitter(a={"kind": 0}, b={"kind": [1, 2]}),
+    SklearnSplitter(KFold(2)),
+]
+
+
+def test_every_splitter_is_registered_and_has_an_example() -> None:
+    assert set(splitter_registry) == {type(example).__name__ for example in EXAMPLES}
+    assert splitter_registry["randomsplitter"] is RandomSplitter
+    with pytest.raises(UnknownNameError, match="Did you mean 'RandomSplitter'"):
+        splitter_registry["RandmSplitter"]
+
+
+@pytest.mark.parametrize("splitter", EXAMPLES, ids=repr)
+def test_rows_are_positions_and_config_repeats_them(cells: Any, splitter: Splitter) -> None:
+    parts = splitter.split(cells, return_views=False)
+    again = from_config(to_config(splitter)).indices(cells)
+    for name, rows in parts.items():
+        assert rows.dtype == np.int64
+        assert rows.tolist() == again[name].tolist()

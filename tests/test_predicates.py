@@ -1,0 +1,149 @@
+"""Predicates: what they say of a column is what Python says of each value."""
+
+import datetime
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from modularml.base.config import from_config, to_config
+from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNameError
+from modularml.predicates import (
+    EQ,
+    GT,
+    GTE,
+    LT,
+    LTE,
+    NE,
+    In,
+    Lambda,
+    NotIn,
+    Predicate,
+    as_predicate,
+    match_all,
+)
+
+COMPARISONS = [
+    (EQ, operator.eq),
+    (NE, operator.ne),
+    (LT, operator.lt),
+    (LTE, operator.le),
+    (GT, operator.gt),
+    (GTE, operator.ge),
+]
+SMALL = st.integers(-3, 3)
+
+
+@pytest.mark.parametrize(("predicate", "compare"), COMPARISONS)
+@given(values=hnp.arrays(np.int64, 8, elements=SMALL), value=SMALL)
+def test_comparisons(
+    predicate: type[Predicate], compare: Callable[[Any, Any], bool], values: np.ndarray, value: int
+) -> None:
+    expected = [compare(v, value) for v in values.tolist()]
+    assert predicate(value)(values).tolist() == expected  # type: ignore[call-arg]
+
+
+@given(values=hnp.arrays(np.int64, 8, elements=SMALL), members=st.lists(SMALL))
+def test_membership(values: np.ndarray, members: list[int]) -> None:
+    expected = [v in members for v in values.tolist()]
+    assert In(members)(values).tolist() == expected
+    assert NotIn(members)(values).tolist() == [not e for e in expected]
+
+
+def test_text_dates_and_bools_compare() -> None:
+    assert EQ("b")(np.array(["a", "b"])).tolist() == [False, True]
+    assert LT("b")(np.array(["a", "b"])).tolist() == [True, False]
+    days = np.array(["2024-01-01", "2024-01-03"], "M8[D]")
+    assert GT("2024-01-02")(days).tolist() == [False, True]
+    assert In([datetime.date(2024, 1, 1)])(days).tolist() == [True, False]
+    assert EQ(True)(np.array([True, False])).tolist() == [True, False]
+
+
+def test_nan_equals_nothing() -> None:
+    assert not EQ(np.nan)(np.array([np.nan, 1.0])).any()
+
+
+@pytest.mark.parametrize(
+    ("values", "predicate"),
+    [
+        (np.array(["a"]), EQ(1)),
+        (np.array([1]), EQ("a")),
+        (np.array([1]), In([1, "a"])),
+        (np.array([1]), EQ([1, 2])),
+        (np.zeros((2, 3)), GT(0)),
+        (np.zeros((2, 3)), In([0])),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(values: np.ndarray, predicate: Predicate) -> None:
+    with pytest.raises(InvalidTypeError, match="cannot be compared"):
+        predicate(values)
+
+
+def test_a_function_gets_the_column_or_one_sample_at_a_time() -> None:
+    assert Lambda(lambda column: column > column.mean())(np.arange(4)).tolist() == [False, False, True, True]
+    assert Lambda(lambda sample: sample.sum() > 1)(np.eye(2) * [[1], [2]]).tolist() == [False, True]
+    with pytest.raises(InvalidValueError, match=r"4 bools.*int64.*\(\)"):
+        Lambda(lambda column: column.sum())(np.arange(4))
+    with pytest.raises(InvalidTypeError, match="function"):
+        Lambda(3)  # type: ignore[arg-type]
+
+
+def test_conditions_are_read() -> None:
+    def is_odd(column: np.ndarray) -> np.ndarray:
+        return column % 2 == 1
+
+    assert as_predicate(3) == EQ(3)
+    assert as_predicate("ab") == EQ("ab")
+    for several in ([1, 2], (1, 2), np.array([1, 2]), range(1, 3)):
+        assert as_predicate(several) == In([1, 2])
+    assert as_predicate(is_odd) == Lambda(is_odd)
+    assert as_predicate(LT(1)) == LT(1)
+    for wrong in (None, {"a": 1}):
+        with pytest.raises(InvalidTypeError, match="condition"):
+            as_predicate(wrong)
+    with pytest.raises(InvalidTypeError, match="list of values"):
+        In("ab")
+
+
+@pytest.mark.parametrize("predicate", [LT(3), NotIn(["a"]), EQ("x")])
+def test_config_makes_an_equal_predicate(predicate: Predicate) -> None:
+    assert from_config(to_config(predicate)) == predicate
+
+
+class Source:
+    n_samples = 4
+
+    def column(self, name: str) -> np.ndarray:
+        columns = {"n": np.arange(4), "t": np.array(["a", "b", "a", "b"])}
+        if name not in columns:
+            raise UnknownNameError(f"no column {name!r}")
+        return columns[name]
+
+
+def test_all_conditions_must_hold() -> None:
+    assert match_all(Source(), {"n": GT(0), "t": "a"}).tolist() == [False, False, True, False]
+    assert match_all(Source(), {}).all()
+
+
+def test_all_faults_are_told_with_their_columns() -> None:
+    with pytest.raises(InvalidTypeError, match=r"(?s)2 faults.*n: .*text.*t: .*3") as caught:
+        match_all(Source(), {"n": "text", "t": 3})
+    assert isinstance(caught.value, TypeError)
+    with pytest.raises(UnknownNameError, match="'x'"):
+        match_all(Source(), {"x": 1})
+    with pytest.raises(InvalidTypeError, match="dict"):
+        match_all(Source(), [1])  # type: ignore[arg-type]
+
+
+def test_an_error_in_a_function_names_the_column() -> None:
+    def fail(column: np.ndarray) -> np.ndarray:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        match_all(Source(), {"n": fail})
+    assert "'n'" in caught.value.__notes__[0]
