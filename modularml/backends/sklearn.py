@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
+
+from modularml.base.config import same_tree
 
 OUTPUT_METHODS = ("predict", "transform", "predict_proba", "decision_function", "score_samples")
 
@@ -73,6 +76,26 @@ def dry_fit(estimator: Any, n_features: int) -> np.ndarray | None:
         return as_outputs(unfitted(estimator).fit_transform(noise))
     except (ValueError, TypeError, AttributeError):
         return None
+
+
+def same(left: Any, right: Any) -> bool:
+    """Tell whether two estimators, or parts of them, have the same parameters and have learnt the same.
+
+    Estimators define no equality, and their bytes hold padding; so parts are compared one by one.
+    """
+    if left is right or type(left) is not type(right):
+        return left is right
+    if isinstance(left, Mapping):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, np.ndarray) and left.dtype == object:
+        return left.shape == right.shape and all(map(same, left.flat, right.flat))
+    if isinstance(left, np.ndarray | np.generic | float):
+        return same_tree(np.asarray(left), np.asarray(right))
+    if isinstance(left, int | str | bytes | set | frozenset) or hasattr(left, "__qualname__"):
+        return bool(left == right)
+    return same(left.__reduce_ex__(2)[1:3], right.__reduce_ex__(2)[1:3])
 
 
 def copied(estimator: Any) -> Any:

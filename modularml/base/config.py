@@ -107,7 +107,7 @@ def same_tree(left: Any, right: Any) -> bool:
         return left.keys() == right.keys() and all(same_tree(left[key], right[key]) for key in left)
     if isinstance(left, list | tuple) and type(left) is type(right):
         return len(left) == len(right) and all(map(same_tree, left, right))
-    if getattr(left, "ndim", 0) or getattr(right, "ndim", 0):
+    if any(isinstance(side, np.ndarray) or getattr(side, "ndim", 0) for side in (left, right)):
         return _same_array(np.asarray(left), np.asarray(right))
     return bool(left == right)
 

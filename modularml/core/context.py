@@ -198,7 +198,7 @@ class ExperimentContext:
         self._nodes[node.label] = node
 
     def rename(self, node: Registered, label: str) -> None:
-        """Give a registered node another label.
+        """Keep a registered node under another label; setting ``node.label`` calls this.
 
         Raises:
             DuplicateLabelError: If the label is taken by another node.
@@ -235,8 +235,9 @@ class ExperimentContext:
         """Return a node by label, by id, by reference, or itself if it is registered.
 
         Args:
-            node: A label, an id, a node, or a reference to one (which is looked up by
-                its label and, where the node was renamed since, by its id).
+            node: A label, an id, a node, or a reference to one. A reference leads to the
+                node of its id, whatever that is called by now, and where that is gone
+                (replaced by a re-run cell) to the node of its label.
             enforce_type: The class it must be of.
 
         Raises:
@@ -245,7 +246,7 @@ class ExperimentContext:
         """
         found = self._find(node)
         if found is None:
-            name = getattr(node, "label", getattr(node, "node_label", node))
+            name = getattr(node, "node_label", getattr(node, "label", node))
             raise UnknownNameError(unknown_name("node", name, self._nodes, where="this experiment"))
         if enforce_type is not None and not isinstance(found, enforce_type):
             raise InvalidTypeError(
@@ -254,13 +255,18 @@ class ExperimentContext:
         return found
 
     def _find(self, node: object) -> Any:
+        if isinstance(node, str):
+            return self._nodes[node] if node in self._nodes else self._of_id(node)
         if hasattr(node, "node_label"):
-            return self._find(node.node_label) or self._find(node.node_id)  # type: ignore[attr-defined]
-        if not isinstance(node, str):
-            return node if any(known is node for known in self._nodes.values()) else None
-        if node in self._nodes:
-            return self._nodes[node]
-        return next((known for known in self._nodes.values() if known.node_id == node), None)
+            named = self._nodes.get(node.node_label)
+            if named is not None and named.node_id == node.node_id:  # type: ignore[attr-defined]
+                return named
+            identified = self._of_id(node.node_id)  # type: ignore[attr-defined]
+            return named if identified is None else identified
+        return node if any(known is node for known in self._nodes.values()) else None
+
+    def _of_id(self, node_id: str) -> Any:
+        return next((known for known in self._nodes.values() if known.node_id == node_id), None)
 
     def clear(self) -> None:
         """Forget every node and the model graph."""

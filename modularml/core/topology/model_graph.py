@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from modularml.backends.backend import Backend, load
+from modularml.base.config import same_tree
 from modularml.base.errors import Faults, GraphError, InvalidTypeError, StateError, check_label, unknown_name
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.reference import FeatureSetReference
 from modularml.core.data.table import stack
 from modularml.core.topology import structure
 from modularml.core.topology.diagram import graph_spec
@@ -37,8 +38,9 @@ class ModelGraph:
         register: Make it the model graph of that context.
 
     Raises:
-        GraphError: If there are no nodes, a label stands twice, an upstream is no node
-            of the graph, or the nodes form a cycle.
+        GraphError: If there are no nodes, a label stands twice, an upstream is neither a node
+            of the graph nor a FeatureSet of the experiment, or the nodes form a cycle.
+        InvalidTypeError: If `nodes` is no list of nodes, or the optimizer is none.
         UnknownNameError: If a label names no registered node.
         DuplicateLabelError: If the context has a graph and its policy is ``"raise"``.
     """
@@ -61,6 +63,8 @@ class ModelGraph:
         self.optimizer = optimizer
         if nodes is None:
             nodes = [node for node in self.ctx.nodes.values() if isinstance(node, GraphNode)]
+        if isinstance(nodes, str) or not isinstance(nodes, Iterable):
+            raise InvalidTypeError(f"ModelGraph {label!r}: nodes must be a list of nodes, got {nodes!r}.")
         self._refs = [self.ctx.get_node(node, GraphNode).reference() for node in nodes]
         self._check_nodes()
         if register:
@@ -74,6 +78,8 @@ class ModelGraph:
         for label in sorted({label for label in labels if labels.count(label) > 1}):
             faults.add(GraphError(f"the node {label!r} is given twice."))
         for node in self._members():
+            for source in node.featureset_refs:
+                faults.attempt(self._featureset, source, node)
             for ref in node.node_refs:
                 if not self.ctx.has_node(ref) or self.ctx.get_node(ref).label not in labels:
                     missing = unknown_name("upstream", ref.node_label, labels, where=repr(node))
@@ -101,6 +107,9 @@ class ModelGraph:
 
     def _members(self) -> list[GraphNode]:
         return [self.ctx.get_node(ref, GraphNode) for ref in self._refs]
+
+    def _models(self) -> list[ModelNode]:
+        return [node for node in self._members() if isinstance(node, ModelNode)]
 
     def upstreams(self) -> dict[str, tuple[str, ...]]:
         """Label of each node -> labels of the nodes right upstream of it."""
@@ -148,7 +157,7 @@ class ModelGraph:
     @property
     def is_built(self) -> bool:
         """Whether every node's shapes are known."""
-        return all(node.is_built for node in self._members() if isinstance(node, ModelNode))
+        return all(node.is_built for node in self._models())
 
     def build(self, *, force: bool = False) -> ModelGraph:
         """Infer all shapes from the data on, build every model and the optimizer.
@@ -186,7 +195,11 @@ class ModelGraph:
             return self._stacked_shape(node, node.featureset_refs[0].features)
         upstream = self.ctx.get_node(ref, ModelNode)
         if upstream.output_shape is None:
-            raise StateError(f"{upstream!r} is not built, so the input shape of {node!r} is unknown.")
+            first = f"fit it first (FitPhase with active_nodes=[..., {upstream.label!r}])"
+            raise StateError(
+                f"The output shape of {upstream!r} is unknown, so {node!r} behind it cannot be built: "
+                f"{first if upstream.is_built else 'build it first'}, then build the graph again."
+            )
         shape: Shape = upstream.output_shape
         return shape
 
@@ -203,9 +216,21 @@ class ModelGraph:
         return node
 
     def _stacked_shape(self, head: GraphNode, columns: Sequence[str]) -> Shape:
-        table = self.ctx.get_node(head.featureset_refs[0], FeatureSet).table
+        table = self._featureset(head.featureset_refs[0], head).table
         shape: Shape = stack({name: table.column(name)[:1] for name in columns}).shape[1:]
         return shape
+
+    def _featureset(self, ref: FeatureSetReference, node: GraphNode) -> FeatureSet:
+        """Return what a reference leads to, which must have the columns it names."""
+        known = {label: fs for label, fs in self.ctx.nodes.items() if isinstance(fs, FeatureSet)}
+        found = self.ctx.get_node(ref) if self.ctx.has_node(ref) else None
+        if not isinstance(found, FeatureSet):
+            raise GraphError(unknown_name("FeatureSet", ref.node_label, known, where=repr(node)))
+        for name in ref.columns:
+            if name not in found.columns:
+                where = f"{found.label!r}, which feeds {node!r}"
+                raise GraphError(unknown_name("column", name, found.columns, where=where))
+        return found
 
     def _build_optimizers(self, force: bool) -> None:
         trained = [n for n in self.topological_nodes() if isinstance(n, ModelNode) and n.backend == "torch"]
@@ -226,14 +251,15 @@ class ModelGraph:
 
     def get_state(self) -> dict[str, Any]:
         """A copy of the weights, estimators, frozen flags and optimizers, by node label."""
+        if self.is_built:
+            self._build_optimizers(force=False)  # their states go by names, and nodes may be renamed
         nodes = {
             node.label: {
                 "model": node.model.get_state(),
                 "frozen_by": node.frozen_by,
                 "optimizer": _optimizer_state(node.optimizer),
             }
-            for node in self._members()
-            if isinstance(node, ModelNode)
+            for node in self._models()
         }
         return {"nodes": nodes, "optimizer": _optimizer_state(self.optimizer)}
 
@@ -243,17 +269,18 @@ class ModelGraph:
         Raises:
             GraphError: If the state holds other nodes than the graph; nothing is changed then.
         """
-        missing = [label for label in self.node_labels if label not in state["nodes"]]
-        if missing:
+        models = self._models()
+        if {node.label for node in models} != set(state["nodes"]):
             raise GraphError(
-                f"The state holds no nodes {missing} of ModelGraph {self.label!r}; "
-                f"it holds {list(state['nodes'])}."
+                f"The state belongs to another graph than {self.label!r}: it holds the nodes "
+                f"{list(state['nodes'])}, the graph has {[node.label for node in models]}."
             )
-        models = [node for node in self._members() if isinstance(node, ModelNode)]
         for node in models:
             saved = state["nodes"][node.label]
             node.model.set_state(saved["model"])
-            node.freeze(saved["frozen_by"]) if saved["frozen_by"] else node.unfreeze()
+            node.unfreeze()
+            if saved["frozen_by"] is not None:
+                node.freeze(saved["frozen_by"])
         if self.is_built:
             self._build_optimizers(force=False)
         pairs = [(node.optimizer, state["nodes"][node.label]["optimizer"]) for node in models]
@@ -265,11 +292,14 @@ class ModelGraph:
         if not isinstance(other, ModelGraph):
             return NotImplemented
         return self is other or (
-            (self.label, self.upstreams()) == (other.label, other.upstreams())
-            and _equal(self.get_state(), other.get_state())
+            self._description() == other._description() and _equal(self.get_state(), other.get_state())
         )
 
     __hash__ = object.__hash__
+
+    def _description(self) -> list[Any]:
+        models = [(node.label, repr(node.model), node.optimizer) for node in self._models()]
+        return [self.label, self.upstreams(), self.optimizer, models]
 
     # -- looking -----------------------------------------------------------------
 
@@ -292,8 +322,6 @@ def _optimizer_state(optimizer: Optimizer | None) -> dict[str, Any] | None:
 def _equal(left: Any, right: Any) -> bool:
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
-    if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
-        return np.array_equal(left, right, equal_nan=getattr(left, "dtype", np.dtype(object)).kind in "fc")
-    if hasattr(left, "get_params") and type(left) is type(right):
-        return bool(left.get_params() == right.get_params())
-    return bool(left == right)
+    if hasattr(left, "get_params") and hasattr(right, "get_params"):
+        return bool(load(Backend.SCIKIT).same(left, right))
+    return same_tree(left, right)
