@@ -143,7 +143,7 @@ def check_callbacks(callbacks: Any, kind: type[_Hooked], where: str) -> list[Any
     for callback in found:
         if not isinstance(callback, kind):
             got = f"{callback!r} ({type(callback).__name__})"
-            faults.add(InvalidTypeError(f"a callback must be a {kind.__name__}, got {got}."))
+            faults.add(InvalidTypeError(f"callbacks must be of class {kind.__name__}, got {got}."))
             continue
         for name in dir(type(callback)):
             if name.startswith("on_") and name not in kind.hooks:

@@ -74,12 +74,10 @@ class Experiment:
         self.epochs_done: dict[str, int] = {}
         self._plan = PhaseGroup(label)
         self._history = History()
-        self._callbacks: list[ExperimentCallback] = []
+        self._callbacks: list[ExperimentCallback] = self._checked(callbacks)
         self._checkpoints = CheckpointStore(label)
         self._running = threading.Lock()
         self.random_stream = RandomStream(label)
-        for callback in callbacks or []:
-            self.add_callback(callback)
         self.set_checkpointing(checkpointing)
         self._bind(registration_policy)
         if ctx is None:
@@ -173,8 +171,10 @@ class Experiment:
         Raises:
             InvalidTypeError: If it is no `ExperimentCallback`.
         """
-        where = f"Experiment {self.label!r}"
-        self._callbacks = check_callbacks([*self._callbacks, callback], ExperimentCallback, where)
+        self._callbacks = self._checked([*self._callbacks, callback])
+
+    def _checked(self, callbacks: Sequence[ExperimentCallback] | None) -> list[ExperimentCallback]:
+        return check_callbacks(callbacks, ExperimentCallback, f"Experiment {self.label!r}")
 
     # -- running ---------------------------------------------------------------------
 
@@ -242,9 +242,8 @@ class Experiment:
 
     def _own(self, entry: Any, kind: Any, method: str) -> Any:
         if not isinstance(entry, kind):
-            raise InvalidTypeError(
-                f"{method} takes a {kind.__name__}, got {entry!r} ({type(entry).__name__})."
-            )
+            what = "phase" if kind is ExperimentPhase else kind.__name__
+            raise InvalidTypeError(f"{method} takes a {what}, got {entry!r} ({type(entry).__name__}).")
         if not _phases(entry):
             raise StateError(f"{entry!r} holds no phase to run.")
         for phase in _phases(entry):

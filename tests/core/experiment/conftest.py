@@ -93,7 +93,7 @@ def digest(tree: Any) -> str:
         elif isinstance(value, np.ndarray):
             hashed.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
         elif hasattr(value, "get_params"):
-            add({name: item for name, item in vars(value).items()})
+            add(dict(vars(value)))
         else:
             hashed.update(repr(value).encode())
 

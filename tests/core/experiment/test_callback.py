@@ -72,7 +72,7 @@ def test_configuration_round_trip() -> None:
 def test_wrong_callbacks_are_refused_together_where_they_are_given() -> None:
     with pytest.raises(InvalidTypeError, match="TrainPhase 't' has 2 faults") as caught:
         check_callbacks([ExperimentCallback(), 3], Callback, "TrainPhase 't'")
-    assert "must be a Callback, got ExperimentCallback" in str(caught.value)
+    assert "must be of class Callback, got ExperimentCallback" in str(caught.value)
     with pytest.raises(InvalidTypeError, match="must be a list of Callback"):
         check_callbacks(Callback(), Callback, "here")
     with pytest.raises(InvalidTypeError, match="execution_order must be an int, got 'first'"):

@@ -304,8 +304,8 @@ class Tell(Callback):
         print("phase end", flush=True)
 
 plan = exp.execution_plan
-plan.add_train_phase("long", input_sources=[InputBinding.for_training(node=node, sampler=SimpleSampler(batch_size=2))],
-                     losses=[loss], n_epochs=10**6, callbacks=[Tell()], result_recording="none")
+binding = InputBinding.for_training(node=node, sampler=SimpleSampler(batch_size=2))
+plan.add_train_phase("long", input_sources=[binding], losses=[loss], n_epochs=10**6, callbacks=[Tell()])
 plan.add_phase(EvalPhase.from_split("never", split="a"))
 results = exp.run(show_training_progress=False, show_sampler_progress=False)
 n_batches = [len(epoch) for epoch in results["long"].recording.losses]

@@ -1,0 +1,180 @@
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modularml import AppliedLoss, EvalResults, FitResults, Loss, PhaseGroup, PhaseGroupResults, TrainResults
+from modularml.base.errors import (
+    DuplicateLabelError,
+    InvalidTypeError,
+    InvalidValueError,
+    ModularMLWarning,
+    UnknownNameError,
+)
+from modularml.core.execution.recording import Recording
+from modularml.core.experiment.results import results_from_state
+
+
+@pytest.fixture
+def group(lab: Any) -> PhaseGroupResults:
+    """train, and a group that holds eval."""
+    lab.exp.execution_plan.add_phase(lab.train(n_epochs=3)).add_group(PhaseGroup("g", [lab.evaluate()]))
+    return lab.exp.run()
+
+
+# -- of a phase --------------------------------------------------------------------------
+
+
+def test_losses_of_batches_and_epochs_agree(group: PhaseGroupResults) -> None:
+    train = group.get_train_result()
+    assert (train.loss_labels, train.n_epochs) == (["mse"], 3)
+    assert train.batch_losses("mse").shape == (9,)
+    np.testing.assert_allclose(train.batch_losses().reshape(3, 3).mean(axis=1), train.epoch_losses())
+    assert train.final() == {"mse": pytest.approx(train.epoch_losses()[-1])}
+
+
+def test_several_losses_must_be_named(lab: Any) -> None:
+    losses = [lab.loss, AppliedLoss(Loss("l1"), on=lab.node, label="abs")]
+    results = lab.exp.run_phase(lab.evaluate(losses=losses))
+    with pytest.raises(InvalidValueError, match=r"has the losses \['mse', 'abs'\]; name one"):
+        results.batch_losses()
+    with pytest.raises(UnknownNameError, match="'abz'.*Did you mean 'abs'"):
+        results.batch_losses("abz")
+    assert results.aggregated_losses().keys() == {"mse", "abs"}
+    assert lab.exp.run_phase(lab.evaluate(losses=None)).final() == {}
+
+
+def test_losses_are_those_of_the_recorded_outputs(group: PhaseGroupResults) -> None:
+    results = group["g"]["eval"]
+    outputs, targets = results.stacked_tensors("net"), results.stacked_tensors("net", "targets")
+    assert outputs.shape == (6, 1, 1)
+    mean = float(np.mean((outputs.ravel() - targets.ravel()) ** 2))
+    assert results.aggregated_losses() == {"mse": pytest.approx(mean, rel=1e-5)}
+
+
+def test_rows_lead_back_to_the_data(lab: Any) -> None:
+    results = lab.exp.run_phase(lab.train(n_epochs=2))
+    rows = results.stacked_tensors(lab.node, "rows")
+    y = lab.data.table.column("targets.y.raw")
+    np.testing.assert_array_equal(results.stacked_tensors(lab.node, "targets").ravel(), y[rows])
+    split = np.sort(lab.data.get_split("train").rows)
+    np.testing.assert_array_equal(np.sort(rows[:18]), split)
+    np.testing.assert_array_equal(np.sort(rows[18:]), split)
+
+
+def test_aggregated_losses_by_node_and_reducer(lab: Any) -> None:
+    results = lab.exp.run_phase(lab.evaluate(batch_size=2))
+    losses = results.batch_losses()
+    assert results.n_batches == len(losses) == 3
+    assert results.aggregated_losses() == {"mse": pytest.approx(losses.mean())}
+    assert results.aggregated_losses(lab.node, reducer="sum") == {"mse": pytest.approx(losses.sum())}
+    with pytest.raises(UnknownNameError, match="'nett'.*Did you mean 'net'"):
+        results.aggregated_losses("nett")
+    with pytest.raises(InvalidValueError, match="'median'"):
+        results.aggregated_losses(reducer="median")
+
+
+def test_results_without_a_batch_say_so() -> None:
+    empty = EvalResults("e", Recording({"mse": "net"}), {"net": "net"})
+    assert empty.final() == {}
+    assert math.isnan(empty.aggregated_losses()["mse"])
+    assert empty.aggregated_losses(reducer="sum") == {"mse": 0}
+    assert empty.batch_losses().shape == empty.epoch_losses().shape == (0,)
+    with pytest.raises(InvalidValueError, match="holds no tensors: no batch ended"):
+        empty.stacked_tensors("net")
+
+
+def test_wrong_questions_for_tensors(lab: Any) -> None:
+    results = lab.exp.run_phase(lab.evaluate())
+    with pytest.raises(UnknownNameError, match="recorded node 'nett'.*Did you mean 'net'"):
+        results.stacked_tensors("nett")
+    with pytest.raises(InvalidValueError, match="'output'.*Did you mean 'outputs'"):
+        results.stacked_tensors("net", "output")
+    unrecorded = lab.exp.run_phase(lab.train(result_recording="none"))
+    with pytest.raises(InvalidValueError, match="result_recording"):
+        unrecorded.stacked_tensors("net")
+
+
+def test_results_without_targets_say_so(lab: Any) -> None:
+    results = lab.exp.run_phase(lab.evaluate(losses=None))
+    for record in results.recording.tensors:
+        record.targets.clear()
+    with pytest.raises(InvalidValueError, match="holds no targets: the reference of 'net' names none"):
+        results.stacked_tensors("net", "targets")
+
+
+def test_dropped_batches_are_told_of(group: PhaseGroupResults) -> None:
+    train = group.get_train_result()
+    partial = TrainResults("train", Recording.from_state(train.recording.get_state()), train.heads)
+    partial.recording.budget_bytes = 2 * train.recording.tensors[0].n_bytes
+    partial.recording.make_room(0)
+    assert partial.n_dropped_batches == 3
+    with pytest.warns(ModularMLWarning, match="newest batches only: those of 3 were dropped"):
+        kept = partial.stacked_tensors("net")
+    np.testing.assert_array_equal(kept, train.stacked_tensors("net")[18:])
+    gone = TrainResults("train", Recording.from_state(train.recording.get_state(tensors=False)), train.heads)
+    with pytest.raises(InvalidValueError, match="outputs of 9 batches"):
+        gone.stacked_tensors("net")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert gone.final() == train.final()
+
+
+# -- of a group --------------------------------------------------------------------------
+
+
+def test_a_group_is_a_mapping_by_label(group: PhaseGroupResults) -> None:
+    assert (group.labels, len(group), "train" in group, "eval" in group) == (["train", "g"], 2, True, False)
+    assert dict(group.items()) == {"train": group["train"], "g": group["g"]}
+    assert group._ipython_key_completions_() == ["train", "g"]
+    with pytest.raises(UnknownNameError, match="'trian'.*Did you mean 'train'"):
+        group["trian"]
+    assert list(group.flatten()) == ["train", "eval"]
+
+
+def test_reprs(group: PhaseGroupResults, fit_lab: Any) -> None:
+    assert repr(group) == "PhaseGroupResults(label='lab', entries=['train', 'g'])"
+    assert repr(group.flatten()) == (
+        "{'train': TrainResults(label='train', epochs=3), 'eval': EvalResults(label='eval', batches=1)}"
+    )
+    assert repr(fit_lab.exp.run_phase(fit_lab.fit())) == "FitResults(label='fit')"
+
+
+def test_flatten_refuses_two_of_one_label(lab: Any) -> None:
+    lab.exp.execution_plan.add_phase(lab.evaluate()).add_group(PhaseGroup("g", [lab.evaluate()]))
+    results = lab.exp.run()
+    with pytest.raises(DuplicateLabelError, match="label 'eval'; reach them through their groups"):
+        results.flatten()
+
+
+def test_results_are_had_by_kind(fit_lab: Any) -> None:
+    plan = fit_lab.exp.execution_plan
+    plan.add_phase(fit_lab.fit()).add_phase(fit_lab.evaluate()).add_group(
+        PhaseGroup("g", [fit_lab.evaluate()])
+    )
+    results = fit_lab.exp.run()
+    assert type(results.get_fit_result()) is FitResults
+    assert type(results.get_eval_result()) is EvalResults
+    assert results.get_eval_result("eval") is results.get_phase_result("eval") is results["eval"]
+    assert results.get_group_result() is results["g"]
+    with pytest.raises(InvalidTypeError, match="'eval' in .* is EvalResults.*, not TrainResults"):
+        results.get_train_result("eval")
+    with pytest.raises(InvalidTypeError, match="has 0 entries of TrainResults"):
+        results.get_train_result()
+    with pytest.raises(InvalidTypeError, match=r"has 2 entries of PhaseResults: \['fit', 'eval'\]; name one"):
+        results.get_phase_result()
+    with pytest.raises(UnknownNameError, match="'evla'.*Did you mean 'eval'"):
+        results.get_eval_result("evla")
+
+
+def test_state_round_trip(group: PhaseGroupResults, digest_of: Callable[[Any], str]) -> None:
+    again = results_from_state(group.get_state())
+    assert isinstance(again, PhaseGroupResults)
+    assert repr(again) == repr(group)
+    assert digest_of(again.get_state()) == digest_of(group.get_state())
+    for domain in ("outputs", "targets", "rows"):
+        one, two = (r.get_train_result().stacked_tensors("net", domain) for r in (again, group))
+        np.testing.assert_array_equal(one, two)
