@@ -10,11 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modularml.base.config import Configurable
+from modularml.base.config import Configurable, from_config, to_config
 from modularml.base.errors import (
     Faults,
     InvalidTypeError,
@@ -25,6 +26,7 @@ from modularml.base.errors import (
 from modularml.base.registry import Registry
 from modularml.base.rows import SampleSource as SampleSource
 from modularml.base.rows import as_names, check_seed, group_codes, new_seed
+from modularml.io import codec
 from modularml.samplers.batching import by_group, by_stratum, cut
 
 sampler_registry: Registry[type[Sampler]] = Registry("sampler")
@@ -195,6 +197,33 @@ class Sampler(Configurable, ABC):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `get_state` returned."""
         self._entropy = int(state["entropy"])
+
+    def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the sampler to a ``.sm.mml`` file and return its path.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+        """
+        return codec.save(
+            filepath, "sampler", {"config": to_config(self), "state": self.get_state()}, overwrite=overwrite
+        )
+
+    @classmethod
+    def load(cls, filepath: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Sampler:
+        """Read a sampler from a file.
+
+        Args:
+            filepath: The file.
+            symbols: Classes and functions of yours that the file names, by name.
+
+        Raises:
+            FileFormatError: If the file is damaged, of another kind or newer.
+            FileNotFoundError: If it is not there.
+        """
+        tree = codec.load(filepath, "sampler", symbols=symbols)
+        sampler: Sampler = from_config(tree["config"])
+        sampler.set_state(tree["state"])
+        return sampler
 
 
 def check_flag(value: object, name: str) -> bool:

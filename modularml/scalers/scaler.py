@@ -8,12 +8,14 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from modularml.base.config import Configurable
+from modularml.base.config import Configurable, from_config, to_config
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
+from modularml.io import codec
 from modularml.scalers.registry import scaler_registry, supported_scalers
 
 
@@ -128,6 +130,33 @@ class Scaler(Configurable):
             self._object.set_state(state["learnt"])
         else:
             vars(self._object).update(state["learnt"])
+
+    def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the scaler to a ``.sc.mml`` file and return its path.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+        """
+        return codec.save(
+            filepath, "scaler", {"config": to_config(self), "state": self.get_state()}, overwrite=overwrite
+        )
+
+    @classmethod
+    def load(cls, filepath: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Scaler:
+        """Read a scaler from a file.
+
+        Args:
+            filepath: The file.
+            symbols: Classes and functions of yours that the file names, by name.
+
+        Raises:
+            FileFormatError: If the file is damaged, of another kind or newer.
+            FileNotFoundError: If it is not there.
+        """
+        tree = codec.load(filepath, "scaler", symbols=symbols)
+        scaler: Scaler = from_config(tree["config"])
+        scaler.set_state(tree["state"])
+        return scaler
 
 
 def _is_sklearn(scaler: object) -> bool:

@@ -6,14 +6,17 @@ It knows no FeatureSet: it reads columns of anything that has `n_samples` and `c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modularml.base.config import Configurable
+from modularml.base.config import Configurable, from_config, to_config
 from modularml.base.errors import InvalidValueError
 from modularml.base.registry import Registry
 from modularml.base.rows import SampleSource
+from modularml.io import codec
 
 splitter_registry: Registry[type[Splitter]] = Registry("splitter")
 """Every splitter class of this package, by name."""
@@ -64,3 +67,27 @@ class Splitter(Configurable, ABC):
         """
         parts = self.indices(view)
         return {name: view.take(rows, label=name) for name, rows in parts.items()} if return_views else parts
+
+    def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the splitter to a ``.sp.mml`` file and return its path.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+        """
+        return codec.save(filepath, "splitter", to_config(self), overwrite=overwrite)
+
+    @classmethod
+    def load(cls, filepath: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Splitter:
+        """Read a splitter from a file.
+
+        Args:
+            filepath: The file.
+            symbols: Classes and functions of yours that the file names, by name.
+
+        Raises:
+            FileFormatError: If the file is damaged, of another kind or newer.
+            FileNotFoundError: If it is not there.
+        """
+        tree = codec.load(filepath, "splitter", symbols=symbols)
+        splitter: Splitter = from_config(tree)
+        return splitter

@@ -1,5 +1,6 @@
 """What holds for every sampler: an epoch is a pure function of seed, number and source."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,3 +181,11 @@ def test_a_repr_shows_what_was_chosen() -> None:
     assert repr(SimpleSampler(batch_size=32, shuffle=True, seed=42)) == (
         "SimpleSampler(batch_size=32, shuffle=True, seed=42)"
     )
+
+
+@every_sampler
+def test_a_file_gives_back_the_sampler_and_its_order(cells: Any, make: Any, tmp_path: Path) -> None:
+    sampler = make(shuffle=True, batch_size=8)
+    path = sampler.save(tmp_path / "mine")
+    assert path.name == "mine.sm.mml"
+    assert equal(Sampler.load(path).epoch(cells, 3), sampler.epoch(cells, 3))

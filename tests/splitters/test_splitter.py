@@ -1,5 +1,6 @@
 """What holds for every splitter."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,3 +38,13 @@ def test_rows_are_positions_and_config_repeats_them(cells: Any, splitter: Splitt
     for name, rows in parts.items():
         assert rows.dtype == np.int64
         assert rows.tolist() == again[name].tolist()
+
+
+@pytest.mark.parametrize("splitter", EXAMPLES, ids=repr)
+def test_a_file_gives_back_the_splitter(cells: Any, splitter: Splitter, tmp_path: Path) -> None:
+    path = splitter.save(tmp_path / "mine")
+    assert path.name == "mine.sp.mml"
+    loaded = Splitter.load(path)
+    assert {n: r.tolist() for n, r in loaded.indices(cells).items()} == {
+        n: r.tolist() for n, r in splitter.indices(cells).items()
+    }

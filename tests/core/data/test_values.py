@@ -87,6 +87,7 @@ def test_nan_is_a_number() -> None:
         (np.zeros((3, 0)), InvalidValueError, r"no values"),
         ([[1, 2], [3]], InvalidValueError, r"ragged.*0 has shape \(2,\), sample 1 has shape \(1,\)"),
         ([np.zeros(2), np.zeros(2), np.zeros(3)], InvalidValueError, "sample 2"),
+        ([[[1, 2], [3, 4]], [[1], [2, 3]]], InvalidValueError, "sample 1 has shape ragged itself"),
         (["a", "b"], InvalidTypeError, "text.*tag"),
         ([1j], InvalidTypeError, "complex.*real"),
         (np.array(["2024-01-01"], "M8[D]"), InvalidTypeError, "dates"),
