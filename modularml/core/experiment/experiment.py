@@ -268,6 +268,11 @@ class Experiment:
             with restored(self, _phases(entry)):
                 return runner.run(entry, record)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a run or a preview goes on."""
+        return self._running.locked()
+
     @contextlib.contextmanager
     def _exclusively(self) -> Iterator[None]:
         if not self._running.acquire(blocking=False):

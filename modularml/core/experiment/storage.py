@@ -57,6 +57,8 @@ def load_experiment(
             f"The active context belongs to the experiment {ctx.experiment.label!r}. Use overwrite=True "
             "to load over it, or activate another context: ExperimentContext().activate()."
         )
+    if ctx.experiment is not None and ctx.experiment.is_running:
+        raise StateError(f"Experiment {ctx.experiment.label!r} is running; nothing can be loaded over it.")
     tree = codec.load(path, "experiment", symbols=symbols)
     with _no_surprises(path, "experiment"):
         staged = ExperimentContext(registration_policy="raise")

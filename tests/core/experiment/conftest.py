@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,8 @@ def digest(tree: Any) -> str:
                 add(item)
         elif isinstance(value, np.ndarray):
             hashed.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+        elif isinstance(value, datetime):
+            hashed.update(value.isoformat().encode())
         elif hasattr(value, "get_params"):
             add(dict(vars(value)))
         else:
