@@ -28,7 +28,7 @@ class ConditionSplitter(Splitter):
         >>> ConditionSplitter(cold={"temperature": LT(10)}, lab={"site": ["A", "B"]})
     """
 
-    def __init__(self, **conditions: Mapping[str, Any]) -> None:
+    def __init__(self, /, **conditions: Mapping[str, Any]) -> None:
         if not conditions:
             raise InvalidValueError("A ConditionSplitter needs at least one split: name={column: condition}.")
         for name, of_part in conditions.items():

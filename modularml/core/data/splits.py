@@ -16,7 +16,6 @@ from modularml.base.config import from_config, to_config
 from modularml.base.errors import (
     DuplicateLabelError,
     Faults,
-    ModularMLError,
     SplitOverlapWarning,
     UnknownNameError,
     check_label,
@@ -50,13 +49,16 @@ class SplitterRecord:
 
     Attributes:
         order: Its place among the set's splitters, from 0.
-        splitter: The splitter.
+        kind: The name of its class.
+        splitter: The splitter; None if it came from a file and held a function without a
+            name, which no file can give back.
         applied_to: The split that it split; None for the whole set.
         produced_splits: The names of the splits it made.
     """
 
     order: int
-    splitter: Splitter
+    kind: str
+    splitter: Splitter | None
     applied_to: str | None
     produced_splits: tuple[str, ...]
 
@@ -90,7 +92,9 @@ class Splits:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Splits):
             return NotImplemented
-        return self._splits == other._splits and self.records == other.records
+        # The splitters themselves may have been lost in a file; what they made has not.
+        made, theirs = ([(r.kind, r.applied_to, r.produced_splits) for r in s.records] for s in (self, other))
+        return self._splits == other._splits and made == theirs
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -121,10 +125,7 @@ class Splits:
         for name in parts:
             if name in self._splits and name not in old:
                 faults.add(DuplicateLabelError(self._taken(name)))
-            try:
-                check_label(name, "split")
-            except ModularMLError as error:
-                faults.add(error)
+            faults.attempt(check_label, name, "split")
         faults.raise_if_any()
         self._drop_parts(name for name, split in old.items() if parts.get(name) != split)
         for name in old.keys() - parts.keys():
@@ -135,6 +136,7 @@ class Splits:
         self.records.append(
             SplitterRecord(
                 order=len(self.records),
+                kind=type(splitter).__name__,
                 splitter=splitter,
                 applied_to=applied_to,
                 produced_splits=tuple(parts),
@@ -177,7 +179,8 @@ class Splits:
             "splits": {name: {"rows": s.rows, "columns": s.columns} for name, s in self._splits.items()},
             "records": [
                 {
-                    "splitter": to_config(r.splitter),
+                    "kind": r.kind,
+                    "splitter": None if _has_nameless(config := to_config(r.splitter)) else config,
                     "applied_to": r.applied_to,
                     "produced_splits": list(r.produced_splits),
                 }
@@ -195,6 +198,7 @@ class Splits:
         splits.records = [
             SplitterRecord(
                 order=i,
+                kind=record["kind"],
                 splitter=from_config(record["splitter"]),
                 applied_to=record["applied_to"],
                 produced_splits=tuple(record["produced_splits"]),
@@ -205,7 +209,7 @@ class Splits:
 
     def _taken(self, name: str) -> str:
         record = next((r for r in self.records if name in r.produced_splits), None)
-        origin = f"made by {record.splitter!r}" if record else "added by hand"
+        origin = f"made by {record.splitter or record.kind}" if record else "added by hand"
         return (
             f"the split {name!r} exists already ({origin}); choose another name, or call clear_splits() first"
         )
@@ -236,8 +240,17 @@ class Splits:
 def _is_rerun(
     record: SplitterRecord, splitter: Splitter, applied_to: str | None, parts: Mapping[str, Split]
 ) -> bool:
-    same_kind = type(record.splitter) is type(splitter) and record.applied_to == applied_to
+    same_kind = record.kind == type(splitter).__name__ and record.applied_to == applied_to
     return same_kind and not parts.keys().isdisjoint(record.produced_splits)
+
+
+def _has_nameless(config: Any) -> bool:
+    """Tell whether a configuration holds a lambda or a function that was made within another."""
+    if isinstance(config, Mapping):
+        return any(map(_has_nameless, config.values()))
+    if isinstance(config, list | tuple):
+        return any(map(_has_nameless, config))
+    return "<" in getattr(config, "__qualname__", "")
 
 
 def _mask(rows: np.ndarray) -> np.ndarray:

@@ -129,3 +129,23 @@ def test_a_view_that_only_bears_the_name_of_a_split_is_not_taken_for_it(fs: Feat
     fs.split_random(HALVES)
     fs.take([0, 1, 2, 3], label="train").split_random({"a": 0.5, "b": 0.5})
     assert fs.splitter_records[-1].applied_to is None
+
+
+def is_warm(temperature: np.ndarray) -> np.ndarray:
+    return temperature > 25
+
+
+def test_a_record_outlives_a_function_that_no_file_can_give_back(fs: FeatureSet) -> None:
+    nameless = {"warm": {"temperature": lambda t: t > 25}}
+    fs.split_by_condition(nameless)
+    assert fs.splitter_records[0].splitter == ConditionSplitter(**nameless)
+    before, twin = rows(fs), fs.copy(restore_splits=True)
+    assert twin.splitter_records[0].splitter is None and twin._splits == fs._splits
+    fs.set_state(fs.get_state())
+    assert (fs.splitter_records[0].kind, fs.splitter_records[0].splitter) == ("ConditionSplitter", None)
+    assert rows(fs) == before
+    with pytest.raises(DuplicateLabelError, match="made by ConditionSplitter"):
+        fs.split_random({"warm": 1.0})
+    fs.split_by_condition({"warm": {"temperature": is_warm}})
+    fs.set_state(fs.get_state())
+    assert fs.splitter_records[0].splitter == ConditionSplitter(warm={"temperature": is_warm})
