@@ -10,6 +10,7 @@ from torch import nn
 
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.experiment.experiment import Experiment
 from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.phases.train_phase import TrainPhase
@@ -43,7 +44,7 @@ class Bench:
         return fs
 
     def ref(self, fs: FeatureSet | None = None, targets: Any = "y") -> Any:
-        return (fs or self.fs).reference(features="x", targets=targets)
+        return (self.fs if fs is None else fs).reference(features="x", targets=targets)
 
     def node(self, label: str = "A", upstream: Any = None, model: Any = None, **options: Any) -> ModelNode:
         """A linear node of 4 -> 1; give another model to have another shape."""
@@ -76,6 +77,21 @@ class Bench:
 
     def evaluate(self, losses: Sequence[AppliedLoss] = (), label: str = "eval", **options: Any) -> EvalPhase:
         return EvalPhase.from_split(label, split=options.pop("split", "test"), losses=losses, **options)
+
+    def scope(self, **options: Any) -> PhaseScope:
+        defaults = {"should_stop": lambda: False, "exec_ctx": ExecutionContext(phase_label="p")}
+        return PhaseScope(run_id="r", path=("p",), ctx=self.ctx, **(defaults | options))
+
+    def drain(self, phase: Any, **options: Any) -> tuple[list[Any], Any]:
+        """Run a phase without an experiment; return its events and results."""
+        execution = phase.execute(self.scope(**options))
+        return list(execution.events), execution.results
+
+    def rows(self, phase: Any, epoch: int = 0) -> list[np.ndarray]:
+        """The rows of each batch of an epoch, as the phase's first sampler draws them."""
+        binding = phase.input_sources[0]
+        view = binding.resolve_input_view(self.ctx)
+        return [view.rows[batch["default"]] for batch in binding.sampler.batches(view, epoch)]
 
     def heard(self) -> list[Any]:
         """A list that fills with everything the experiment tells."""

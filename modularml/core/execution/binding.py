@@ -6,7 +6,9 @@ It knows no phase and no loop.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
+
+import numpy as np
 
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError, unknown_name
@@ -66,7 +68,8 @@ class InputBinding(Configurable):
         if not isinstance(sampler, Sampler):
             raise InvalidTypeError(
                 f"InputBinding for {_label(node)!r}: sampler must be a Sampler such as "
-                f"SimpleSampler(batch_size=32), got {sampler!r} ({type(sampler).__name__}). For data without a sampler use for_evaluation()."
+                f"SimpleSampler(batch_size=32), got {sampler!r} ({type(sampler).__name__}). "
+                "For data without a sampler use for_evaluation()."
             )
         return replace(cls.for_evaluation(node=node, upstream=upstream, split=split), sampler=sampler)
 
@@ -94,8 +97,8 @@ class InputBinding(Configurable):
         head = ctx.get_node(node, GraphNode)
         ref = _upstream_of(head, upstream)
         featureset = ctx.get_node(ref, FeatureSet)
-        if split is None and isinstance(upstream, FeatureSetView):
-            split = upstream.label
+        if isinstance(upstream, FeatureSetView):
+            split = _split_of(upstream, split)
         if split is not None and split not in featureset.available_splits:
             where = f"FeatureSet {featureset.label!r}"
             raise InvalidValueError(unknown_name("split", split, featureset.available_splits, where=where))
@@ -118,6 +121,18 @@ class InputBinding(Configurable):
         return FeatureSetSplitReference(
             ref.node_label, ref.node_id, ref.features, ref.targets, ref.tags, self.split
         ).resolve(ctx)
+
+
+def _split_of(view: FeatureSetView, split: str | None) -> str:
+    """Return the split that a view is; a binding is kept by names, so it can be nothing else."""
+    source: Any = view.source
+    named = view.label if split is None else split
+    if named not in source.available_splits or not np.array_equal(source.get_split(named).rows, view.rows):
+        raise InvalidValueError(
+            f"{view!r} is not the split {named!r} of {source.label!r}. A binding takes the rows of a split "
+            f"(Available: {source.available_splits}) or all; make the view a split first."
+        )
+    return str(named)
 
 
 def _label(node: object) -> object:

@@ -6,7 +6,6 @@ draws the events decides what happens between batches.
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +42,6 @@ def run_epochs(
     recording: Recording,
     *,
     n_epochs: int,
-    records: Callable[[int], bool],
 ) -> Iterator[Event]:
     """Run epochs until all are done or the scope says stop.
 
@@ -53,29 +51,30 @@ def run_epochs(
         step: Runs one batch.
         recording: Where losses and outputs go.
         n_epochs: How many epochs to run.
-        records: Tells for each epoch whether its outputs are recorded.
 
     Yields:
         The events of the epochs.
     """
+    is_finite = True
     for epoch in range(n_epochs):
-        scope.exec_ctx.epoch_idx = epoch
-        yield EpochStarted(run_id=scope.run_id, path=scope.path, epoch=epoch)
-        if not scope.should_stop():
-            yield from _run_epoch(scope, resolved, step, recording, epoch, records(epoch))
-            _warn_if_not_finite(scope, recording, epoch)
-        metrics = recording.epoch_means(epoch)
-        yield EpochEnded(run_id=scope.run_id, path=scope.path, epoch=epoch, metrics=metrics)
         if scope.should_stop():
             return
+        scope.exec_ctx.epoch_idx = epoch
+        yield EpochStarted(run_id=scope.run_id, path=scope.path, epoch=epoch)
+        yield from _run_epoch(scope, resolved, step, recording, epoch)
+        if is_finite:
+            is_finite = _warn_unless_finite(scope, recording, epoch)
+        metrics = recording.epoch_means(epoch)
+        yield EpochEnded(run_id=scope.run_id, path=scope.path, epoch=epoch, metrics=metrics)
 
 
 def _run_epoch(
-    scope: PhaseScope, resolved: Resolved, step: Step, recording: Recording, epoch: int, records: bool
+    scope: PhaseScope, resolved: Resolved, step: Step, recording: Recording, epoch: int
 ) -> Iterator[Event]:
     drawn = resolved.feed.draw(scope.first_epoch + epoch)
     slots: list[Any] = [None] * resolved.forward.n_slots
-    recorder = EpochRecorder(recording, epoch, resolved.recorded if records else [])
+    records = recording.keeps != "none"
+    recorder = EpochRecorder(recording, epoch, resolved.recorded, drawn, resolved.targets)
     losses = _LossBuffer(len(resolved.losses))
     run_id, path, exec_ctx, n_done = scope.run_id, scope.path, scope.exec_ctx, 0
     next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
@@ -104,7 +103,7 @@ def _run_epoch(
         last = losses.flush()
         recording.losses[epoch] = losses.all()
         if records:
-            recorder.close(drawn, resolved.targets)
+            recorder.close()
     yield BatchesEnded(run_id=run_id, path=path, epoch=epoch, n_done=n_done, losses=last)
 
 
@@ -148,14 +147,13 @@ def _show(exec_ctx: Any, resolved: Resolved, slots: list[Any], losses: _LossBuff
     exec_ctx.losses = dict(zip(resolved.loss_nodes, latest, strict=True))
 
 
-def _warn_if_not_finite(scope: PhaseScope, recording: Recording, epoch: int) -> None:
-    """Say once, at the first batch it happens, that a loss is no longer a number."""
+def _warn_unless_finite(scope: PhaseScope, recording: Recording, epoch: int) -> bool:
+    """Tell whether the losses of an epoch are finite, and warn of the first that is not."""
     values = recording.losses[epoch]
-    if all(map(math.isfinite, values.sum(axis=0))) or not all(
-        map(math.isfinite, np.concatenate(recording.losses[:epoch] or [values[:0]]).sum(axis=0))
-    ):
-        return
-    batch, loss = np.argwhere(~np.isfinite(values))[0]
+    wrong = np.argwhere(~np.isfinite(values))
+    if not len(wrong):
+        return True
+    batch, loss = wrong[0]
     label = list(recording.loss_nodes)[loss]
     warnings.warn(
         f"The loss {label!r} of phase {'/'.join(scope.path)!r} is {values[batch, loss]} since epoch {epoch}, "
@@ -163,3 +161,4 @@ def _warn_if_not_finite(scope: PhaseScope, recording: Recording, epoch: int) -> 
         ModularMLWarning,
         stacklevel=2,
     )
+    return False

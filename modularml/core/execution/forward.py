@@ -45,9 +45,7 @@ class Forward:
         self.slot_of: dict[str, int] = {}
         heads = iter(range(n_columns))
         backend_of: dict[str, str] = {}
-        for slot, node in enumerate(nodes, start=n_columns):
-            if not isinstance(node, ModelNode) or not node.is_built:
-                raise StateError(f"{node!r} is not built; call graph.build() first.")
+        for slot, node in enumerate(built(nodes), start=n_columns):
             if node.featureset_refs:
                 source, fed_by = next(heads), "torch"
             else:
@@ -64,6 +62,19 @@ class Forward:
             slots[target] = function(slots[source])
 
 
+def built(nodes: Sequence[GraphNode]) -> list[ModelNode]:
+    """Return the nodes.
+
+    Raises:
+        StateError: If some are not built; the message names them all.
+    """
+    ready = [node for node in nodes if isinstance(node, ModelNode) and node.is_built]
+    if len(ready) < len(nodes):
+        missing = [node.label for node in nodes if node not in ready]
+        raise StateError(f"The nodes {missing} are not built; call graph.build() first.")
+    return ready
+
+
 def forward_call(node: ModelNode, fed_by: str) -> Callable[[Any], Any]:
     """Return the function from a batch of inputs to a batch of outputs of a node.
 
@@ -75,9 +86,15 @@ def forward_call(node: ModelNode, fed_by: str) -> Callable[[Any], Any]:
         module: Callable[[Any], Any] = node.module
         if fed_by == "torch":
             return module
-        dtype = torch.get_default_dtype()
+        dtype = dtype_of(node)
         return lambda batch: module(batch.to(dtype))
     return lambda batch: tensor_of(node.model.forward(array_of(batch)))
+
+
+def dtype_of(node: ModelNode) -> torch.dtype:
+    """Return the dtype that a node computes in: that of its parameters, else torch's default."""
+    parameters = node.module.parameters() if node.backend == "torch" else iter(())
+    return next((p.dtype for p in parameters if p.is_floating_point()), torch.get_default_dtype())
 
 
 def array_of(batch: Any) -> np.ndarray:

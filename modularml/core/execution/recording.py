@@ -17,9 +17,12 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from modularml.backends.torch import as_array
 from modularml.core.execution.feed import EpochFeed
 
 DEFAULT_BUDGET_BYTES = 64 * 2**20
+
+KEEPS = ("all", "last", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,11 @@ class TensorRecord:
     outputs: Mapping[str, np.ndarray]
 
     @property
+    def n_batches(self) -> int:
+        """How many batches were kept."""
+        return len(self.offsets) - 1
+
+    @property
     def n_bytes(self) -> int:
         """Memory that it holds, in bytes."""
         return sum(a.nbytes for a in self._arrays())
@@ -57,6 +65,8 @@ class Recording:
 
     Attributes:
         loss_nodes: Label of each loss -> label of the node it is applied on.
+        budget_bytes: How much memory outputs, targets and rows may take.
+        keeps: Which epochs' outputs are kept: ``"all"``, ``"last"`` or ``"none"``.
         losses: One array an epoch, ``(n_batches, n_losses)``.
         metrics: Name of each metric -> its ``(epoch, batch or None, value)`` entries.
         tensors: What was kept of the outputs, oldest first.
@@ -65,6 +75,7 @@ class Recording:
 
     loss_nodes: Mapping[str, str]
     budget_bytes: int = DEFAULT_BUDGET_BYTES
+    keeps: str = "all"
     losses: list[np.ndarray] = field(default_factory=list)
     metrics: dict[str, list[tuple[int, int | None, float]]] = field(default_factory=dict)
     tensors: deque[TensorRecord] = field(default_factory=deque)
@@ -76,17 +87,20 @@ class Recording:
         self.metrics.setdefault(name, []).append((epoch, batch, float(value)))
 
     def add_tensors(self, record: TensorRecord) -> None:
-        """Keep a record, and let the oldest go until all fit the budget."""
+        """Keep a record."""
         self.tensors.append(record)
         self._n_bytes += record.n_bytes
-        while self._n_bytes > self.budget_bytes and len(self.tensors) > 1:
+
+    def make_room(self, n_bytes: int) -> bool:
+        """Let the oldest records go until `n_bytes` more fit the budget; tell whether they do."""
+        while self.tensors and self._n_bytes + n_bytes > self.budget_bytes:
             oldest = self.tensors.popleft()
             self._n_bytes -= oldest.n_bytes
-            self.n_dropped += len(oldest.offsets) - 1
+            self.n_dropped += oldest.n_batches
+        return self._n_bytes + n_bytes <= self.budget_bytes
 
     def forget_tensors(self) -> None:
-        """Let go of every output, e.g. of the epochs before the last."""
-        self.n_dropped += sum(len(record.offsets) - 1 for record in self.tensors)
+        """Let go of every output."""
         self.tensors.clear()
         self._n_bytes = 0
 
@@ -103,7 +117,7 @@ class Recording:
         Args:
             tensors: Include recorded outputs and targets; without them they count as dropped.
         """
-        n_left_out = 0 if tensors else sum(len(record.offsets) - 1 for record in self.tensors)
+        n_left_out = 0 if tensors else sum(record.n_batches for record in self.tensors)
         return {
             "loss_nodes": dict(self.loss_nodes),
             "budget_bytes": self.budget_bytes,
@@ -135,33 +149,47 @@ class EpochRecorder:
         recording: Where the epoch goes when it is over.
         epoch: Its index.
         nodes: The slots and labels of the nodes whose outputs are kept.
+        drawn: Which rows the epoch has.
+        targets: Head label -> the targets of its whole FeatureSet.
     """
 
-    def __init__(self, recording: Recording, epoch: int, nodes: Sequence[tuple[int, str]]) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        epoch: int,
+        nodes: Sequence[tuple[int, str]],
+        drawn: EpochFeed,
+        targets: Mapping[str, np.ndarray],
+    ) -> None:
         self.recording, self.epoch, self.nodes = recording, epoch, nodes
+        self.drawn, self.targets = drawn, targets
         self._batches: deque[tuple[Any, ...]] = deque()
-        self._n_seen = 0
-        self._room = 0
+        self._n_bytes: deque[int] = deque()
+        self._n_held = self._n_seen = 0
+        row_bytes = {
+            head: rows.itemsize + (targets[head][:1].nbytes if head in targets else 0)
+            for head, rows in drawn.rows.items()
+        }
+        sizes = [np.diff(offsets) * row_bytes[head] for head, offsets in drawn.offsets.items()]
+        self._data_bytes: list[int] = np.sum(sizes, axis=0).tolist()
 
     def add(self, slots: Sequence[Any]) -> None:
-        """Keep the outputs of one batch."""
+        """Keep the outputs of one batch, the newest of all if there is no room for more."""
+        if not self._n_seen and self.recording.keeps == "last":
+            self.recording.forget_tensors()
         batch = tuple(_detached(slots[slot]) for slot, _ in self.nodes)
-        if not self._n_seen:
-            n_bytes = max(1, sum(a.nbytes for a in batch))
-            self._room = max(1, self.recording.budget_bytes // n_bytes)
+        n_bytes = sum(a.nbytes for a in batch) + self._data_bytes[self._n_seen]
         self._n_seen += 1
         self._batches.append(batch)
-        if len(self._batches) > self._room:
+        self._n_bytes.append(n_bytes)
+        self._n_held += n_bytes
+        while not self.recording.make_room(self._n_held) and len(self._batches) > 1:
             self._batches.popleft()
+            self._n_held -= self._n_bytes.popleft()
 
-    def close(self, drawn: EpochFeed, targets: Mapping[str, np.ndarray]) -> None:
-        """Hand the epoch over as one array a node.
-
-        Args:
-            drawn: Which rows the epoch had.
-            targets: Head label -> the targets of its whole FeatureSet.
-        """
-        kept = len(self._batches)
+    def close(self) -> None:
+        """Hand the epoch over as one array a node."""
+        drawn, targets, kept = self.drawn, self.targets, len(self._batches)
         if not kept:
             return
         first = self._n_seen - kept
@@ -193,8 +221,5 @@ def _detached(value: Any) -> Any:
 def _joined(batches: list[Any]) -> np.ndarray:
     if not isinstance(batches[0], torch.Tensor):
         return np.concatenate(batches)
-    joined = batches[0] if len(batches) == 1 else torch.cat(batches)
-    if joined.dtype == torch.bfloat16:  # numpy has no such type
-        joined = joined.float()
-    array: np.ndarray = joined.cpu().numpy()
-    return array
+    # Of a single batch, too: a module such as Flatten hands on a view of the data.
+    return as_array(torch.cat(batches))

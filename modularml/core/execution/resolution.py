@@ -15,12 +15,12 @@ import torch
 
 from modularml.backends.torch import as_tensor
 from modularml.backends.torch_losses import Alignment, LossInput
-from modularml.base.errors import Faults, InvalidTypeError, StateError
+from modularml.base.errors import Faults, InvalidTypeError, LossError, StateError
 from modularml.core.data.table import stack
 from modularml.core.data.view import FeatureSetView
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.feed import Feed, Source
-from modularml.core.execution.forward import Forward, tensor_of
+from modularml.core.execution.forward import Forward, built, dtype_of, tensor_of
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
@@ -88,32 +88,40 @@ def resolve(
     Raises:
         StateError: If a node is not built, or a split has no rows.
         InvalidTypeError: If text would feed a model.
-        InvalidValueError: If `trains` and values are not finite.
-        LossError: If outputs and targets cannot be compared.
+        InvalidValueError: If `trains` and values are not finite, or if batches without a sampler
+            would leave rows of a head out.
+        LossError: If outputs and targets cannot be compared, or an input names a role.
     """
     ctx, faults = graph.ctx, Faults(where)
+    faults.attempt(built, nodes)
+    faults.raise_if_any()
     heads = [node for node in nodes if node.featureset_refs]
     binding_of = {ctx.get_node(binding.node_ref).label: binding for binding in bindings}
     views = {node.label: binding_of[node.label].resolve_input_view(ctx) for node in heads}
     for label, view in views.items():
         _check_view(label, binding_of[label], view, faults, trains=trains)
+    sources = [_source(binding_of[h.label], h.label, views[h.label], batch_size) for h in heads]
+    _check_lengths(sources, faults)
     faults.raise_if_any()
     head_of = {node.label: graph.head_of(node).label for node in nodes}
     data = _Data(graph, binding_of, head_of)
     columns = [(head.label, data.features(head)) for head in heads]
-    pending = [(loss, _loss_inputs(loss, graph, data)) for loss in losses]
-    aligned = [_aligned(loss, inputs, columns, graph) for loss, inputs in pending]
+    node_of = {loss.label: ctx.get_node(loss, ModelNode) for loss in losses}
+    inputs = [_loss_inputs(loss, node_of[loss.label], data) for loss in losses]
+    aligned = [
+        _aligned(loss, node_of[loss.label], found, columns)
+        for loss, found in zip(losses, inputs, strict=True)
+    ]
     forward = Forward(graph, nodes, len(columns))
     return Resolved(
         nodes=nodes,
-        feed=Feed(
-            [_source(binding_of[h.label], h.label, views[h.label], batch_size) for h in heads], columns
-        ),
+        feed=Feed(sources, columns),
         forward=forward,
         losses=[
-            _loss_call(loss, forward, arguments) for loss, arguments in zip(losses, aligned, strict=True)
+            _loss_call(loss, forward.slot_of[node_of[loss.label].label], arguments)
+            for loss, arguments in zip(losses, aligned, strict=True)
         ],
-        loss_nodes={loss.label: loss.node_label for loss in losses},
+        loss_nodes={label: node.label for label, node in node_of.items()},
         heads=head_of,
         targets={head.label: found for head in heads if (found := data.targets(head.label)) is not None},
     )
@@ -123,7 +131,7 @@ def nodes_of_losses(
     graph: ModelGraph, nodes: Sequence[GraphNode], losses: Sequence[AppliedLoss]
 ) -> list[GraphNode]:
     """Return the nodes that the losses need: those they are applied on and all upstream."""
-    needed = structure.ancestors(graph.upstreams(), [loss.node_label for loss in losses])
+    needed = structure.ancestors(graph.upstreams(), labels_of_losses(graph, losses))
     return [node for node in nodes if node.label in needed]
 
 
@@ -142,8 +150,13 @@ def nodes_with_gradients(
         for label, ups in upstreams.items()
         if label in differentiable
     }
-    reached = structure.ancestors(torch_only, [loss.node_label for loss in losses]) & differentiable
+    reached = structure.ancestors(torch_only, labels_of_losses(graph, losses)) & differentiable
     return [node for node in nodes if node.label in reached]
+
+
+def labels_of_losses(graph: ModelGraph, losses: Sequence[AppliedLoss]) -> list[str]:
+    """Return the label that the node of each loss bears by now."""
+    return [graph.ctx.get_node(loss).label for loss in losses]
 
 
 class _Data:
@@ -157,7 +170,7 @@ class _Data:
     def features(self, head: GraphNode) -> torch.Tensor:
         column = tensor_of(self._stack(head.label, "features"))
         if isinstance(head, ModelNode) and head.backend == "torch":
-            column = column.to(torch.get_default_dtype())
+            column = column.to(dtype_of(head))
         return column
 
     def targets(self, head: str) -> np.ndarray | None:
@@ -166,6 +179,11 @@ class _Data:
     def column(self, node: str, domain: str, where: str) -> tuple[str, torch.Tensor]:
         """Return the head of a node and a whole column of a domain."""
         head = self.heads[node]
+        if domain not in ("features", "targets", "tags"):
+            raise LossError(
+                f"{where}: the input {domain!r} names a role, but the batches of this phase have none; "
+                f"use {domain.partition('.')[0]!r}."
+            )
         if not getattr(self.bindings[head].upstream_ref, domain):
             raise StateError(f"{where} needs {domain}, but the reference of {head!r} names none.")
         column = self._stack(head, domain)
@@ -202,6 +220,16 @@ def _check_view(
             )
 
 
+def _check_lengths(sources: Sequence[Source], faults: Faults) -> None:
+    """Batches end with the shortest head; where no sampler drops rows, none may be left out."""
+    n_rows = {source.head: source.view.n_samples for source in sources if source.sampler is None}
+    if any(source.batch_size is not None for source in sources) and len(set(n_rows.values())) > 1:
+        faults.add(
+            f"the heads get different numbers of rows, {n_rows}, which cannot be cut into the same batches. "
+            "Leave batch_size out, or give each head a phase of its own."
+        )
+
+
 def _source(binding: InputBinding, head: str, view: FeatureSetView, batch_size: int | None) -> Source:
     return Source(head=head, view=view, sampler=binding.sampler, batch_size=batch_size)
 
@@ -209,12 +237,11 @@ def _source(binding: InputBinding, head: str, view: FeatureSetView, batch_size: 
 Inputs = Sequence[tuple[LossInput, tuple[str, torch.Tensor] | None]]
 
 
-def _loss_inputs(loss: AppliedLoss, graph: ModelGraph, data: _Data) -> Inputs:
-    node = graph.ctx.get_node(loss.node_label, ModelNode)
+def _loss_inputs(loss: AppliedLoss, node: ModelNode, data: _Data) -> Inputs:
     inputs: list[tuple[LossInput, tuple[str, torch.Tensor] | None]] = []
     for name in loss.arguments:
         if name == "outputs":
-            dtype, shape = torch.get_default_dtype(), tuple(node.output_shape or ())
+            dtype, shape = dtype_of(node), tuple(node.output_shape or ())
             inputs.append((LossInput(name=name, shape=shape, dtype=dtype, is_output=True), None))
         else:
             head, column = data.column(node.label, name, f"The loss {loss.label!r} on {node.label!r}")
@@ -226,12 +253,12 @@ def _loss_inputs(loss: AppliedLoss, graph: ModelGraph, data: _Data) -> Inputs:
 
 
 def _aligned(
-    loss: AppliedLoss, inputs: Inputs, columns: list[tuple[str, torch.Tensor]], graph: ModelGraph
+    loss: AppliedLoss, node: ModelNode, inputs: Inputs, columns: list[tuple[str, torch.Tensor]]
 ) -> list[int | Alignment]:
     """Align the data of a loss as whole columns; return the slot of each, or what outputs need."""
-    alignments = loss.loss.align([one for one, _ in inputs], where=repr(loss.node_label))
+    alignments = loss.loss.align([one for one, _ in inputs], where=repr(node.label))
     arguments: list[int | Alignment] = []
-    estimated = graph.ctx.get_node(loss.node_label, ModelNode).backend != "torch"
+    estimated = node.backend != "torch"
     for (one, column), alignment in zip(inputs, alignments, strict=True):
         if column is None:
             # An estimator's outputs may be of any numeric dtype.
@@ -242,8 +269,8 @@ def _aligned(
     return arguments
 
 
-def _loss_call(loss: AppliedLoss, forward: Forward, arguments: Sequence[int | Alignment]) -> LossCall:
-    scalar, output = loss.loss.build().scalar, forward.slot_of[loss.node_label]
+def _loss_call(loss: AppliedLoss, output: int, arguments: Sequence[int | Alignment]) -> LossCall:
+    scalar = loss.loss.build().scalar
     steps = [(output, a) if isinstance(a, Alignment) and a.is_needed else (a, None) for a in arguments]
     picks = [(output if isinstance(slot, Alignment) else slot, how) for slot, how in steps]
     if len(picks) == 2 and picks[0][1] is None and picks[1][1] is None:

@@ -67,7 +67,8 @@ def phase_spec(
             shape="stadium",
         )
         boxes.append(box)
-        edges.append(EdgeSpec(id=f"e{n_edges}", source=box.id, target=id_of[loss.node_label], dotted=True))
+        target = id_of[ctx.get_node(loss).label]
+        edges.append(EdgeSpec(id=f"e{n_edges}", source=box.id, target=target, dotted=True))
         n_edges += 1
     return GraphSpec(title=title, nodes=tuple(boxes), edges=tuple(edges))
 

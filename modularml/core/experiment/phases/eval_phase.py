@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
-from modularml.base.errors import check_int
+from modularml.base.errors import Faults, check_int
 from modularml.base.events import Event
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.epochs import run_epochs
@@ -21,6 +21,7 @@ from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
 from modularml.core.experiment.results import EvalResults
 from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.training.loss import AppliedLoss
 
 
@@ -54,8 +55,6 @@ class EvalPhase(ExperimentPhase):
         batch_size: int | None = None,
         callbacks: Sequence[Callback] | None = None,
     ) -> None:
-        if batch_size is not None:
-            batch_size = check_int(batch_size, f"EvalPhase {label!r}: batch_size")
         self.batch_size = batch_size
         super().__init__(
             label,
@@ -100,11 +99,18 @@ class EvalPhase(ExperimentPhase):
 
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
-        return super().get_config() | {"batch_size": self.batch_size}
+        batch_size = None if self.batch_size is None else int(self.batch_size)
+        return super().get_config() | {"batch_size": batch_size}
+
+    def _check(self, graph: ModelGraph, faults: Faults) -> None:
+        super()._check(graph, faults)
+        self._refuse_samplers(faults)
+        if self.batch_size is not None:
+            faults.attempt(check_int, self.batch_size, "batch_size")
 
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`."""
-        nodes = self.nodes(scope.graph)
+        nodes = self._checked_nodes(scope.graph)
         resolved = resolve(
             scope.graph,
             nodes,
@@ -118,9 +124,7 @@ class EvalPhase(ExperimentPhase):
 
         def events() -> Iterator[Event]:
             with training_flags(nodes, trained=[]):
-                yield from run_epochs(
-                    scope, resolved, step, recording, n_epochs=1, records=lambda epoch: True
-                )
+                yield from run_epochs(scope, resolved, step, recording, n_epochs=1)
 
         return Execution(
             results=EvalResults(self.label, recording, resolved.heads),

@@ -108,6 +108,7 @@ class FitPhase(ExperimentPhase):
 
     def _check(self, graph: ModelGraph, faults: Faults) -> None:
         super()._check(graph, faults)
+        self._refuse_samplers(faults)
         if not self._estimators(graph):
             faults.add("no active node holds an estimator to fit; torch models are trained by a TrainPhase.")
 
@@ -121,7 +122,7 @@ class FitPhase(ExperimentPhase):
             StateError: If every estimator was frozen by `freeze()`.
         """
         graph = scope.graph
-        nodes = self.nodes(graph)
+        nodes = self._checked_nodes(graph)
         # What an earlier fit froze may be fitted again; what a user froze may not.
         fitted = [node for node in self._estimators(graph) if node.frozen_by != "user"]
         if not fitted:
@@ -139,10 +140,8 @@ class FitPhase(ExperimentPhase):
 
         def events() -> Iterator[Event]:
             with training_flags(nodes, trained=[]):
-                yield from run_epochs(
-                    scope, resolved, step, recording, n_epochs=1, records=lambda epoch: True
-                )
-            if self.freeze_after_fit:
+                yield from run_epochs(scope, resolved, step, recording, n_epochs=1)
+            if self.freeze_after_fit and recording.losses:
                 for node in fitted:
                     node.freeze(by="fit")
 

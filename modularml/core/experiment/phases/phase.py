@@ -17,7 +17,6 @@ from modularml.base.errors import (
     Faults,
     InvalidTypeError,
     InvalidValueError,
-    ModularMLError,
     StateError,
     check_label,
     unknown_name,
@@ -25,6 +24,7 @@ from modularml.base.errors import (
 from modularml.base.events import Event
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.reference import GraphNodeReference
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.experiment.callback import Callback, check_callbacks
@@ -93,7 +93,7 @@ class ExperimentPhase(Configurable):
         self.losses = _checked(losses or [], AppliedLoss, "losses", faults)
         faults.raise_if_any()
         self.callbacks = check_callbacks(callbacks, Callback, self._where)
-        self._active = None if active_nodes is None else _active_labels(graph, active_nodes, faults)
+        self._active = None if active_nodes is None else _active_refs(graph, active_nodes, faults)
         faults.raise_if_any()
         self._check(graph, faults)
         faults.raise_if_any()
@@ -108,43 +108,62 @@ class ExperimentPhase(Configurable):
     def nodes(self, graph: ModelGraph) -> list[GraphNode]:
         """The nodes of `graph` that take part, in topological order."""
         nodes = graph.topological_nodes()
-        return nodes if self._active is None else [node for node in nodes if node.label in self._active]
+        if self._active is None:
+            return nodes
+        active = {graph.ctx.get_node(ref).label for ref in self._active}
+        return [node for node in nodes if node.label in active]
+
+    def _checked_nodes(self, graph: ModelGraph) -> list[GraphNode]:
+        """Return the nodes that take part; the graph may be another one than at the definition."""
+        faults = Faults(self._where)
+        self._check(graph, faults)
+        faults.raise_if_any()
+        return self.nodes(graph)
 
     def _check(self, graph: ModelGraph, faults: Faults) -> None:
         """Note every fault of the phase against the graph it will run on."""
-        active = {node.label for node in self.nodes(graph)}
-        for node in self.nodes(graph):
+        nodes = self.nodes(graph)
+        active = [node.label for node in nodes]
+        bound = [(self._label_of(b.node_ref), self._label_of(b.upstream_ref)) for b in self.input_sources]
+        for node in nodes:
             for ref in node.featureset_refs:
-                bound = [
-                    b
-                    for b in self.input_sources
-                    if b.node_ref.node_label == node.label and b.upstream_ref.node_label == ref.node_label
-                ]
-                if not bound:
-                    faults.add(f"the head node {node.label!r} needs an InputBinding for {ref.node_label!r}.")
-                if len(bound) > 1:
-                    faults.add(
-                        f"the head node {node.label!r} has {len(bound)} bindings for {ref.node_label!r}."
-                    )
+                source = self._label_of(ref)
+                n_bound = bound.count((node.label, source))
+                if not n_bound:
+                    faults.add(f"the head node {node.label!r} needs an InputBinding for {source!r}.")
+                if n_bound > 1:
+                    faults.add(f"the head node {node.label!r} has {n_bound} bindings for {source!r}.")
         labels = [loss.label for loss in self.losses]
         for label in sorted({label for label in labels if labels.count(label) > 1}):
             faults.add(
                 DuplicateLabelError(f"two losses have the label {label!r}; give each its own `label`.")
             )
-        for name in (b.node_ref.node_label for b in self.input_sources):
+        for name, _ in bound:
             if name not in active:
                 faults.add(unknown_name("node of an InputBinding", name, active))
         for loss in self.losses:
-            if loss.node_label not in active:
-                faults.add(unknown_name(f"node of the loss {loss.label!r}:", loss.node_label, active))
+            if self._label_of(loss) not in active:
+                faults.add(unknown_name(f"node of the loss {loss.label!r}:", self._label_of(loss), active))
+
+    def _refuse_samplers(self, faults: Faults) -> None:
+        for binding in self.input_sources:
+            if binding.sampler is not None:
+                faults.add(
+                    f"the binding of {self._label_of(binding.node_ref)!r} has a sampler, and this phase "
+                    "takes all rows in their order; make it with InputBinding.for_evaluation(...)."
+                )
+
+    def _label_of(self, ref: Any) -> str:
+        """Return the label that what a reference or loss names bears by now."""
+        return str(self.ctx.get_node(ref).label if self.ctx.has_node(ref) else ref.node_label)
 
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
         return {
             "label": self.label,
             "input_sources": [to_config(binding) for binding in self.input_sources],
-            "losses": [to_config(loss) for loss in self.losses],
-            "active_nodes": None if self._active is None else sorted(self._active),
+            "losses": [to_config(loss) | {"on": self._label_of(loss)} for loss in self.losses],
+            "active_nodes": None if self._active is None else [self._label_of(ref) for ref in self._active],
             "callbacks": [to_config(callback) for callback in self.callbacks],
         }
 
@@ -217,10 +236,10 @@ def bindings_for_split(
     ctx = ExperimentContext.get_active()
     graph = active_graph(ctx, where)
     faults = Faults(where)
-    labels = None if active_nodes is None else _active_labels(graph, active_nodes, faults)
+    refs = None if active_nodes is None else _active_refs(graph, active_nodes, faults)
     faults.raise_if_any()
-    heads = [node for node in graph.head_nodes if labels is None or node.label in labels]
-    sources = list(dict.fromkeys(ref.node_label for node in heads for ref in node.featureset_refs))
+    heads = [node for node in graph.head_nodes if refs is None or node.reference() in refs]
+    sources = list(dict.fromkeys(ctx.get_node(ref).label for head in heads for ref in head.featureset_refs))
     if len(sources) != 1:
         raise InvalidValueError(
             f"{where}: from_split needs head nodes with one and the same FeatureSet upstream, "
@@ -248,15 +267,22 @@ def _checked(items: Any, kind: type, name: str, faults: Faults) -> list[Any]:
     return list(items)
 
 
-def _active_labels(graph: ModelGraph, nodes: Sequence[GraphNode | str], faults: Faults) -> set[str]:
-    labels = set()
+def _active_refs(
+    graph: ModelGraph, nodes: Sequence[GraphNode | str], faults: Faults
+) -> list[GraphNodeReference]:
+    if isinstance(nodes, str) or not isinstance(nodes, Sequence):
+        faults.add(InvalidTypeError(f"active_nodes must be a list of nodes, got {nodes!r}."))
+        return []
+    members = {node.label: node for node in graph.topological_nodes()}
+    active = {}
     for node in nodes:
-        name = getattr(node, "label", node)
-        try:
-            labels.add(graph.ctx.get_node(node, GraphNode).label)
-        except ModularMLError:
-            faults.add(unknown_name("active node", name, graph.node_labels))
-    upstreams = graph.upstreams()
-    for missing in structure.ancestors(upstreams, labels & set(upstreams)) - labels:
+        found = graph.ctx.get_node(node) if graph.ctx.has_node(node) else None
+        if found is None or found.label not in members:
+            faults.add(unknown_name("active node", getattr(node, "label", node), members))
+        else:
+            active[found.label] = found.reference()
+    if not nodes:
+        faults.add("active_nodes is empty; None takes all nodes.")
+    for missing in sorted(structure.ancestors(graph.upstreams(), active) - set(active)):
         faults.add(f"the active nodes need {missing!r}, which feeds them, to be active too.")
-    return labels
+    return list(active.values())

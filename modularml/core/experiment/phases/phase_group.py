@@ -13,6 +13,7 @@ from modularml.base.errors import (
     DuplicateLabelError,
     InvalidTypeError,
     InvalidValueError,
+    ModularMLError,
     UnknownNameError,
     check_label,
     unknown_name,
@@ -157,7 +158,8 @@ class PhaseGroup(Configurable):
 
         Raises:
             DuplicateLabelError: If an entry has that label.
-            InvalidTypeError: If it is neither, or the group would contain itself.
+            InvalidTypeError: If it is neither a phase nor a group.
+            InvalidValueError: If the group would contain itself.
         """
         if not isinstance(item, ExperimentPhase | PhaseGroup):
             raise InvalidTypeError(
@@ -179,9 +181,14 @@ class PhaseGroup(Configurable):
         return self is group or any(nested._holds(group) for nested in self.phase_groups)
 
     def add_items(self, items: Iterable[ExperimentPhase | PhaseGroup]) -> Self:
-        """Append several phases or groups; raises as `add_item`."""
-        for item in items:
-            self.add_item(item)
+        """Append several phases or groups, all or none; raises as `add_item`."""
+        before = dict(self._entries)
+        try:
+            for item in items:
+                self.add_item(item)
+        except ModularMLError:
+            self._entries = before
+            raise
         return self
 
     def add_phase(self, phase: ExperimentPhase) -> Self:

@@ -8,19 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
-from modularml.base.errors import (
-    Faults,
-    InvalidValueError,
-    ModularMLError,
-    StateError,
-    check_choice,
-    check_int,
-)
+from modularml.base.errors import Faults, InvalidValueError, StateError, check_choice, check_int
 from modularml.base.events import Event
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.forward import training_flags
-from modularml.core.execution.recording import Recording
+from modularml.core.execution.recording import KEEPS, Recording
 from modularml.core.execution.resolution import nodes_of_losses, nodes_with_gradients, resolve
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.execution.train_loop import own_optimizer, stages, train_step
@@ -33,13 +26,11 @@ from modularml.core.topology.model_node import ModelNode
 from modularml.core.training.loss import AppliedLoss
 from modularml.samplers import Sampler
 
-RECORDINGS = ("all", "last", "none")
-
 
 class ResultRecording:
     """Which epochs' outputs are recorded; losses and metrics always are."""
 
-    ALL, LAST, NONE = RECORDINGS
+    ALL, LAST, NONE = KEEPS
 
 
 class TrainPhase(ExperimentPhase):
@@ -52,8 +43,8 @@ class TrainPhase(ExperimentPhase):
         n_epochs: How many times it goes through the data.
         active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
         callbacks: Hooks at epochs and batches.
-        result_recording: ``"all"``, ``"last"`` (epoch) or ``"none"``: which outputs are kept,
-            within the memory budget.
+        result_recording: Which outputs are kept, within the memory budget: ``"all"``, ``"last"``
+            (those of the last epoch that ran) or ``"none"``.
 
     Raises:
         InvalidValueError: If there are no losses, a binding has no sampler, an active node is
@@ -76,8 +67,8 @@ class TrainPhase(ExperimentPhase):
         callbacks: Sequence[Callback] | None = None,
         result_recording: str = ResultRecording.ALL,
     ) -> None:
-        self._n_epochs = check_int(n_epochs, f"TrainPhase {label!r}: n_epochs")
-        self.result_recording = check_choice(result_recording, "result_recording", RECORDINGS)
+        self._n_epochs = n_epochs
+        self.result_recording = result_recording
         super().__init__(
             label,
             input_sources=input_sources,
@@ -128,7 +119,7 @@ class TrainPhase(ExperimentPhase):
     @property
     def n_epochs(self) -> int:
         """How many times it goes through the data."""
-        return self._n_epochs
+        return int(self._n_epochs)
 
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
@@ -137,6 +128,8 @@ class TrainPhase(ExperimentPhase):
 
     def _check(self, graph: ModelGraph, faults: Faults) -> None:
         super()._check(graph, faults)
+        faults.attempt(check_int, self._n_epochs, "n_epochs")
+        faults.attempt(check_choice, self.result_recording, "result_recording", KEEPS)
         if not self.losses:
             faults.add(InvalidValueError("it needs at least one loss to minimize."))
         for binding in self.input_sources:
@@ -155,10 +148,7 @@ class TrainPhase(ExperimentPhase):
                 )
         if graph.optimizer is None:
             for node in self._trained(graph):
-                try:
-                    own_optimizer(node)
-                except ModularMLError as error:
-                    faults.add(error)
+                faults.attempt(own_optimizer, node)
 
     def _trained(self, graph: ModelGraph) -> list[GraphNode]:
         reached = nodes_with_gradients(graph, self.nodes(graph), self.losses)
@@ -171,26 +161,20 @@ class TrainPhase(ExperimentPhase):
             StateError: If nothing is left to train, because all nodes are frozen.
         """
         graph = scope.graph
-        nodes, trained = nodes_of_losses(graph, self.nodes(graph), self.losses), self._trained(graph)
+        nodes = nodes_of_losses(graph, self._checked_nodes(graph), self.losses)
+        trained = self._trained(graph)
         if not trained:
             raise StateError(
-                f"{self._where}: there is nothing to train; every node that a loss reaches is frozen."
+                f"{self._where}: there is nothing to train; every torch node that a loss reaches is frozen."
             )
         resolved = resolve(graph, nodes, self.input_sources, self.losses, where=self._where, trains=True)
         step = train_step(stages(graph, resolved, trained))
-        recording = Recording(resolved.loss_nodes, scope.budget_bytes)
+        recording = Recording(resolved.loss_nodes, scope.budget_bytes, self.result_recording)
         results = TrainResults(self.label, recording, resolved.heads)
 
         def events() -> Iterator[Event]:
             with training_flags(nodes, trained):
-                yield from run_epochs(
-                    scope, resolved, step, recording, n_epochs=self.n_epochs, records=self._records
-                )
+                yield from run_epochs(scope, resolved, step, recording, n_epochs=self.n_epochs)
 
         n_batches = resolved.feed.draw(scope.first_epoch).n_batches
         return Execution(results=results, events=events(), n_batches=n_batches, nodes=labels_of(nodes))
-
-    def _records(self, epoch: int) -> bool:
-        if self.result_recording == ResultRecording.LAST:
-            return epoch == self.n_epochs - 1
-        return self.result_recording == ResultRecording.ALL

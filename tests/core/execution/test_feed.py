@@ -1,0 +1,123 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modularml.base.errors import InvalidValueError
+from modularml.core.context import ExperimentContext
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.execution import feed as module
+from modularml.core.execution.feed import Feed, Source
+from modularml.samplers import PairedSampler, SimilarityCondition, SimpleSampler
+
+N = 40
+COLUMN = torch.arange(N, dtype=torch.float32)[:, None] * torch.tensor([1.0, 100.0])
+
+
+@pytest.fixture(scope="module")
+def fs() -> FeatureSet:
+    with ExperimentContext().temporary():
+        return FeatureSet.from_dict("S", {"x": COLUMN.numpy(), "g": np.arange(N) % 3}, "x", None, "g")
+
+
+def batches(feed: Feed, epoch: int = 0) -> list[tuple[torch.Tensor, ...]]:
+    return list(feed.batches(feed.draw(epoch)))
+
+
+def one(fs: FeatureSet, rows: Any = None, **options: Any) -> Feed:
+    view = fs.to_view() if rows is None else fs.take(rows)
+    sampler = SimpleSampler(seed=7, **options) if options else None
+    return Feed([Source(head="A", view=view, sampler=sampler)], [("A", COLUMN)])
+
+
+@given(st.data(), st.integers(1, 50), st.booleans(), st.booleans(), st.integers(0, 5))
+def test_an_epoch_holds_each_row_once_unless_the_last_batch_is_dropped(
+    fs: FeatureSet, data: Any, batch_size: int, shuffle: bool, drop_last: bool, epoch: int
+) -> None:
+    rows = data.draw(st.lists(st.integers(0, N - 1), unique=True, min_size=1))
+    if drop_last and batch_size > len(rows):
+        batch_size = len(rows)
+    feed = one(fs, rows, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
+    found = [batch[:, 0].to(torch.int64).tolist() for (batch,) in batches(feed, epoch)]
+    flat = [row for batch in found for row in batch]
+    n_kept = len(rows) - len(rows) % batch_size if drop_last else len(rows)
+    assert len(flat) == len(set(flat)) == n_kept
+    assert set(flat) <= set(rows)
+    assert all(len(batch) == batch_size for batch in found[:-1])
+    assert shuffle or flat == rows[:n_kept]
+    assert len(found) == feed.draw(epoch).n_batches
+
+
+def test_a_shuffle_is_a_function_of_seed_and_epoch_alone(fs: FeatureSet) -> None:
+    def order(epoch: int, seed: int = 7) -> list[int]:
+        sampler = SimpleSampler(batch_size=8, shuffle=True, seed=seed)
+        feed = Feed([Source(head="A", view=fs.to_view(), sampler=sampler)], [("A", COLUMN)])
+        feed.draw(epoch + 3)
+        return feed.draw(epoch).rows["A"].tolist()
+
+    assert order(2) == order(2)
+    assert len({tuple(order(epoch)) for epoch in range(4)} | {tuple(order(0, seed=8))}) == 5
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 100, 333])
+@pytest.mark.parametrize("group_by", [None, "g"])
+def test_how_much_is_gathered_at_once_changes_nothing(
+    fs: FeatureSet, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int, group_by: str | None
+) -> None:
+    feed = one(fs, batch_size=6, shuffle=True, group_by=group_by)
+    whole = batches(feed)
+    monkeypatch.setattr(module, "CHUNK_BYTES", chunk_bytes)
+    assert [[t.tolist() for t in batch] for batch in batches(feed)] == [
+        [t.tolist() for t in b] for b in whole
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [None, 7, 40, 100])
+def test_rows_that_lie_side_by_side_are_views(fs: FeatureSet, batch_size: int | None) -> None:
+    view = fs.take(range(5, 35))
+    feed = Feed([Source(head="A", view=view, sampler=None, batch_size=batch_size)], [("A", COLUMN)])
+    found = [batch for (batch,) in batches(feed)]
+    begin = COLUMN.data_ptr() + 5 * 2 * 4
+    for i, batch in enumerate(found):
+        assert batch.data_ptr() == begin + i * (batch_size or 0) * 2 * 4
+    assert torch.equal(torch.cat(found), COLUMN[5:35])
+
+
+def test_scattered_rows_are_copies(fs: FeatureSet) -> None:
+    (batch,) = batches(one(fs, [3, 1, 2]))[0]
+    assert torch.equal(batch, COLUMN[[3, 1, 2]])
+    batch.zero_()
+    assert COLUMN[1, 1] == 100
+
+
+def test_heads_with_one_sampler_get_the_same_rows_in_the_same_order(fs: FeatureSet) -> None:
+    sampler = SimpleSampler(batch_size=8, shuffle=True)
+    view = fs.take(range(0, N, 2))
+    sources = [Source(head=head, view=view, sampler=sampler) for head in "AB"]
+    feed = Feed(sources, [("A", COLUMN), ("B", COLUMN), ("B", COLUMN[:, 0])])
+    for epoch in range(3):
+        for a, b, c in batches(feed, epoch):
+            assert torch.equal(a, b)
+            assert torch.equal(a[:, 0], c)
+
+
+def test_the_head_with_fewest_batches_bounds_the_epoch(fs: FeatureSet) -> None:
+    sources = [
+        Source(head=head, view=fs.take(range(n)), sampler=SimpleSampler(batch_size=size))
+        for head, n, size in (("A", 40, 4), ("B", 15, 5))
+    ]
+    feed = Feed(sources, [("A", COLUMN), ("B", COLUMN)])
+    assert [(len(a), len(b)) for a, b in batches(feed)] == [(4, 5)] * 3
+    assert all(len(offsets) == 4 for offsets in feed.draw(0).offsets.values())
+
+
+def test_batches_of_several_roles_are_refused(fs: FeatureSet) -> None:
+    sampler = PairedSampler({"g": SimilarityCondition("similar")}, batch_size=4, seed=1)
+    feed = Feed([Source(head="A", view=fs.to_view(), sampler=sampler)], [("A", COLUMN)])
+    with pytest.raises(
+        InvalidValueError, match=r"PairedSampler draws the roles \['anchor', 'pair'\] for 'A'"
+    ):
+        feed.draw(0)
