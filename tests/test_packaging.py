@@ -7,6 +7,7 @@ PATH and without the extras. What the package depends on is borrowed from the pr
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,14 @@ def test_every_module_is_there_and_can_be_imported(environment: Path, source: Pa
     files = [path.relative_to(tree).with_suffix("") for path in (tree / "modularml").rglob("*.py")]
     expected = {".".join(file.parts).removesuffix(".__init__") for file in files} - {"modularml"}
     assert set(imported) == expected
+
+
+def test_the_first_example_of_the_readme_runs(environment: Path, source: Path, tmp_path: Path) -> None:
+    readme = (source / "tree" / "README.md").read_text()
+    example = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert example is not None
+    program = f"import sys\nsys.modules.update(dict.fromkeys({EXTRAS}))\n{example[1]}"
+    assert "mse" in run(environment / "bin/python", "-W", "error", "-c", program, cwd=tmp_path, PATH="")
 
 
 def test_every_file_of_the_package_is_there(environment: Path, source: Path) -> None:
