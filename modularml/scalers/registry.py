@@ -59,7 +59,5 @@ class ScalerRegistry(Registry[Any]):
 scaler_registry = ScalerRegistry()
 """Every scaler that can be named; classes of yours can be added."""
 
-
-def supported_scalers() -> list[str]:
-    """Return the names of all registered scalers."""
-    return list(scaler_registry)
+supported_scalers = scaler_registry.keys()
+"""The names of all registered scalers, as they are now."""

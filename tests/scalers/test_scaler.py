@@ -21,7 +21,7 @@ def data() -> np.ndarray:
     return np.random.default_rng(0).normal(3, 2, (40, 6))
 
 
-@pytest.mark.parametrize("name", supported_scalers())
+@pytest.mark.parametrize("name", list(supported_scalers))
 class TestEveryScaler:
     def test_it_is_inverted(self, name: str) -> None:
         scaler, X = Scaler(name, KWARGS.get(name)), data()
@@ -122,5 +122,6 @@ def test_the_registry_knows_classes_of_users() -> None:
         assert Scaler("halver", {"by": 3.0}).scaler == "Halver"
         assert dict(scaler_registry.items())["Halver"] is Halver
         assert StandardScaler in scaler_registry.values()
+        assert "Halver" in supported_scalers and "Halver" in Scaler.get_supported_scalers()
     finally:
         del scaler_registry["Halver"]

@@ -250,7 +250,7 @@ class FeatureSet(SampleSet):
             table = table.with_columns({name: table.column(name).copy() for name in kept})
         twin = FeatureSet(self._label if label is None else label, table, register=register)
         if restore_splits:
-            twin._splits = Splits.from_state(self._splits.get_state(), twin._where)
+            twin._splits = self._splits.copy(twin._where)
         if restore_scalers:
             twin._scaling = Scaling(self._scaling.records)
         return twin

@@ -157,10 +157,13 @@ class SampleSet(Selection):
             DuplicateLabelError: If a name is taken by a split of another origin.
         """
         name = applied_to.label
-        if name not in self._splits or not np.array_equal(self._splits[str(name)].rows, applied_to.rows):
-            name = None
+        is_split = (
+            name is not None
+            and name in self._splits
+            and np.array_equal(self._splits[name].rows, applied_to.rows)
+        )
         parts = {part: self._as_split(view) for part, view in views.items()}
-        self._splits.register(parts, splitter, name)
+        self._splits.register(parts, splitter, name if is_split else None)
         if applied_to is self and not splitter.overlaps_by_design:
             self._splits.warn_of_overlaps(views)
 

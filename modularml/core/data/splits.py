@@ -173,6 +173,12 @@ class Splits:
         if shared:
             warn(f"Splits of {self.where} share samples: {'; '.join(shared)}.", SplitOverlapWarning)
 
+    def copy(self, where: str) -> Splits:
+        """Return the same splits for another set."""
+        twin = Splits(where)
+        twin._splits, twin.records = dict(self._splits), list(self.records)
+        return twin
+
     def get_state(self) -> dict[str, Any]:
         """Return rows, columns and records as a tree."""
         return {
