@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import (
+    Faults,
     InvalidTypeError,
     InvalidValueError,
     StateError,
@@ -392,6 +393,7 @@ class Experiment:
 
         Raises:
             UnknownNameError: If the plan names nodes that are not there.
+            InvalidValueError: If the context belongs to an experiment and the policy is ``"raise"``.
         """
         ctx = ctx or ExperimentContext.get_active()
         with ctx.temporary():
@@ -409,7 +411,7 @@ class Experiment:
     def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
         """Return a copy of everything that runs change: graph, counters, random numbers, history.
 
-        The callbacks of the experiment and of the phases of its plan are asked for their states too.
+        Callbacks of the experiment and of the phases of its plan are asked for their states too.
 
         Args:
             tensors: Include the outputs and targets that the results of runs hold.
@@ -484,8 +486,14 @@ def _phases(entry: ExperimentPhase | PhaseGroup) -> list[ExperimentPhase]:
 
 
 def _display_options(given: Mapping[str, Any]) -> DisplayOptions:
-    allowed = DisplayOptions.__dataclass_fields__
-    for name in given:
-        if name not in allowed:
-            raise InvalidTypeError(unknown_name("display option", name, allowed))
+    faults, defaults = Faults("Display options"), vars(DisplayOptions())
+    for name, value in given.items():
+        if name not in defaults:
+            faults.add(InvalidTypeError(unknown_name("display option", name, defaults)))
+            continue
+        default = defaults[name]
+        kind = str if isinstance(default, str) else bool
+        if not isinstance(value, kind) and (value is not None or default is not None):
+            faults.add(InvalidTypeError(f"{name} must be a {kind.__name__}, got {value!r}."))
+    faults.raise_if_any()
     return DisplayOptions(**given)

@@ -16,6 +16,7 @@ from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.topology.model_graph import ModelGraph
+from modularml.samplers import Sampler
 
 
 class Changeable(Protocol):
@@ -44,7 +45,8 @@ class Changeable(Protocol):
 def take(experiment: Changeable) -> dict[str, Any]:
     """Return a copy of everything that runs change, as a tree of plain values and arrays.
 
-    Of callbacks it has those of the experiment and of the phases of its plan.
+    Of callbacks it has those of the experiment and of the phases of its plan; of samplers, what
+    those that were given no seed drew as theirs.
     """
     graph = experiment.model_graph
     return {
@@ -52,11 +54,7 @@ def take(experiment: Changeable) -> dict[str, Any]:
         "epochs_done": dict(experiment.epochs_done),
         "random": experiment.random_stream.get_state(),
         "callbacks": _states_of(experiment.exp_callbacks),
-        "phase_callbacks": {
-            path: _states_of(phase.callbacks)
-            for path, phase in _paths(experiment.execution_plan)
-            if phase.callbacks
-        },
+        "phases": {path: _phase_state(phase) for path, phase in _paths(experiment.execution_plan)},
     }
 
 
@@ -96,7 +94,8 @@ def _put_back(experiment: Changeable, state: Mapping[str, Any]) -> None:
     experiment.random_stream.set_state(state["random"])
     _set_states(experiment.exp_callbacks, state["callbacks"])
     for path, phase in _paths(experiment.execution_plan):
-        _set_states(phase.callbacks, state["phase_callbacks"].get(path, []))
+        if path in state["phases"]:
+            _set_phase_state(phase, state["phases"][path])
 
 
 def _paths(group: PhaseGroup, above: str = "") -> Iterator[tuple[str, ExperimentPhase]]:
@@ -105,6 +104,24 @@ def _paths(group: PhaseGroup, above: str = "") -> Iterator[tuple[str, Experiment
             yield from _paths(entry, f"{above}{entry.label}/")
         else:
             yield f"{above}{entry.label}", entry
+
+
+def _phase_state(phase: ExperimentPhase) -> dict[str, Any]:
+    unseeded = {str(i): sampler.get_state() for i, sampler in _unseeded(phase)}
+    return {"callbacks": _states_of(phase.callbacks), "samplers": unseeded}
+
+
+def _set_phase_state(phase: ExperimentPhase, state: Mapping[str, Any]) -> None:
+    _set_states(phase.callbacks, state["callbacks"])
+    for i, sampler in _unseeded(phase):
+        if str(i) in state["samplers"]:
+            sampler.set_state(state["samplers"][str(i)])
+
+
+def _unseeded(phase: ExperimentPhase) -> list[tuple[int, Sampler]]:
+    """The samplers of a phase that drew a seed of their own, by the index of their binding."""
+    samplers = enumerate(binding.sampler for binding in phase.input_sources)
+    return [(i, sampler) for i, sampler in samplers if sampler is not None and sampler.seed is None]
 
 
 AnyCallback = Callback | ExperimentCallback

@@ -3,7 +3,8 @@
 It knows no bytes: `modularml.io` writes and reads trees.
 
 An experiment's tree: ``config`` (label, plan, ...), ``state`` (weights, optimizers, random
-numbers, history), ``featuresets``, ``nodes`` and ``graph``. A checkpoint's tree: ``name``,
+numbers, history), ``featuresets``, ``nodes``, ``graph``, and ``spare_nodes``: the states of
+those that are not in the graph. A checkpoint's tree: ``name``,
 ``meta`` and ``state``, in which the history has no tensors: what runs gave is in the
 experiment's file, and no checkpoint is in another.
 """
@@ -37,6 +38,7 @@ def save_experiment(experiment: Any, path: str | Path, *, overwrite: bool) -> Pa
             {"config": fs.get_config(), "state": fs.get_state()} for fs in nodes if isinstance(fs, FeatureSet)
         ],
         "nodes": [_node_config(node) for node in nodes if isinstance(node, ModelNode)],
+        "spare_nodes": _spare_states(ctx),
         "graph": None if ctx.model_graph is None else _graph_config(ctx.model_graph),
     }
     return codec.save(path, "experiment", tree, overwrite=overwrite)
@@ -112,6 +114,16 @@ def _node_config(node: ModelNode) -> dict[str, Any]:
     }
 
 
+def _spare_states(ctx: ExperimentContext) -> dict[str, Any]:
+    """Return the states of the nodes that are not in the graph; those of the others are in its state."""
+    members = [] if ctx.model_graph is None else ctx.model_graph.node_labels
+    return {
+        label: {"model": node.model.get_state(), "frozen_by": node.frozen_by}
+        for label, node in ctx.nodes.items()
+        if isinstance(node, ModelNode) and label not in members
+    }
+
+
 def _graph_config(graph: ModelGraph) -> dict[str, Any]:
     return {"label": graph.label, "nodes": graph.node_labels, "optimizer": to_config(graph.optimizer)}
 
@@ -122,6 +134,10 @@ def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
         FeatureSet.from_config(entry["config"]).set_state(entry["state"])
     for entry in tree["nodes"]:
         ModelNode(**{name: from_config(value) for name, value in entry.items()})
+    for label, state in tree["spare_nodes"].items():
+        node = staged.get_node(label, ModelNode)
+        node.model.set_state(state["model"])
+        node.freeze(state["frozen_by"]) if state["frozen_by"] else node.unfreeze()
     if tree["graph"] is not None:
         ModelGraph(**from_config(tree["graph"]))
         staged.model_graph.set_state(tree["state"]["graph"])

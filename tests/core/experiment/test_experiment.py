@@ -28,6 +28,7 @@ from modularml.base.errors import (
 )
 from modularml.base.events import DisplayOptions, RunStarted
 from modularml.core.experiment.runner import CallbackError
+from modularml.samplers import SimpleSampler
 
 
 class Counter(Callback):
@@ -232,6 +233,10 @@ def test_every_run_takes_every_display_option_and_no_other_keyword(lab: Any) -> 
             InvalidTypeError, match="'show_trainig_progress'.*Did you mean 'show_training_pro"
         ):
             run(*entry, show_trainig_progress=True)
+        with pytest.raises(
+            InvalidTypeError, match="2 faults(.|\n)*must be a bool, got 'no'(.|\n)*a str, got 3"
+        ):
+            run(*entry, show_eval_progress="no", persist_progress=None, val_loss_metric=3)
     assert seen == [DisplayOptions(**OPTIONS)] * len(calls)
     assert len(lab.exp.history) == 3
 
@@ -458,6 +463,26 @@ def test_state_round_trip(lab: Any, digest_of: Callable[[Any], str]) -> None:
     assert digest_of(state) == taken
 
 
+def test_a_sampler_without_a_seed_keeps_the_one_it_drew(make_lab: Any) -> None:
+    def lab_of(seed: int | None) -> Any:
+        lab = make_lab()
+        sampler = SimpleSampler(batch_size=6, shuffle=True, seed=seed)
+        lab.exp.execution_plan.add_phase(lab.train(sampler=sampler))
+        return lab
+
+    def rows(lab: Any) -> list[int]:
+        rows: list[int] = lab.exp.preview_run()["train"].stacked_tensors("net", "rows").tolist()
+        return rows
+
+    one, other, seeded = lab_of(None), lab_of(None), lab_of(8)
+    assert rows(one) != rows(other)
+    other.exp.set_state(one.exp.get_state())
+    assert rows(one) == rows(other)
+    before = rows(seeded)
+    seeded.exp.set_state(one.exp.get_state())
+    assert rows(seeded) == before
+
+
 def test_states_of_callbacks_go_to_those_of_their_label_only(make_lab: Any) -> None:
     lab = make_lab(callbacks=[RunCounter("a"), RunCounter("b", 1)])
     lab.exp.run_phase(lab.evaluate())
@@ -466,9 +491,14 @@ def test_states_of_callbacks_go_to_those_of_their_label_only(make_lab: Any) -> N
     assert [c.n for c in other.exp.exp_callbacks] == [1, 0]
 
 
-@pytest.mark.parametrize("missing", ["graph", "epochs_done", "random", "callbacks", "history", "checkpoints"])
+PARTS = ["graph", "epochs_done", "random", "callbacks", "phases", "history", "checkpoints"]
+
+
+@pytest.mark.parametrize("missing", PARTS)
 def test_a_state_that_lacks_something_changes_nothing(lab: Any, missing: str) -> None:
+    lab.exp.execution_plan.add_phase(lab.evaluate())
     state = lab.exp.get_state()
+    assert set(state) == set(PARTS)
     del state[missing]
     lab.exp.run_phase(lab.train())
     before = lab.everything()

@@ -100,7 +100,9 @@ def rewritten(path: Path, change: Callable[[dict[str, Any]], None], kind: str = 
 # -- round trips -------------------------------------------------------------------------
 
 
-def test_everything_is_as_it_was(lab: Any, tmp_path: Path, digest_of: Callable[[Any], str]) -> None:
+def test_everything_is_as_it_was(
+    lab: Any, tmp_path: Path, digest_of: Callable[[Any], str], capsys: pytest.CaptureFixture[str]
+) -> None:
     lab.data.fit_transform("StandardScaler", domain="features", fit_to_split="train")
     lab.exp.add_callback(ExperimentCallback("mine"))
     lab.exp.set_checkpointing(Checkpointing(save_on="experiment_end", every_n=3, directory=tmp_path))
@@ -111,7 +113,9 @@ def test_everything_is_as_it_was(lab: Any, tmp_path: Path, digest_of: Callable[[
     path = lab.exp.save(tmp_path / "file")
     assert path == tmp_path / "file.exp.mml"
 
+    capsys.readouterr()
     loaded = load_alone(path)
+    assert capsys.readouterr().err == ""
     assert loaded is not lab.exp
     assert ExperimentContext.get_active() is loaded.ctx
     assert loaded.ctx.experiment is loaded
@@ -173,6 +177,16 @@ def test_estimators_are_loaded_fitted(make_lab: Any, tmp_path: Path) -> None:
     assert node.frozen_by == "fit"
     after = loaded.run_phase(loaded.execution_plan["eval"]).stacked_tensors("net")
     np.testing.assert_array_equal(after, before)
+
+
+def test_nodes_that_are_not_in_the_graph_keep_their_weights(lab: Any, tmp_path: Path) -> None:
+    spare = ModelNode("spare", torch.nn.Linear(3, 1), lab.data.reference(features="x", targets="y"))
+    spare.build((1, 3))
+    spare.freeze()
+    loaded = load_alone(lab.exp.save(tmp_path / "file")).ctx.get_node("spare")
+    assert (loaded.is_frozen, loaded.input_shape) == (True, (1, 3))
+    for name, weights in spare.model.get_weights().items():
+        np.testing.assert_array_equal(loaded.model.get_weights()[name], weights)
 
 
 def test_an_experiment_without_graph_or_plan(tmp_path: Path) -> None:
@@ -408,7 +422,7 @@ def _unknown_type(tree: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        *map(_drop, ("config", "state", "nodes", "graph", "featuresets")),
+        *map(_drop, ("config", "state", "nodes", "graph", "featuresets", "spare_nodes")),
         _drop("state", "random"),
         _drop("state", "random", "numpy"),
         _drop("state", "history"),
