@@ -59,5 +59,5 @@ class ScalerRegistry(Registry[Any]):
 scaler_registry = ScalerRegistry()
 """Every scaler that can be named; classes of yours can be added."""
 
-supported_scalers = scaler_registry.keys()
-"""The names of all registered scalers, as they are now."""
+supported_scalers = scaler_registry
+"""The same by its other public name."""

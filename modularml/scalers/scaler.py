@@ -16,7 +16,7 @@ import numpy as np
 from modularml.base.config import Configurable, from_config, to_config
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
 from modularml.io import codec
-from modularml.scalers.registry import scaler_registry, supported_scalers
+from modularml.scalers.registry import scaler_registry
 
 
 class Scaler(Configurable):
@@ -71,7 +71,7 @@ class Scaler(Configurable):
     @staticmethod
     def get_supported_scalers() -> list[str]:
         """Return the names that `scaler` may have."""
-        return list(supported_scalers)
+        return list(scaler_registry)
 
     def fit(self, X: np.ndarray) -> Self:
         """Learn from an array of shape ``(n_samples, n_features)``."""
@@ -168,7 +168,7 @@ def _check_is_scaler(given: Any) -> None:
     if missing:
         raise InvalidTypeError(
             f"A scaler must be a name, a class or an object with fit and transform; {given!r} has no "
-            f"{' and no '.join(missing)}. Names: {', '.join(supported_scalers)}."
+            f"{' and no '.join(missing)}. Names: {', '.join(scaler_registry)}."
         )
 
 
