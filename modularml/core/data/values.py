@@ -59,6 +59,8 @@ def _as_array(values: Any) -> np.ndarray:
         return np.asarray(values)
     if not values:
         raise InvalidValueError("is an empty list")
+    if hasattr(values[0], "detach"):  # numpy would read tensors number by number
+        values = [_as_array(sample) for sample in values]
     try:
         return np.stack(values) if isinstance(values[0], np.ndarray) else np.asarray(values)
     except ValueError:

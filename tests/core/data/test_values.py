@@ -37,6 +37,7 @@ def test_a_list_of_samples_is_the_array(array: np.ndarray) -> None:
     ("values", "expected"),
     [
         (torch.arange(3.0, requires_grad=True), [0.0, 1.0, 2.0]),
+        ([torch.ones(2, requires_grad=True), torch.zeros(2)], [[1.0, 1.0], [0.0, 0.0]]),
         (pd.Series([1, 2]), [1, 2]),
         (pd.array([1, None], dtype="Int64"), [1.0, np.nan]),
         (range(3), [0, 1, 2]),
