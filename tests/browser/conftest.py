@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+REPORTS = pytest.StashKey[list[pytest.TestReport]]()
 START_S = 60
 MS = 1000
 
@@ -127,13 +128,29 @@ def lab_url(lab_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             yield url
         finally:
             server.terminate()
-            server.wait(timeout=30)
+            try:
+                server.wait(timeout=15)
+            except subprocess.TimeoutExpired:  # it waits for a kernel; those end with it
+                server.kill()
+                server.wait()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let fixtures see whether their test failed."""
+    report = yield
+    item.stash[REPORTS] = [*item.stash.get(REPORTS, []), report]
+    return report
 
 
 @pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
+def page(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of its own for each test; if the test fails, it is pictured in ``test-results/``."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    yield context.new_page()
+    page = context.new_page()
+    yield page
+    if any(report.failed for report in request.node.stash.get(REPORTS, [])):
+        page.screenshot(path=f"test-results/{request.node.name}.png")
     context.close()
 
 

@@ -33,7 +33,7 @@ def wait_for_epoch(lab: Any, epoch: int) -> None:
     lab.page.wait_for_function(
         f"epoch => parseInt({shown}) >= epoch",
         arg=epoch,
-        timeout=30_000,
+        timeout=60_000,
     )
 
 

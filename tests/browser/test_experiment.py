@@ -1,0 +1,64 @@
+"""A real experiment in a real JupyterLab: the notebook runs through, and a training can be stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+VIEW_MIME = "application/vnd.jupyter.widget-view+json"
+EXPERIMENT = """
+import numpy as np
+from modularml import AppliedLoss, Experiment, FeatureSet, Loss, ModelGraph, ModelNode, Optimizer, TrainPhase
+from modularml.models.torch import SequentialMLP
+from modularml.samplers import SimpleSampler
+
+exp = Experiment(label="long", registration_policy="overwrite")
+x = np.random.default_rng(0).standard_normal((500, 10))
+data = {"voltage": list(x), "soh": list(x[:, :1])}
+fs = FeatureSet.from_dict(label="Sensor", data=data, feature_keys="voltage", target_keys="soh")
+fs.split_random(ratios={"train": 0.8, "test": 0.2}, seed=13)
+ref = fs.reference(features="voltage", targets="soh")
+mlp = SequentialMLP(output_shape=(1, 1), n_layers=2, hidden_dim=32)
+node = ModelNode(label="MLP", model=mlp, upstream_ref=ref)
+adam = Optimizer("adam", opt_kwargs={"lr": 1e-3}, backend="torch")
+ModelGraph(label="Graph", nodes=[node], optimizer=adam).build()
+loss = AppliedLoss(loss=Loss("mse", backend="torch"), on=node, inputs=["outputs", "targets"])
+sampler = SimpleSampler(batch_size=32, shuffle=True, seed=42)
+how = {"sampler": sampler, "losses": [loss], "n_epochs": 1_000_000}
+train = TrainPhase.from_split(label="train", split="train", **how)
+"""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_runs_through_and_is_saved_without_a_widget(
+    open_notebook: Callable[..., Any], path: Path
+) -> None:
+    lab = open_notebook(path)
+    lab.start_all_cells()
+    lab.wait_for_cells(timeout_s=120)
+    outputs = [output for cell in lab.saved().cells for output in cell.get("outputs", [])]
+    assert [output.get("evalue") for output in outputs if output.output_type == "error"] == []
+    assert all(VIEW_MIME not in output.get("data", {}) for output in outputs)
+    assert "Output()" not in str(outputs)
+    assert lab.errors == []
+
+
+def test_a_training_is_followed_and_stopped(open_notebook: Callable[..., Any]) -> None:
+    lab = open_notebook(
+        [EXPERIMENT, "results = exp.run_phase(train)", "print('status:', exp.last_run.status)"]
+    )
+    lab.start_all_cells()
+    epoch = lab.panel.locator('[data-fact="epoch"] .mml-figure')
+    early = epoch.inner_text(timeout=60_000)
+    expect(epoch).not_to_have_text(early)
+    lab.page.get_by_role("button", name="Stop run").click()
+    lab.wait_for_cells(timeout_s=20)
+    assert "status: stopped" in lab.output_text()
+    expect(lab.page.locator(".modularml-run svg")).to_be_visible()
