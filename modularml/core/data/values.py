@@ -49,6 +49,8 @@ def as_column(values: Any, *, is_tag: bool) -> np.ndarray:
 
 
 def _as_array(values: Any) -> np.ndarray:
+    if np.ma.isMaskedArray(values):
+        raise InvalidTypeError("is a masked array; decide what stands for the missing values: .filled(...)")
     if isinstance(values, np.ndarray):
         return np.asarray(values)
     if isinstance(values, str | bytes | dict | set):

@@ -96,6 +96,7 @@ def test_nan_is_a_number() -> None:
         ([{"a": 1}], InvalidTypeError, "objects"),
         (np.float64(3), InvalidTypeError, "single value"),
         ("abc", InvalidTypeError, "one element a sample"),
+        (np.ma.masked_less(np.arange(3), 1), InvalidTypeError, "masked"),
         ({"a": 1}, InvalidTypeError, "one element a sample"),
         (3, InvalidTypeError, "single value"),
         (np.zeros(2, np.longdouble), InvalidTypeError, "float128"),
