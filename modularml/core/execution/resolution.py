@@ -73,6 +73,7 @@ def resolve(
     where: str,
     batch_size: int | None = None,
     trains: bool = False,
+    fitted: Sequence[GraphNode] = (),
 ) -> Resolved:
     """Resolve what a phase does on `nodes`.
 
@@ -84,16 +85,21 @@ def resolve(
         where: The label of the phase, for messages.
         batch_size: Rows a batch where no sampler draws them; None is all at once.
         trains: Refuse data that no model can learn from: NaN and infinite values.
+        fitted: The estimators that the phase fits on the way.
 
     Raises:
-        StateError: If a node is not built, or a split has no rows.
+        StateError: If a node is not built or not fitted, or a split has no rows.
         InvalidTypeError: If text would feed a model.
         InvalidValueError: If `trains` and values are not finite, or if batches without a sampler
             would leave rows of a head out.
         LossError: If outputs and targets cannot be compared, or an input names a role.
     """
     ctx, faults = graph.ctx, Faults(where)
-    faults.attempt(built, nodes)
+    for node in faults.attempt(built, nodes) or ():
+        if node not in fitted and not getattr(node.model, "is_fitted", True):
+            faults.add(
+                StateError(f"the estimator of {node.label!r} is not fitted yet; run a FitPhase first.")
+            )
     faults.raise_if_any()
     heads = [node for node in nodes if node.featureset_refs]
     binding_of = {ctx.get_node(binding.node_ref).label: binding for binding in bindings}

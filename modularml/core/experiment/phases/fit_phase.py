@@ -128,7 +128,15 @@ class FitPhase(ExperimentPhase):
         if not fitted:
             labels = [node.label for node in self._estimators(graph)]
             raise StateError(f"{self._where}: there is nothing to fit; {labels} are frozen.")
-        resolved = resolve(graph, nodes, self.input_sources, self.losses, where=self._where, trains=True)
+        resolved = resolve(
+            graph,
+            nodes,
+            self.input_sources,
+            self.losses,
+            where=self._where,
+            trains=True,
+            fitted=fitted,
+        )
         recording = Recording(resolved.loss_nodes, scope.budget_bytes)
         rows = {source.head: source.view.rows for source in resolved.feed.sources}
 

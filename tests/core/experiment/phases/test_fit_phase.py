@@ -1,0 +1,75 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from modularml.base.errors import InvalidValueError, StateError
+from modularml.core.execution.binding import InputBinding
+from modularml.core.experiment.phases.fit_phase import FitPhase
+from modularml.samplers import SimpleSampler
+
+
+def fit(**options: Any) -> FitPhase:
+    return FitPhase.from_split("fit", split="train", **options)
+
+
+def test_estimators_are_fitted_on_the_rows_of_the_split_and_frozen(bench: Any) -> None:
+    node = bench.node("A", model=Ridge())
+    bench.graph(node, optimizer=None)
+    bench.exp.run_phase(fit())
+    view = bench.fs.get_split("train")
+    by_hand = Ridge().fit(view.column("features.x.raw"), view.column("targets.y.raw"))
+    assert np.allclose(node.model.estimator.coef_, by_hand.coef_)
+    assert node.frozen_by == "fit"
+
+
+def test_labels_and_estimators_without_targets_are_fitted_too(bench: Any) -> None:
+    scaler = bench.node("A", bench.ref(targets="kind"), StandardScaler())
+    classifier = bench.node("B", scaler, LogisticRegression())
+    bench.graph(scaler, classifier, optimizer=None)
+    results = bench.exp.run_phase(fit())
+    guessed = results.stacked_tensors("B")[:, 0]
+    view = bench.fs.get_split("train")
+    scaled = StandardScaler().fit_transform(view.column("features.x.raw"))
+    by_hand = LogisticRegression().fit(scaled, view.column("targets.kind.raw")).predict(scaled)
+    assert (guessed == by_hand).mean() > 0.95
+
+
+def test_what_a_fit_froze_is_fitted_again_and_what_a_user_froze_is_not(bench: Any) -> None:
+    node = bench.node("A", model=Ridge())
+    bench.graph(node, optimizer=None)
+    for _ in range(2):
+        bench.exp.run_phase(fit())
+    node.freeze()
+    with pytest.raises(StateError, match=r"FitPhase 'fit': there is nothing to fit; \['A'\] are frozen"):
+        bench.exp.run_phase(fit())
+    node.unfreeze()
+    bench.exp.run_phase(fit(freeze_after_fit=False))
+    assert not node.is_frozen
+
+
+def test_a_phase_that_was_stopped_before_it_began_freezes_nothing(bench: Any) -> None:
+    node = bench.node("A", model=Ridge())
+    bench.graph(node, optimizer=None)
+    bench.drain(fit(), should_stop=lambda: True)
+    assert not node.is_frozen
+    assert not node.model.is_fitted
+
+
+def test_torch_models_are_not_for_fitting(bench: Any) -> None:
+    bench.graph(bench.node("A", model=nn.Linear(4, 1)))
+    with pytest.raises(
+        InvalidValueError, match="no active node holds an estimator to fit; torch models are trained"
+    ):
+        fit()
+
+
+def test_a_sampler_is_refused_for_rows_would_not_meet_their_targets(bench: Any) -> None:
+    bench.graph(bench.node("A", model=Ridge()), optimizer=None)
+    sampler = SimpleSampler(batch_size=100, shuffle=True)
+    binding = InputBinding.for_training(node="A", sampler=sampler, split="train")
+    with pytest.raises(InvalidValueError, match="the binding of 'A' has a sampler"):
+        FitPhase("fit", input_sources=[binding])

@@ -1,0 +1,132 @@
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from modularml.base.config import same_tree
+from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
+from modularml.core.context import ExperimentContext
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.execution.binding import InputBinding
+from modularml.core.experiment.experiment import Experiment
+from modularml.core.experiment.phases.train_phase import ResultRecording, TrainPhase
+from modularml.core.topology.model_graph import ModelGraph
+from modularml.core.topology.model_node import ModelNode
+from modularml.core.training.loss import AppliedLoss
+from modularml.core.training.optimizer import Optimizer
+from modularml.models.torch import SequentialMLP
+from modularml.samplers import SimpleSampler
+
+
+def test_binding_by_hand_and_by_split_is_the_same(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    sampler = SimpleSampler(batch_size=16, shuffle=True, seed=5)
+    binding = InputBinding.for_training(node="A", sampler=sampler, split="train")
+    by_hand = TrainPhase("train", input_sources=[binding], losses=[bench.loss()], n_epochs=2)
+    assert by_hand == bench.train(n_epochs=2)
+    assert by_hand.n_epochs == 2
+    assert by_hand.result_recording == ResultRecording.ALL == "all"
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "match"),
+    [
+        (
+            {"n_epochs": 0},
+            InvalidValueError,
+            "TrainPhase 'train': n_epochs must be an int of at least 1, got 0",
+        ),
+        ({"n_epochs": 2.0}, InvalidTypeError, "TrainPhase 'train': n_epochs must be an int"),
+        ({"result_recording": "al"}, InvalidValueError, "Unknown result_recording 'al'.*mean 'all'"),
+        ({"losses": []}, InvalidValueError, "TrainPhase 'train': it needs at least one loss"),
+    ],
+)
+def test_options_are_checked(bench: Any, changed: Any, error: Any, match: str) -> None:
+    bench.graph(bench.node("A"))
+    with pytest.raises(error, match=match):
+        bench.train(**changed)
+
+
+def test_a_sampler_is_needed(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    with pytest.raises(
+        InvalidValueError, match=r"binding of 'A' has no sampler; make it with InputBinding.for_train"
+    ):
+        TrainPhase.from_split("p", split="train", sampler=None, losses=[bench.loss()])  # type: ignore[arg-type]
+    with pytest.raises(InvalidTypeError, match="sampler must be a Sampler"):
+        TrainPhase.from_split("p", split="train", sampler=32, losses=[bench.loss()])  # type: ignore[arg-type]
+
+
+def test_a_node_that_no_loss_reaches_is_named_unless_it_is_frozen_or_left_out(bench: Any) -> None:
+    nodes = bench.chain(nn.Linear(4, 1), nn.Linear(1, 1))
+    bench.graph(*nodes)
+    with pytest.raises(InvalidValueError, match="no loss reaches the node 'B': put a loss on it"):
+        bench.train()
+    assert bench.train(active_nodes=["A"]).active_nodes == [nodes[0].node_id]
+    nodes[1].freeze()
+    bench.drain(bench.train())
+
+
+def test_when_everything_is_frozen_there_is_nothing_to_train(bench: Any) -> None:
+    graph = bench.graph(bench.node("A"))
+    phase = bench.train()
+    graph.freeze()
+    with pytest.raises(StateError, match="TrainPhase 'train': there is nothing to train"):
+        bench.exp.run_phase(phase)
+    graph.unfreeze()
+    bench.exp.run_phase(phase)
+
+
+# Through an experiment.
+
+
+def trained(n_runs: int, n_epochs: int, sampler: SimpleSampler) -> tuple[dict[str, Any], np.ndarray]:
+    """Weights, optimizer and losses after some runs of some epochs, with shuffle and dropout."""
+    torch.manual_seed(0)
+    exp = Experiment("halves")
+    rng = np.random.default_rng(0)
+    data = {"x": rng.standard_normal((50, 4)), "y": rng.standard_normal(50)}
+    fs = FeatureSet.from_dict("S", data, "x", "y")
+    fs.split_random({"train": 0.9, "test": 0.1})
+    node = ModelNode("A", SequentialMLP(output_shape=(1, 1), dropout=0.3), fs)
+    graph = ModelGraph([node], Optimizer("adam", opt_kwargs={"lr": 0.01})).build()
+    losses = [AppliedLoss("mse", node)]
+    phase = TrainPhase.from_split("t", split="train", sampler=sampler, losses=losses, n_epochs=n_epochs)
+    found = [exp.run_phase(phase).batch_losses() for _ in range(n_runs)]
+    return graph.get_state(), np.concatenate(found)
+
+
+@pytest.mark.parametrize("seed", [3, None])
+def test_ten_epochs_are_five_and_five_bit_for_bit(bench: Any, seed: int | None) -> None:
+    sampler = SimpleSampler(batch_size=16, shuffle=True, seed=seed)
+    once, losses = trained(1, 10, sampler)
+    twice, both = trained(2, 5, sampler)
+    assert same_tree(once, twice)
+    assert np.array_equal(losses, both)
+    assert not same_tree(once, trained(1, 9, sampler)[0])
+
+
+def test_every_epoch_shuffles_anew_and_a_run_goes_on_where_the_last_one_stopped(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    phase = bench.train(n_epochs=2)
+    orders = []
+    for _ in range(2):
+        results = bench.exp.run_phase(phase)
+        orders += [tuple(record.rows["A"].tolist()) for record in results.recording.tensors]
+    assert len(set(orders)) == 4
+    assert orders == [tuple(np.concatenate(bench.rows(phase, epoch)).tolist()) for epoch in range(4)]
+
+
+def test_what_runs_is_looked_up_in_no_active_context(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    module = bench.ctx.get_node("A").module
+    before, phase = copy.deepcopy(module), bench.train(n_epochs=3)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(bench.exp.run_phase, phase).result()
+    assert not torch.equal(before.weight, module.weight)
+    with ExperimentContext().temporary():
+        assert bench.exp.run_phase(phase).n_epochs == 3
