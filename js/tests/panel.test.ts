@@ -127,6 +127,19 @@ test("the keyboard picks the phase that is shown", async () => {
   assert.equal(text(".mml-legend-title"), "eval");
 });
 
+test("who picks the present training follows the run again", async () => {
+  const { el, play, text } = open();
+  const soFar = until(isInSecondEpoch);
+  await play(soFar);
+  const [train, evaluation] = el.querySelectorAll<HTMLElement>('[role="option"]');
+  evaluation?.click();
+  assert.equal(text(".mml-legend-title"), "eval");
+  await play(soFar.slice(-1));
+  assert.equal(text(".mml-legend-title"), "eval");
+  train?.click();
+  assert.equal(text(".mml-legend-title"), "train");
+});
+
 test("a kernel that is gone is told, and the clock stands still", async () => {
   const { model, el, play, text } = open();
   await play(until(isInSecondEpoch));

@@ -93,7 +93,8 @@ export class Panel {
   }
 
   private select(index: number): void {
-    this.selected = index;
+    const isFollowed = index === this.run.info.current && this.run.phases[index]?.kind === "train";
+    this.selected = isFollowed ? null : index; // who picks the present training follows the run again
     this.hovered = null;
     this.update();
   }
