@@ -91,13 +91,13 @@ class Recording:
         self.tensors.append(record)
         self._n_bytes += record.n_bytes
 
-    def make_room(self, n_bytes: int) -> bool:
-        """Let the oldest records go until `n_bytes` more fit the budget; tell whether they do."""
+    def make_room(self, n_bytes: int) -> int:
+        """Let the oldest records go until `n_bytes` more fit the budget; return how many would fit."""
         while self.tensors and self._n_bytes + n_bytes > self.budget_bytes:
             oldest = self.tensors.popleft()
             self._n_bytes -= oldest.n_bytes
             self.n_dropped += oldest.n_batches
-        return self._n_bytes + n_bytes <= self.budget_bytes
+        return self.budget_bytes - self._n_bytes
 
     def forget_tensors(self) -> None:
         """Let go of every output."""
@@ -164,28 +164,36 @@ class EpochRecorder:
         self.recording, self.epoch, self.nodes = recording, epoch, nodes
         self.drawn, self.targets = drawn, targets
         self._batches: deque[tuple[Any, ...]] = deque()
-        self._n_bytes: deque[int] = deque()
-        self._n_held = self._n_seen = 0
-        row_bytes = {
-            head: rows.itemsize + (targets[head][:1].nbytes if head in targets else 0)
-            for head, rows in drawn.rows.items()
-        }
-        sizes = [np.diff(offsets) * row_bytes[head] for head, offsets in drawn.offsets.items()]
-        self._data_bytes: list[int] = np.sum(sizes, axis=0).tolist()
+        self._n_bytes: list[int] = []
+        self._n_seen = self._n_held = self._room = 0
 
     def add(self, slots: Sequence[Any]) -> None:
         """Keep the outputs of one batch, the newest of all if there is no room for more."""
-        if not self._n_seen and self.recording.keeps == "last":
-            self.recording.forget_tensors()
         batch = tuple(_detached(slots[slot]) for slot, _ in self.nodes)
-        n_bytes = sum(a.nbytes for a in batch) + self._data_bytes[self._n_seen]
+        if not self._n_seen:
+            self._begin(batch)
+        self._n_held += self._n_bytes[self._n_seen]
         self._n_seen += 1
         self._batches.append(batch)
-        self._n_bytes.append(n_bytes)
-        self._n_held += n_bytes
-        while not self.recording.make_room(self._n_held) and len(self._batches) > 1:
+        if self._n_held > self._room:
+            self._make_room()
+
+    def _begin(self, batch: Sequence[Any]) -> None:
+        if self.recording.keeps == "last":
+            self.recording.forget_tensors()
+        sizes = {head: np.diff(offsets) for head, offsets in self.drawn.offsets.items()}
+        n_outputs = sum(array.nbytes for array in batch) / next(iter(sizes.values()))[0]
+        n_bytes = n_outputs * next(iter(sizes.values()))
+        for head, rows in self.drawn.rows.items():
+            n_targets = self.targets[head][:1].nbytes if head in self.targets else 0
+            n_bytes = n_bytes + sizes[head] * (rows.itemsize + n_targets)
+        self._n_bytes = n_bytes.astype(int).tolist()
+
+    def _make_room(self) -> None:
+        self._room = self.recording.make_room(self._n_held)
+        while self._n_held > self._room and len(self._batches) > 1:
+            self._n_held -= self._n_bytes[self._n_seen - len(self._batches)]
             self._batches.popleft()
-            self._n_held -= self._n_bytes.popleft()
 
     def close(self) -> None:
         """Hand the epoch over as one array a node."""
