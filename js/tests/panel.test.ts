@@ -3,7 +3,7 @@ import { afterEach, test } from "node:test";
 import { settle } from "./page";
 import recorded from "../../tests/fixtures/progress_run.json";
 import progress from "../src/progress/index";
-import type { RunPatch } from "../src/progress/run";
+import type { Phase, RunPatch } from "../src/progress/run";
 import { FakeModel } from "./fake-model";
 
 const [first, ...rest] = recorded.patches as unknown as [RunPatch, ...RunPatch[]];
@@ -127,17 +127,25 @@ test("the keyboard picks the phase that is shown", async () => {
   assert.equal(text(".mml-legend-title"), "eval");
 });
 
-test("who picks the present training follows the run again", async () => {
+test("a phase that was picked stays, until the present training is picked", async () => {
   const { el, play, text } = open();
   const soFar = until(isInSecondEpoch);
   await play(soFar);
   const [train, evaluation] = el.querySelectorAll<HTMLElement>('[role="option"]');
-  evaluation?.click();
-  assert.equal(text(".mml-legend-title"), "eval");
-  await play(soFar.slice(-1));
-  assert.equal(text(".mml-legend-title"), "eval");
+  const now = soFar.at(-1) as RunPatch;
+  const next = (index: number): RunPatch => ({
+    ...now,
+    seq: now.seq + index,
+    run: { ...now.run, current: index },
+    phases: [{ ...(now.phases[0] as Phase), index, path: [`training ${index}`] }],
+    traces: [],
+  });
   train?.click();
-  assert.equal(text(".mml-legend-title"), "train");
+  await play([next(2)]);
+  assert.equal(text(".mml-legend-title"), "training 2");
+  evaluation?.click();
+  await play([next(3)]);
+  assert.equal(text(".mml-legend-title"), "eval");
 });
 
 test("a kernel that is gone is told, and the clock stands still", async () => {

@@ -3,8 +3,9 @@ import { element, setAttribute, setText, sync } from "../shared/dom";
 import { clock, estimate, rate, value } from "../shared/format";
 import type { WidgetModel } from "../shared/model";
 import { Chart } from "./chart";
-import { axisEnd, colorOf, curvesOf, unitOf, valueAt, type Curve } from "./curves";
+import { axisEnd, curvesOf, unitOf } from "./curves";
 import { makeGlyph, setGlyph } from "./glyph";
+import { Legend, makePair } from "./legend";
 import { PhaseList } from "./phases";
 import { isVague, STATUS_WORDS, type Phase, type Run } from "./run";
 import { StopButton } from "./stop";
@@ -19,8 +20,7 @@ export class Panel {
   private readonly status = element("span", { class: "mml-status" });
   private readonly fill = element("div");
   private readonly bar = element("div", { class: "mml-bar", role: "progressbar", "aria-label": "Run" }, this.fill);
-  private readonly legendTitle = element("span", { class: "mml-legend-title" });
-  private readonly legend = element("div", { class: "mml-legend-items" });
+  private readonly legend = new Legend();
   private readonly plot = element("div", { class: "mml-chart", role: "img" });
   private readonly blank = element("div", { class: "mml-blank" });
   private readonly facts = element("div", { class: "mml-facts" });
@@ -43,8 +43,7 @@ export class Panel {
     this.stop = new StopButton(model, run, signal, (text) => this.tell(text, true));
     this.chart = new Chart(this.plot, signal, (x) => this.hover(x));
     const head = element("header", {}, this.glyph, this.label, this.badge, this.status, this.stop.root);
-    const legend = element("div", { class: "mml-legend" }, this.legendTitle, this.legend);
-    const view = element("div", { class: "mml-view" }, legend, this.plot, this.blank);
+    const view = element("div", { class: "mml-view" }, this.legend.root, this.plot, this.blank);
     const body = element("div", { class: "mml-body" }, this.phases.root, view);
     this.root.append(head, this.bar, body, element("footer", {}, this.facts, this.note));
     run.onChange(() => this.schedule(), signal);
@@ -103,7 +102,7 @@ export class Panel {
     if (x === this.hovered) return;
     this.hovered = x;
     const shown = this.shownPhase();
-    if (shown) this.updateLegend(shown, curvesOf(shown, this.run.tracesOf(shown)));
+    if (shown) this.legend.update(shown, curvesOf(shown, this.run.tracesOf(shown)), x);
   }
 
   /** The phase that was picked, else the present one; one without curves does not displace one with. */
@@ -126,27 +125,13 @@ export class Panel {
     this.plot.hidden = curves.length === 0;
     this.blank.hidden = curves.length > 0;
     if (!phase) return setText(this.blank, "Preparing…");
-    this.updateLegend(phase, curves);
+    this.legend.update(phase, curves, this.hovered);
     setText(this.blank, phase.status === "waiting" ? "Not started yet" : phase.status === "running" ? "Running…" : STATUS_WORDS[phase.status]);
     if (!curves.length) return this.chart.clear();
     setAttribute(this.plot, "data-unit", unitOf(phase));
     this.chart.draw(curves, axisEnd(phase, curves));
     const told = Object.entries(phase.metrics).map(([name, number]) => `${name} ${value(number)}`);
     if (phase.batch === phase.batches) setAttribute(this.plot, "aria-label", `Losses of ${phase.path.at(-1)}: ${told.join(", ")}`);
-  }
-
-  private updateLegend(phase: Phase, curves: readonly Curve[]): void {
-    const title = this.hovered === null ? phase.path.at(-1) : hoverTitle(phase, this.hovered);
-    setText(this.legendTitle, title ?? "");
-    sync(this.legend, Object.keys(phase.metrics), makeItem, (item, name) => {
-      const curve = curves.findLast((one) => one.name === name);
-      const number = this.hovered === null || !curve ? phase.metrics[name] : valueAt(curve, this.hovered);
-      const [swatch, label, figure] = item.children as unknown as [HTMLElement, HTMLElement, HTMLElement];
-      swatch.hidden = !curve;
-      swatch.style.setProperty("--mml-color", `var(--mml-series-${(colorOf(phase, name) % 6) + 1})`);
-      setText(label, name);
-      setText(figure, number == null ? "–" : value(number));
-    });
   }
 
   private updateFacts(): void {
@@ -187,19 +172,6 @@ export class Panel {
   }
 }
 
-function makeItem(): HTMLElement {
-  return element("span", { class: "mml-legend-item" }, element("span", { class: "mml-swatch" }), ...makePair());
-}
-
 function makeFact(): HTMLElement {
   return element("span", {}, ...makePair());
-}
-
-/** A name and its figure; the space between them is for those who hear or copy it. */
-function makePair(): [Element, string, Element] {
-  return [element("span", { class: "mml-name" }), " ", element("span", { class: "mml-figure" })];
-}
-
-function hoverTitle(phase: Phase, x: number): string {
-  return unitOf(phase) === "batch" ? `batch ${Math.round(x)}` : `epoch ${x.toFixed(1)}`;
 }
