@@ -7,9 +7,9 @@ to `core.execution`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 from modularml.base.config import Configurable, to_config
 from modularml.base.errors import (
@@ -84,7 +84,7 @@ class ExperimentPhase(Configurable):
         active_nodes: Sequence[GraphNode | str] | None = None,
         callbacks: Sequence[Callback] | None = None,
     ) -> None:
-        self.label = check_label(label, type(self).__name__)
+        self._label = check_label(label, type(self).__name__)
         self._where = f"{type(self).__name__} {label!r}"
         self.ctx = ExperimentContext.get_active()
         graph = active_graph(self.ctx, self._where)
@@ -99,6 +99,11 @@ class ExperimentPhase(Configurable):
         faults.raise_if_any()
 
     # -- what is in it -------------------------------------------------------------
+
+    @property
+    def label(self) -> str:
+        """Its name, by which a group that holds it knows it."""
+        return self._label
 
     @property
     def active_nodes(self) -> list[str]:
@@ -166,6 +171,21 @@ class ExperimentPhase(Configurable):
             "active_nodes": None if self._active is None else [self._label_of(ref) for ref in self._active],
             "callbacks": [to_config(callback) for callback in self.callbacks],
         }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make a phase from what `get_config` returned, in the active experiment.
+
+        Samplers that are described alike become one, so that several heads keep getting
+        the same rows although the sampler has no seed.
+        """
+        phase = super().from_config(config)
+        samplers = [binding.sampler for binding in phase.input_sources]
+        phase.input_sources = [
+            replace(binding, sampler=samplers[samplers.index(binding.sampler)])
+            for binding in phase.input_sources
+        ]
+        return phase
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(label={self.label!r})"

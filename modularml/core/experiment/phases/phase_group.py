@@ -5,10 +5,10 @@ It knows the kinds of phases only to hand them out by type.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
-from modularml.base.config import Configurable, from_config, to_config
+from modularml.base.config import Configurable, to_config
 from modularml.base.errors import (
     DuplicateLabelError,
     InvalidTypeError,
@@ -41,7 +41,7 @@ class PhaseGroup(Configurable):
     """
 
     def __init__(self, label: str, phases: Iterable[ExperimentPhase | PhaseGroup] | None = None) -> None:
-        self.label = check_label(label, "PhaseGroup")
+        self._label = check_label(label, "PhaseGroup")
         self._entries: dict[str, ExperimentPhase | PhaseGroup] = {}
         self.add_items(phases or [])
 
@@ -49,15 +49,15 @@ class PhaseGroup(Configurable):
         """Return the label and the configuration of every entry."""
         return {"label": self.label, "phases": [to_config(entry) for entry in self.all]}
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Make a group from what `get_config` returned, in the active experiment."""
-        return cls(config["label"], [from_config(entry) for entry in config["phases"]])
-
     def __repr__(self) -> str:
         return f"PhaseGroup(label={self.label}, entries={len(self)})"
 
     # -- reading -----------------------------------------------------------------
+
+    @property
+    def label(self) -> str:
+        """Its name, by which a group that holds it knows it."""
+        return self._label
 
     @property
     def all(self) -> list[ExperimentPhase | PhaseGroup]:

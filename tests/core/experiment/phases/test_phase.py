@@ -197,6 +197,22 @@ def test_what_a_configuration_describes_is_the_same_phase(world: Any, kind: type
         assert json.loads(json.dumps(tree)) == json.loads(json.dumps(twin.get_config()))
 
 
+def test_heads_keep_sharing_a_sampler_without_a_seed(bench: Any) -> None:
+    bench.graph(bench.node("A"), bench.node("B"))
+    losses = [bench.loss("A", label="a"), bench.loss("B", label="b")]
+    twin = from_config(to_config(bench.train(losses, sampler=SimpleSampler(batch_size=8, shuffle=True))))
+    assert len({id(binding.sampler) for binding in twin.input_sources}) == 1
+    _, results = bench.drain(twin)
+    (record,) = results.recording.tensors
+    assert np.array_equal(record.rows["A"], record.rows["B"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_label_is_for_good(world: Any, kind: type) -> None:
+    with pytest.raises(AttributeError):
+        make(world, kind).label = "other"
+
+
 # The graph may change after the definition.
 
 

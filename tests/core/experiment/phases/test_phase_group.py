@@ -211,3 +211,7 @@ def test_what_a_configuration_describes_is_the_same_group(group: PhaseGroup) -> 
     assert PhaseGroup.from_config(group.get_config()) == group
     assert json.loads(json.dumps(to_config(group))) == json.loads(json.dumps(to_config(twin)))
     assert twin.remove_phase("eval") != group
+    with pytest.raises(UnknownNameError, match="Unknown parameter 'phase' in PhaseGroup.*mean 'phases'"):
+        PhaseGroup.from_config({"label": "g", "phase": []})
+    with pytest.raises(AttributeError):
+        group.label = "other"  # type: ignore[misc]
