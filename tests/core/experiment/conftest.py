@@ -117,7 +117,7 @@ def fresh_context() -> Iterator[None]:
     ExperimentContext().activate()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_lab() -> Callable[..., Lab]:
     return Lab
 

@@ -1,4 +1,5 @@
 import gc
+import tempfile
 import threading
 import weakref
 from collections.abc import Callable
@@ -6,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modularml import (
     Callback,
@@ -556,3 +559,65 @@ def test_running_again_does_not_keep_what_runs_on_the_side(lab: Any) -> None:
     for _ in range(3):
         lab.exp.run_phase(lab.train())
     assert len(lab.exp.events._listeners) == listeners == 0
+
+
+# -- any order of events -----------------------------------------------------------------
+
+STEPS = ["train", "evaluate", "fail", "preview", "checkpoint", "restore", "load", "take", "put back"]
+
+
+@pytest.fixture(scope="module")
+def losses_after(make_lab: Any) -> list[list[float]]:
+    """The losses of one more epoch after 0, 1, 2 ... epochs."""
+    lab = make_lab("any")
+    phase, losses = lab.train(n_epochs=1), []
+    for _ in range(9):
+        losses.append(lab.exp.preview_phase(phase).batch_losses().tolist())
+        lab.exp.run_phase(phase)
+    return losses
+
+
+@settings(max_examples=20)
+@given(steps=st.lists(st.sampled_from(STEPS), max_size=8))
+def test_in_any_order_the_state_is_that_of_the_epochs_trained(
+    steps: list[str], make_lab: Any, losses_after: list[list[float]]
+) -> None:
+    """With dropout and shuffling: nothing but training advances, and whatever is restored is exact."""
+    with tempfile.TemporaryDirectory() as folder:
+        lab = make_lab("any", registration_policy="overwrite")
+        train, bad = lab.train(n_epochs=1), lab.evaluate("bad", callbacks=[Fails()])
+        lab.exp.execution_plan.add_phase(train)
+        exp = lab.exp
+        exp.set_checkpoint_dir(folder)
+        exp.save_checkpoint("c")
+        state = exp.get_state()
+        n_epochs, n_runs = in_checkpoint = in_state = (0, 0)
+        for step in steps:
+            n_runs += step in ("train", "evaluate", "fail")
+            if step == "train":
+                exp.run_phase(train)
+                n_epochs += 1
+            elif step == "evaluate":
+                exp.run_phase(lab.evaluate())
+            elif step == "fail":
+                with pytest.raises(CallbackError):
+                    exp.run_phase(bad)
+            elif step == "preview":
+                exp.preview_run()
+            elif step == "checkpoint":
+                exp.save_checkpoint("c", overwrite=True)
+                in_checkpoint = (n_epochs, n_runs)
+            elif step == "restore":
+                exp.restore_checkpoint("c")
+                n_epochs, n_runs = in_checkpoint
+            elif step == "load":
+                path = exp.save(f"{folder}/e", overwrite=True)
+                exp = Experiment.load(path, overwrite=True, checkpoint_dir=folder)
+                exp.set_checkpoint_dir(folder)
+            elif step == "take":
+                state, in_state = exp.get_state(), (n_epochs, n_runs)
+            else:
+                exp.set_state(state)
+                n_epochs, n_runs = in_state
+            assert (exp.epochs_done.get("train", 0), len(exp.history)) == (n_epochs, n_runs)
+        assert exp.preview_phase(train).batch_losses().tolist() == losses_after[n_epochs]

@@ -289,6 +289,8 @@ from modularml import *
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
 
+# A shell may have started this process with interrupts ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 exp = Experiment("exp")
 data = FeatureSet.from_dict("d", {"x": np.ones((8, 2)), "y": np.ones(8)}, "x", "y")
 data.split_random(ratios={"a": 0.5, "b": 0.5}, seed=0)
@@ -296,10 +298,16 @@ node = ModelNode("n", SequentialMLP(), data.reference(features="x", targets="y")
 ModelGraph(nodes=[node], optimizer=Optimizer("sgd", opt_kwargs={"lr": 0.1})).build()
 loss = AppliedLoss(Loss("mse"), on=node)
 
+begun, ended = [], []
+
 class Tell(Callback):
     def on_epoch_start(self, *, exec_ctx, **_):
         if exec_ctx.epoch_idx == 1:
             print("ready", flush=True)
+    def on_batch_start(self, **_):
+        begun.append(1)
+    def on_batch_end(self, **_):
+        ended.append(1)
     def on_phase_end(self, **_):
         print("phase end", flush=True)
 
@@ -308,8 +316,8 @@ binding = InputBinding.for_training(node=node, sampler=SimpleSampler(batch_size=
 plan.add_train_phase("long", input_sources=[binding], losses=[loss], n_epochs=10**6, callbacks=[Tell()])
 plan.add_phase(EvalPhase.from_split("never", split="a"))
 results = exp.run(show_training_progress=False, show_sampler_progress=False)
-n_batches = [len(epoch) for epoch in results["long"].recording.losses]
-print(exp.last_run.status, results.labels, results["long"].n_epochs > 1, 1 <= n_batches[-1] <= 4)
+n_batches = len(results["long"].batch_losses())
+print(exp.last_run.status, results.labels, n_batches >= 4, len(begun) == len(ended) == n_batches)
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 """
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
