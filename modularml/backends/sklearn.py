@@ -78,6 +78,15 @@ def dry_fit(estimator: Any, n_features: int) -> np.ndarray | None:
         return None
 
 
+def allows_nan(estimator: Any) -> bool:
+    """Tell whether the estimator, or the first step of the pipeline, takes features that are NaN."""
+    first = estimator.steps[0][1] if hasattr(estimator, "steps") else estimator
+    if hasattr(first, "__sklearn_tags__"):
+        return bool(first.__sklearn_tags__().input_tags.allow_nan)
+    tags: dict[str, Any] = getattr(first, "_get_tags", dict)()  # before scikit-learn 1.6
+    return bool(tags.get("allow_nan", False))
+
+
 def same(left: Any, right: Any) -> bool:
     """Tell whether two estimators, or parts of them, have the same parameters and have learnt the same.
 

@@ -103,6 +103,11 @@ class ScikitModelWrapper(BaseModel):
         return str(self._sklearn.output_methods(self.estimator)[0])
 
     @property
+    def allows_nan(self) -> bool:
+        """Whether the estimator takes features that are NaN."""
+        return bool(self._sklearn.allows_nan(self.estimator))
+
+    @property
     def is_fitted(self) -> bool:
         """Whether the estimator can make outputs."""
         return bool(self._sklearn.is_fitted(self.estimator))

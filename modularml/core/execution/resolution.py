@@ -95,17 +95,20 @@ def resolve(
         LossError: If outputs and targets cannot be compared, or an input names a role.
     """
     ctx, faults = graph.ctx, Faults(where)
-    for node in faults.attempt(built, nodes) or ():
+    ready = faults.attempt(built, nodes) or []
+    for node in ready:
         if node not in fitted and not getattr(node.model, "is_fitted", True):
             faults.add(
                 StateError(f"the estimator of {node.label!r} is not fitted yet; run a FitPhase first.")
             )
     faults.raise_if_any()
-    heads = [node for node in nodes if node.featureset_refs]
+    heads = [node for node in ready if node.featureset_refs]
     binding_of = {ctx.get_node(binding.node_ref).label: binding for binding in bindings}
     views = {node.label: binding_of[node.label].resolve_input_view(ctx) for node in heads}
-    for label, view in views.items():
-        _check_view(label, binding_of[label], view, faults, trains=trains)
+    for head in heads:
+        _check_view(head, binding_of[head.label], views[head.label], faults)
+        if trains:
+            _check_finite(head, binding_of[head.label], views[head.label], faults)
     sources = [_source(binding_of[h.label], h.label, views[h.label], batch_size) for h in heads]
     _check_lengths(sources, faults)
     faults.raise_if_any()
@@ -203,27 +206,35 @@ class _Data:
         return stack({name: table.column(name) for name in getattr(ref, domain)})
 
 
-def _check_view(
-    head: str, binding: InputBinding, view: FeatureSetView, faults: Faults, *, trains: bool
-) -> None:
-    split = "" if binding.split is None else f" of split {binding.split!r}"
+def _check_view(head: ModelNode, binding: InputBinding, view: FeatureSetView, faults: Faults) -> None:
     if view.n_samples == 0:
-        faults.add(StateError(f"there are no rows{split} to feed {head!r}."))
-        return
-    ref = binding.upstream_ref
-    for name in ref.features:
+        faults.add(StateError(f"there are no rows{_of_split(binding)} to feed {head.label!r}."))
+    for name in binding.upstream_ref.features:
         if view.source.table.column(name).dtype.kind not in "biufc":
             faults.add(
-                InvalidTypeError(f"{name!r} holds text, which cannot feed {head!r}; encode it as numbers.")
+                InvalidTypeError(
+                    f"{name!r} holds text, which cannot feed {head.label!r}; encode it as numbers."
+                )
             )
-    for name in (*ref.features, *ref.targets) if trains else ():
+
+
+def _check_finite(head: ModelNode, binding: InputBinding, view: FeatureSetView, faults: Faults) -> None:
+    """Refuse values that no model can learn from; NaN is a value to estimators that say so."""
+    ref, allows_nan = binding.upstream_ref, getattr(head.model, "allows_nan", False)
+    for name in (*ref.features, *ref.targets):
         column = view.column(name)
-        n_bad = int((~np.isfinite(column)).sum()) if column.dtype.kind in "fc" else 0
-        if n_bad:
+        if column.dtype.kind not in "fc":
+            continue
+        is_bad = np.isinf(column) if allows_nan and name in ref.features else ~np.isfinite(column)
+        if is_bad.any():
             faults.add(
-                f"{name!r}{split} holds {n_bad} values that are NaN or infinite, of {column.size}; "
-                "filter or fill them before training."
+                f"{name!r}{_of_split(binding)} holds {is_bad.sum()} values that are NaN or infinite, of "
+                f"{column.size}; filter or fill them before training."
             )
+
+
+def _of_split(binding: InputBinding) -> str:
+    return "" if binding.split is None else f" of split {binding.split!r}"
 
 
 def _check_lengths(sources: Sequence[Source], faults: Faults) -> None:

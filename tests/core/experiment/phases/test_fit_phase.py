@@ -2,7 +2,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
@@ -73,3 +76,23 @@ def test_a_sampler_is_refused_for_rows_would_not_meet_their_targets(bench: Any) 
     binding = InputBinding.for_training(node="A", sampler=sampler, split="train")
     with pytest.raises(InvalidValueError, match="the binding of 'A' has a sampler"):
         FitPhase("fit", input_sources=[binding])
+
+
+@pytest.mark.parametrize(
+    ("model", "bad", "passes"),
+    [
+        (HistGradientBoostingRegressor(max_iter=2), np.nan, True),
+        (make_pipeline(SimpleImputer(), Ridge()), np.nan, True),
+        (SimpleImputer(), np.inf, False),
+        (Ridge(), np.nan, False),
+    ],
+)
+def test_nan_is_a_value_to_estimators_that_say_so(bench: Any, model: Any, bad: float, passes: bool) -> None:
+    fs = bench.data("Bad")
+    fs.table.column("features.x.raw")[fs.get_split("train").rows[0], 0] = bad
+    bench.graph(bench.node("A", bench.ref(fs), model), optimizer=None)
+    if passes:
+        bench.exp.run_phase(fit())
+        fs.table.column("targets.y.raw")[fs.get_split("train").rows[0]] = bad
+    with pytest.raises(InvalidValueError, match="of split 'train' holds 1 values that are NaN or infinite"):
+        bench.exp.run_phase(fit())
