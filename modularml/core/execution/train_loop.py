@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from modularml.backends.torch import backward
-from modularml.base.errors import InvalidValueError, OptimizerNotSetError
+from modularml.base.errors import InvalidValueError, LossError, OptimizerNotSetError
 from modularml.core.execution.epochs import Step
 from modularml.core.execution.forward import Call
 from modularml.core.execution.resolution import LossCall, Resolved
@@ -89,12 +89,15 @@ def _detached(call: Call) -> Call:
     return (lambda batch: function(batch.detach())), source, target
 
 
-def train_step(found: Sequence[Stage]) -> Step:
-    """Return the function that trains on one batch and returns the value of each loss."""
+def train_step(found: Sequence[Stage], resolved: Resolved) -> Step:
+    """Return the function that trains on one batch and returns the value of each loss.
+
+    The step raises LossError if a loss cannot train, as no gradient leads from it to a parameter.
+    """
     for stage in found:
         stage.optimizer.zero_grad()
     if len(found) == 1 and len(found[0].losses) == 1:
-        return _single_loss_step(found[0])
+        return _single_loss_step(found[0], resolved)
 
     def step(slots: list[Any]) -> list[torch.Tensor]:
         values: dict[int, torch.Tensor] = {}
@@ -102,7 +105,10 @@ def train_step(found: Sequence[Stage]) -> Step:
             for function, source, target in stage.calls:
                 slots[target] = function(slots[source])
             computed = {i: loss(slots) for i, loss in stage.losses}
-            backward(sum(computed.values()))  # type: ignore[arg-type]
+            total: Any = sum(computed.values())
+            if not total.requires_grad:
+                raise _no_gradient(resolved, [i for i, _ in stage.losses])
+            backward(total)
             stage.optimizer.step()
             stage.optimizer.zero_grad()
             values |= computed
@@ -111,7 +117,7 @@ def train_step(found: Sequence[Stage]) -> Step:
     return step
 
 
-def _single_loss_step(stage: Stage) -> Step:
+def _single_loss_step(stage: Stage, resolved: Resolved) -> Step:
     """The common case without a list or a sum: about a tenth of a small network's step."""
     calls, (_, loss) = stage.calls, stage.losses[0]
     update, zero_grad = stage.optimizer.step, stage.optimizer.zero_grad
@@ -120,9 +126,19 @@ def _single_loss_step(stage: Stage) -> Step:
         for function, source, target in calls:
             slots[target] = function(slots[source])
         value = loss(slots)
+        if not value.requires_grad:
+            raise _no_gradient(resolved, [0])
         backward(value)
         update()
         zero_grad()
         return (value.detach(),)
 
     return step
+
+
+def _no_gradient(resolved: Resolved, losses: Sequence[int]) -> LossError:
+    labels = list(resolved.loss_nodes)
+    return LossError(
+        f"No gradient leads from the losses {[labels[i] for i in losses]} to a trained node: "
+        "they must be computed from its outputs, by torch, without detach()."
+    )

@@ -8,8 +8,9 @@ import torch
 from sklearn.decomposition import PCA
 from torch import nn
 
-from modularml.base.errors import InvalidValueError, OptimizerNotSetError
+from modularml.base.errors import InvalidValueError, LossError, OptimizerNotSetError
 from modularml.core.execution.train_loop import own_optimizer
+from modularml.core.training.loss import Loss
 from modularml.core.training.optimizer import Optimizer
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
@@ -268,6 +269,24 @@ def test_without_a_graph_optimizer_a_loss_on_a_node_that_is_not_trained_is_refus
     phase = bench.train([bench.loss("A", label="a"), bench.loss("B", label="b")])
     with pytest.raises(InvalidValueError, match="The loss 'b' is on 'B', which is not trained"):
         bench.drain(phase)
+
+
+def detached(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return (outputs.detach() - targets) ** 2
+
+
+def test_a_loss_that_no_gradient_leads_from_is_named(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    with pytest.raises(LossError, match="the loss 'mse' takes no outputs, so nothing can learn from it"):
+        bench.train([bench.loss(inputs=["features", "targets"])])
+    lonely = bench.loss(loss=Loss(detached))
+    with pytest.raises(
+        LossError, match=r"No gradient leads from the losses \['detached'\] to a trained node"
+    ):
+        bench.drain(bench.train([lonely]))
+    with pytest.raises(LossError, match=r"from the losses \['detached', 'd2'\]"):
+        bench.drain(bench.train([lonely, bench.loss(loss=Loss(detached), label="d2")]))
+    bench.drain(bench.train([lonely, bench.loss()]))
 
 
 # Flags.

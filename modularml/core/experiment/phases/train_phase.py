@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
-from modularml.base.errors import Faults, InvalidValueError, StateError, check_choice, check_int
+from modularml.base.errors import Faults, InvalidValueError, LossError, StateError, check_choice, check_int
 from modularml.base.events import Event
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.epochs import run_epochs
@@ -132,6 +132,11 @@ class TrainPhase(ExperimentPhase):
         faults.attempt(check_choice, self.result_recording, "result_recording", KEEPS)
         if not self.losses:
             faults.add(InvalidValueError("it needs at least one loss to minimize."))
+        for loss in self.losses:
+            if not any(name.partition(".")[0] == "outputs" for name in loss.arguments):
+                faults.add(
+                    LossError(f"the loss {loss.label!r} takes no outputs, so nothing can learn from it.")
+                )
         for binding in self.input_sources:
             if binding.sampler is None:
                 faults.add(
@@ -168,7 +173,7 @@ class TrainPhase(ExperimentPhase):
                 f"{self._where}: there is nothing to train; every torch node that a loss reaches is frozen."
             )
         resolved = resolve(graph, nodes, self.input_sources, self.losses, where=self._where, trains=True)
-        step = train_step(stages(graph, resolved, trained))
+        step = train_step(stages(graph, resolved, trained), resolved)
         recording = Recording(resolved.loss_nodes, scope.budget_bytes, self.result_recording)
         results = TrainResults(self.label, recording, resolved.heads)
 
