@@ -173,7 +173,6 @@ def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
             f"Loaded ModelGraph is identical to {before.label!r} in the existing ExperimentContext. "
             f"Returning {before.label!r}.",
         )
-        before.build()
     else:
         if before is not None:
             notice(

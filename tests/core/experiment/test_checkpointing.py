@@ -93,6 +93,9 @@ def test_every_nth_moment_counts_across_runs(lab: Any, tmp_path: Path) -> None:
     for i in range(5):
         lab.exp.run_phase(lab.evaluate(f"e{i}"))
     assert list(lab.exp.available_checkpoints) == ["e1", "e3"]
+    lab.exp.set_checkpointing(Checkpointing(every_n=2, directory=tmp_path))
+    lab.exp.run_phase(lab.evaluate("of a new policy, the first"))
+    assert list(lab.exp.available_checkpoints) == ["e1", "e3"]
 
 
 def test_two_experiments_may_share_a_policy(make_lab: Any, tmp_path: Path) -> None:

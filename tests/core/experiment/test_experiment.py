@@ -51,6 +51,23 @@ class Counter(Callback):
         self.n = state["n"]
 
 
+class Lister(Counter):
+    """Hands out its own list as its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def on_epoch_end(self, *, exec_ctx: Any, **_: Any) -> None:
+        self.seen.append(exec_ctx.epoch_idx)
+
+    def get_state(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.seen = state["seen"]
+
+
 class RunCounter(ExperimentCallback):
     """Counts phases, and remembers the count."""
 
@@ -136,7 +153,9 @@ def test_a_context_has_one_experiment_unless_the_policy_lets_it_be_replaced() ->
     with pytest.raises(InvalidValueError, match="belongs to the experiment 'first'"):
         Experiment("second", ctx=first.ctx)
     assert first.ctx.experiment is first
+    ExperimentContext().activate()
     second = Experiment("second", "overwrite", ctx=first.ctx)
+    assert ExperimentContext.get_active() is not first.ctx
     assert first.ctx.experiment is second
     assert first.ctx.registration_policy == "overwrite"
 
@@ -377,13 +396,13 @@ def test_a_preview_leaves_no_trace(lab: Any, tmp_path: Any, which: int, ending: 
 
     started: list[Any] = []
     lab.exp.events.subscribe(lambda event: started.append(event) if type(event) is RunStarted else None)
-    counter = Counter()
+    counter, planned = Counter(), Counter()
     lab.exp.add_callback(RunCounter())
-    lab.exp.execution_plan.add_phase(lab.train("planned", callbacks=[counter, End()]))
+    lab.exp.execution_plan.add_phase(lab.train("planned", callbacks=[planned, End()]))
     lab.exp.run_phase(lab.train("before"))
     lab.exp.set_checkpointing(Checkpointing(directory=tmp_path))
     started.clear()
-    before, count = lab.everything(), counter.n
+    before = lab.everything()
     run, entry = previews(lab, [counter, End()])[which]
     if ending in ("failed", "interrupted"):
         with pytest.raises((CallbackError, KeyboardInterrupt)):
@@ -392,7 +411,7 @@ def test_a_preview_leaves_no_trace(lab: Any, tmp_path: Any, which: int, ending: 
         assert run(*entry) is not None
     assert started[0].preview
     assert lab.everything() == before
-    assert counter.n == count
+    assert counter.n == planned.n == 0
     assert list(tmp_path.iterdir()) == []
     assert len(lab.exp.history) == 1
 
@@ -484,6 +503,20 @@ def test_a_sampler_without_a_seed_keeps_the_one_it_drew(make_lab: Any) -> None:
     before = rows(seeded)
     seeded.exp.set_state(one.exp.get_state())
     assert rows(seeded) == before
+
+
+def test_a_state_is_apart_from_the_callback_that_gave_it(lab: Any) -> None:
+    lister = Lister()
+    phase = lab.train(callbacks=[lister])
+    lab.exp.preview_phase(phase)
+    assert lister.seen == []
+    lab.exp.execution_plan.add_phase(phase)
+    state = lab.exp.get_state()
+    for _ in range(2):
+        lab.exp.run()
+        assert lister.seen == [0, 1]
+        lab.exp.set_state(state)
+        assert lister.seen == []
 
 
 def test_states_of_callbacks_go_to_those_of_their_label_only(make_lab: Any) -> None:

@@ -372,6 +372,22 @@ def test_a_callback_that_raises_stops_the_run_with_its_name(lab: Any, hook: str)
     assert lab.exp.run_phase(lab.train("after")).n_epochs == 2
 
 
+@pytest.mark.parametrize("hook", PHASE_HOOKS)
+def test_flags_are_put_back_before_anyone_is_told(lab: Any, hook: str) -> None:
+    """An evaluation puts models in evaluation mode and needs no gradients."""
+    flags: list[Any] = []
+
+    class Look(ExperimentCallback):
+        def on_exception(self, **_: Any) -> None:
+            module = lab.node.module
+            flags.append((module.training, all(p.requires_grad for p in module.parameters())))
+
+    lab.exp.add_callback(Look())
+    with pytest.raises(CallbackError):
+        lab.exp.run_phase(lab.evaluate(callbacks=[Raiser(hook)]))
+    assert flags == [(True, True)]
+
+
 @pytest.mark.parametrize("hook", [h for h in ExperimentCallback.hooks if h != "on_exception"])
 def test_an_experiment_callback_that_raises_is_told_of_and_all_others_are_told(lab: Any, hook: str) -> None:
     log: list[Any] = []
