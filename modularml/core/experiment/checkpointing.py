@@ -149,6 +149,7 @@ class CheckpointStore:
         if not folder.exists() and not create:
             raise FileNotFoundError(f"The checkpoint folder {str(folder)!r} does not exist.")
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
         own = {known.resolve() for known in self.paths.values()}
         foreign = [found for found in folder.glob("*.ckpt.mml") if found.resolve() not in own]
         if foreign:
@@ -158,7 +159,6 @@ class CheckpointStore:
                 ModularMLWarning,
                 stacklevel=3,
             )
-        self.folder = folder
 
     def due(self, moment: str, label: str) -> str | None:
         """Return the name of the checkpoint to write at a moment, or None."""

@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from modularml.base.errors import ModularMLError
@@ -250,16 +251,25 @@ class Runner:
             # Closing the generator puts flags back also when a hook raises between two batches.
             with contextlib.closing(execution.events) as events:  # type: ignore[type-var]
                 for event in events:
-                    hook = _HOOK_OF_EVENT.get(type(event))
-                    if not isinstance(event, BatchStarted | BatchEnded):
+                    if not isinstance(event, BatchStarted | BatchEnded | EpochEnded):
                         self._emit(event)
+                    hook = _HOOK_OF_EVENT.get(type(event))
+                    if isinstance(event, EpochEnded):
+                        self._count_epochs(phase, scope, results)
                     if hook is not None and phase.callbacks:
                         self._phase_hook(phase, hook, exec_ctx=scope.exec_ctx, results=results)
+                    if isinstance(event, EpochEnded):
+                        # Told after the hooks, with what they logged.
+                        logged = results.recording.epoch_metrics(event.epoch)
+                        self._emit(replace(event, metrics={**event.metrics, **logged}))
         finally:
-            if phase.kind == "train":
-                n_begun = len(results.recording.losses)
-                self.experiment.epochs_done[phase.label] = scope.first_epoch + n_begun
+            self._count_epochs(phase, scope, results)
         self._phase_hook(phase, "on_phase_end", results=results)
+
+    def _count_epochs(self, phase: ExperimentPhase, scope: PhaseScope, results: PhaseResults) -> None:
+        if phase.kind == "train":
+            n_begun = len(results.recording.losses)
+            self.experiment.epochs_done[phase.label] = scope.first_epoch + n_begun
 
     # -- events and hooks --------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from modularml import Checkpointing, PhaseGroup
+from modularml import Callback, Checkpointing, PhaseGroup
 from modularml.base.errors import (
     InvalidTypeError,
     InvalidValueError,
@@ -213,8 +213,10 @@ def test_folders(lab: Any, tmp_path: Path) -> None:
     lab.exp.set_checkpoint_dir(tmp_path / "a" / "b")
     lab.exp.save_checkpoint("mine")
     lab.exp.set_checkpoint_dir(tmp_path / "a" / "b")
+    store = CheckpointStore("other")
     with pytest.warns(ModularMLWarning, match="1 checkpoint"):
-        CheckpointStore("other").set_folder(tmp_path / "a" / "b", create=True)
+        store.set_folder(tmp_path / "a" / "b", create=True)
+    assert store.folder == tmp_path / "a" / "b"
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(lab: Any, tmp_path: Path) -> None:
@@ -265,6 +267,20 @@ def test_a_checkpoint_of_mid_run_continues_as_the_run_did(make_lab: Any, tmp_pat
     assert lab.exp.epochs_done == {"train": 2, "a": 2}
     lab.exp.run_phase(train)
     assert lab.weights() == weights
+
+
+def test_a_checkpoint_between_two_epochs_continues_as_the_phase_did(make_lab: Any, tmp_path: Path) -> None:
+    class Save(Callback):
+        def on_epoch_end(self, *, experiment: Any, exec_ctx: Any, **_: Any) -> None:
+            experiment.save_checkpoint(f"epoch {exec_ctx.epoch_idx}")
+
+    lab = make_lab()
+    lab.exp.set_checkpoint_dir(tmp_path)
+    losses = lab.exp.run_phase(lab.train(n_epochs=5, callbacks=[Save()])).epoch_losses().tolist()
+    for n_done in range(1, 5):
+        lab.exp.restore_checkpoint(f"epoch {n_done - 1}")
+        rest = lab.exp.run_phase(lab.train(n_epochs=5 - n_done))
+        assert rest.epoch_losses().tolist() == losses[n_done:]
 
 
 def test_the_checkpoint_of_a_phases_end_says_that_it_ended(make_lab: Any, tmp_path: Path) -> None:
