@@ -107,7 +107,9 @@ def cpu_seconds(run: Callable[[], None]) -> float:
 def main() -> None:
     """Print a row a case."""
     torch.set_num_threads(1)
-    table = Table("samples x epochs", "batch", "by hand, µs/step", "ModularML, µs/step", "ratio", title="Training")
+    table = Table(
+        "samples x epochs", "batch", "by hand, µs/step", "ModularML, µs/step", "ratio", title="Training"
+    )
     for name, n_samples, n_epochs, batch_size in CASES:
         runs = [by_hand(n_samples, n_epochs, batch_size), ours(n_samples, n_epochs, batch_size)]
         for run in runs:

@@ -14,6 +14,8 @@ from modularml.base.errors import nearest
 
 if TYPE_CHECKING:  # the same table once more, for type checkers and for the test of the layers
     from modularml.backends.backend import Backend as Backend
+    from modularml.callbacks.early_stopping import EarlyStopping as EarlyStopping
+    from modularml.callbacks.evaluation import Evaluation as Evaluation
     from modularml.core.context import ExperimentContext as ExperimentContext
     from modularml.core.context import RegistrationPolicy as RegistrationPolicy
     from modularml.core.data.featureset import FeatureSet as FeatureSet
@@ -55,8 +57,10 @@ _HOMES = {
     "Callback": "core.experiment.callback",
     "Checkpointing": "core.experiment.checkpointing",
     "DataFormat": "core.data.formats",
+    "EarlyStopping": "callbacks.early_stopping",
     "EvalPhase": "core.experiment.phases.eval_phase",
     "EvalResults": "core.experiment.results",
+    "Evaluation": "callbacks.evaluation",
     "Experiment": "core.experiment.experiment",
     "ExperimentCallback": "core.experiment.callback",
     "ExperimentContext": "core.context",

@@ -19,6 +19,7 @@ are; how a file writes them is the file's business.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any, Self
@@ -31,6 +32,16 @@ from modularml.base.registry import Registry
 
 type_registry: Registry[type[Configurable]] = Registry("type")
 """Every `Configurable` class of this package, by its ``__qualname__``."""
+
+_LATE_PACKAGES = ("modularml.models.torch", "modularml.callbacks")
+"""Packages that nothing below imports, and whose classes a configuration may name all the same."""
+
+
+def _registered(name: str) -> type[Configurable]:
+    if name not in type_registry:
+        for package in _LATE_PACKAGES:
+            importlib.import_module(package)
+    return type_registry[name]
 
 
 # Weak, so that a class which a re-run cell defines anew can go.
@@ -139,7 +150,7 @@ def from_config(tree: Any) -> Any:
         if "$type" not in tree:
             return {key: from_config(item) for key, item in tree.items()}
         named = tree["$type"]
-        cls = type_registry[named] if isinstance(named, str) else named
+        cls = _registered(named) if isinstance(named, str) else named
         if not (isinstance(cls, type) and issubclass(cls, Configurable)):
             raise InvalidValueError(f"A '$type' must name a configurable class, got {named!r}.")
         return cls.from_config({k: v for k, v in tree.items() if k != "$type"})

@@ -43,7 +43,7 @@ def run_epochs(
     *,
     n_epochs: int,
 ) -> Iterator[Event]:
-    """Run epochs until all are done or the scope says stop.
+    """Run epochs until all are done, the scope says stop, or a callback asked to end.
 
     Args:
         scope: The surroundings of the phase.
@@ -57,7 +57,7 @@ def run_epochs(
     """
     is_finite = True
     for epoch in range(n_epochs):
-        if scope.should_stop():
+        if scope.should_stop() or scope.exec_ctx.stop_requested:
             return
         scope.exec_ctx.epoch_idx = epoch
         yield EpochStarted(run_id=scope.run_id, path=scope.path, epoch=epoch)

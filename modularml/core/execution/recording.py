@@ -111,6 +111,13 @@ class Recording:
         means = self.losses[epoch].mean(axis=0)
         return dict(zip(self.loss_nodes, means.tolist(), strict=True))
 
+    def epoch_metrics(self, epoch: int) -> dict[str, float]:
+        """The last value of each metric that was logged in an epoch."""
+        logged = {
+            name: [value for at, _, value in entries if at == epoch] for name, entries in self.metrics.items()
+        }
+        return {name: values[-1] for name, values in logged.items() if values}
+
     def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
         """Return the record as a tree of plain values and arrays.
 

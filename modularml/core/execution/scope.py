@@ -24,6 +24,7 @@ class ExecutionContext:
         batch_idx: The batch, from 0 within the epoch.
         outputs: Node label -> outputs of the batch.
         losses: Loss label -> its value for the batch, a tensor without shape.
+        stop_requested: Whether the phase is to end with the present epoch.
     """
 
     phase_label: str
@@ -31,6 +32,11 @@ class ExecutionContext:
     batch_idx: int = 0
     outputs: Mapping[str, Any] = field(default_factory=dict)
     losses: Mapping[str, Any] = field(default_factory=dict)
+    stop_requested: bool = False
+
+    def request_stop(self) -> None:
+        """End the phase, as completed, after the present epoch."""
+        self.stop_requested = True
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,120 @@
+"""Early stopping: an end to training when a metric gets no better.
+
+It knows no phase by class: it reads the recording and the graph of the experiment.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from modularml.base.errors import InvalidValueError, check_choice, check_int, unknown_name
+from modularml.core.execution.scope import ExecutionContext
+from modularml.core.experiment.callback import Callback
+from modularml.core.experiment.results import PhaseResults
+
+
+class EarlyStopping(Callback):
+    """Ends a training phase when a metric has not got better for some epochs.
+
+    The weights of the best epoch come back when the phase ends, also where it was
+    stopped or ran to its last epoch.
+
+    Args:
+        monitor: A metric that is logged, e.g. by `Evaluation`, or the label of a loss.
+        mode: ``"min"`` if lower is better, ``"max"`` if higher is.
+        patience: How many epochs without improvement are waited for.
+        min_delta: How much better counts as better, at least 0.
+        restore_best: Return to the weights of the best epoch.
+        label: Its name.
+        execution_order: Lower ones are called first; metrics must be logged before.
+
+    Attributes:
+        best_value: The best value so far, or None.
+        best_epoch: Its epoch within this run of the phase, from 0, or None.
+        stopped_epoch: The epoch after which it ended the phase, or None.
+
+    Raises:
+        InvalidValueError: If an argument is not allowed, or, after the first epoch, if nothing
+            logs the metric.
+    """
+
+    def __init__(
+        self,
+        *,
+        monitor: str = "val_loss",
+        mode: str = "min",
+        patience: int = 5,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+        label: str | None = None,
+        execution_order: int = 1,
+    ) -> None:
+        super().__init__(label, execution_order)
+        self.monitor = monitor
+        self.mode = check_choice(mode, "mode", ("min", "max"))
+        self.patience = check_int(patience, "EarlyStopping: patience")
+        self.min_delta = float(min_delta)
+        if not (math.isfinite(self.min_delta) and self.min_delta >= 0):
+            raise InvalidValueError(f"EarlyStopping: min_delta must be at least 0, got {min_delta!r}.")
+        self.restore_best = bool(restore_best)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.best_value: float | None = None
+        self.best_epoch: int | None = None
+        self.stopped_epoch: int | None = None
+        self._best_state: dict[str, Any] | None = None
+
+    def get_state(self) -> dict[str, Any]:
+        """What it has seen; the weights to restore are those of the present run alone."""
+        return {"best": self.best_value, "best_epoch": self.best_epoch, "stopped_epoch": self.stopped_epoch}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take back what `get_state` returned."""
+        self.best_value, self.best_epoch = state["best"], state["best_epoch"]
+        self.stopped_epoch = state["stopped_epoch"]
+
+    def on_phase_start(self, *, experiment: Any, phase: Any, results: PhaseResults) -> None:
+        """Begin anew: epochs count within one run of the phase."""
+        self._forget()
+
+    def on_epoch_end(
+        self, *, experiment: Any, phase: Any, exec_ctx: ExecutionContext, results: PhaseResults
+    ) -> None:
+        """Compare with the best epoch, and end the phase if patience is at its end."""
+        epoch = exec_ctx.epoch_idx
+        value = self._value(results, epoch)
+        if value is None:
+            return
+        if self.best_value is None or self._is_better(value, self.best_value):
+            self.best_value, self.best_epoch = value, epoch
+            if self.restore_best:
+                self._best_state = experiment.model_graph.get_state()
+        elif self.best_epoch is not None and epoch - self.best_epoch >= self.patience:
+            self.stopped_epoch = epoch
+            exec_ctx.request_stop()
+
+    def _value(self, results: PhaseResults, epoch: int) -> float | None:
+        """The value of this epoch, or None where the metric is not logged at every epoch."""
+        recording = results.recording
+        values = recording.epoch_means(epoch) | recording.epoch_metrics(epoch)
+        known = {*recording.loss_nodes, *recording.metrics}
+        if self.monitor not in known:
+            raise InvalidValueError(
+                f"{unknown_name('metric', self.monitor, known, where=repr(results))} "
+                "Evaluation(eval_phase=...) logs 'val_loss'."
+            )
+        return values.get(self.monitor)
+
+    def _is_better(self, value: float, best: float) -> bool:
+        if math.isnan(best):
+            return not math.isnan(value)
+        gain = best - value if self.mode == "min" else value - best
+        return gain > self.min_delta
+
+    def on_phase_end(self, *, experiment: Any, phase: Any, results: PhaseResults) -> None:
+        """Return to the best epoch."""
+        if self._best_state is not None:
+            experiment.model_graph.set_state(self._best_state)
+            self._best_state = None

@@ -1,0 +1,67 @@
+"""Evaluation during training: logged, drawn with the losses, and without effect on the training."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modularml import AppliedLoss, EvalPhase, Loss
+from modularml.base.config import from_config, to_config
+from modularml.base.errors import InvalidTypeError, InvalidValueError
+from modularml.base.events import EpochEnded
+from modularml.callbacks import Evaluation
+from tests.callbacks.conftest import Regression
+
+
+def test_it_logs_what_an_evaluation_after_the_epoch_gives(regression: Regression) -> None:
+    results = regression.exp.run_phase(regression.train(regression.evaluation(), n_epochs=3))
+    assert results.metrics()["val_loss"].shape == (3,)
+    alone = regression.exp.run_phase(EvalPhase.from_split("alone", split="test", losses=[regression.loss]))
+    assert results.metrics()["val_loss"][-1] == pytest.approx(alone.aggregated_losses()["mse"])
+
+
+def test_training_is_the_same_with_and_without_it() -> None:
+    curves = []
+    for watched in (True, False):
+        here = Regression()
+        callbacks = [here.evaluation()] if watched else []
+        curves.append(here.exp.run_phase(here.train(*callbacks)).batch_losses())
+    assert np.array_equal(*curves)
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, [0, 1, 2, 3]), (2, [1, 3]), (3, [2])])
+def test_it_runs_after_every_nth_epoch(regression: Regression, every: int, expected: list[int]) -> None:
+    results = regression.exp.run_phase(regression.train(regression.evaluation(every_n_epochs=every)))
+    assert [epoch for epoch, _, _ in results.recording.metrics["val_loss"]] == expected
+
+
+def test_its_metric_is_told_with_the_end_of_the_epoch(regression: Regression) -> None:
+    ends: list[Any] = []
+    regression.exp.events.subscribe(lambda e: ends.append(e.metrics) if isinstance(e, EpochEnded) else None)
+    results = regression.exp.run_phase(regression.train(regression.evaluation(), n_epochs=2))
+    assert [end["val_loss"] for end in ends] == results.metrics()["val_loss"].tolist()
+    assert all("mse" in end for end in ends)
+
+
+def test_several_losses_are_logged_one_by_one_and_as_their_sum(regression: Regression) -> None:
+    both = [regression.loss, AppliedLoss(Loss("l1"), on=regression.node)]
+    evaluation = Evaluation(eval_phase=EvalPhase.from_split("both", split="test", losses=both))
+    metrics = regression.exp.run_phase(regression.train(evaluation)).metrics()
+    assert metrics["val_loss"] == pytest.approx(metrics["val_mse"] + metrics["val_l1"])
+
+
+def test_it_leaves_no_run_in_the_history(regression: Regression) -> None:
+    regression.exp.run_phase(regression.train(regression.evaluation()))
+    assert [run.label for run in regression.exp.history] == ["train"]
+
+
+def test_what_it_cannot_evaluate_is_refused(regression: Regression) -> None:
+    with pytest.raises(InvalidTypeError, match="eval_phase must be an EvalPhase"):
+        Evaluation(eval_phase=regression.train())  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="no losses"):
+        Evaluation(eval_phase=EvalPhase.from_split("silent", split="test"))
+
+
+def test_its_configuration_makes_the_same_again(regression: Regression) -> None:
+    evaluation = regression.evaluation(every_n_epochs=2)
+    assert from_config(to_config(evaluation)) == evaluation
