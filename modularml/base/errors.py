@@ -13,8 +13,9 @@ Every error is also one of the built-in kinds, so ``except ValueError`` works::
     ├── InvalidTypeError (TypeError)       a value of a wrong type
     ├── UnknownNameError (KeyError)        a name that nothing answers to
     ├── ResolutionError (RuntimeError)     a reference that leads nowhere
-    └── StateError (RuntimeError)          a call at the wrong time
-        └── OptimizerNotSetError
+    ├── StateError (RuntimeError)          a call at the wrong time
+    │   └── OptimizerNotSetError
+    └── CallbackError (RuntimeError)       a callback raised; it names callback and hook
     ModularMLWarning (UserWarning)
     └── SplitOverlapWarning
 """
@@ -67,6 +68,10 @@ class OptimizerError(InvalidValueError):
 
 class OptimizerNotSetError(StateError):
     """Training was asked for, and no optimizer is there to do it."""
+
+
+class CallbackError(ModularMLError, RuntimeError):
+    """A callback raised; the message names it and its hook."""
 
 
 class DuplicateLabelError(InvalidValueError):

@@ -136,6 +136,11 @@ class ExperimentContext:
         """The policy in force, as one of the public words."""
         return self._policy or RegistrationPolicy.default()
 
+    @property
+    def chosen_policy(self) -> str | None:
+        """The policy that was chosen, or None where the default is in force."""
+        return self._policy
+
     def set_registration_policy(self, policy: str | None) -> None:
         """Choose the policy; None returns to the default."""
         self._policy = None if policy is None else RegistrationPolicy.from_value(policy)

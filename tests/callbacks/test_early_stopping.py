@@ -10,9 +10,8 @@ import pytest
 
 from modularml import Callback, Experiment
 from modularml.base.config import from_config, to_config
-from modularml.base.errors import InvalidValueError
+from modularml.base.errors import CallbackError, InvalidValueError
 from modularml.callbacks import EarlyStopping
-from modularml.core.experiment.runner import CallbackError
 from tests.callbacks.conftest import Regression
 
 

@@ -377,7 +377,7 @@ class Experiment:
         """Return the structure: label, policy, plan, checkpointing and callbacks, as plain values."""
         return {
             "label": self.label,
-            "registration_policy": self.ctx.registration_policy,
+            "registration_policy": self.ctx.chosen_policy,
             "plan": to_config(self._plan),
             "checkpointing": to_config(self.checkpointing),
             "callbacks": [to_config(callback) for callback in self._callbacks],

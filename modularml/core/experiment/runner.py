@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from modularml.base.errors import ModularMLError
+from modularml.base.errors import CallbackError
 from modularml.base.events import (
     DisplayOptions,
     EpochEnded,
@@ -51,10 +51,6 @@ _HOOK_OF_EVENT: dict[type[Event], str] = {
     BatchEnded: "on_batch_end",
     EpochEnded: "on_epoch_end",
 }
-
-
-class CallbackError(ModularMLError, RuntimeError):
-    """A callback raised; the message names it and its hook."""
 
 
 class Surroundings(Protocol):

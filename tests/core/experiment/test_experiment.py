@@ -22,6 +22,7 @@ from modularml import (
     RegistrationPolicy,
 )
 from modularml.base.errors import (
+    CallbackError,
     DuplicateLabelError,
     GraphError,
     InvalidTypeError,
@@ -30,7 +31,6 @@ from modularml.base.errors import (
     UnknownNameError,
 )
 from modularml.base.events import DisplayOptions, RunStarted
-from modularml.core.experiment.runner import CallbackError
 from modularml.samplers import SimpleSampler
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from modularml import Callback, Experiment, ExperimentCallback, PhaseGroup
-from modularml.base.errors import ModularMLError
+from modularml.base.errors import CallbackError, ModularMLError
 from modularml.base.events import (
     BatchesEnded,
     EpochEnded,
@@ -23,7 +23,6 @@ from modularml.base.events import (
     RunEnded,
     RunStarted,
 )
-from modularml.core.experiment.runner import CallbackError
 
 
 def spy(base: Any, log: list[Any], **arguments: Any) -> Any:

@@ -582,3 +582,11 @@ def test_a_file_holds_no_other_file_and_no_pickle(own: Any, tmp_path: Path) -> N
     with zipfile.ZipFile(own.exp.save(tmp_path / "file")) as archive:
         names = archive.namelist()
     assert not [name for name in names if re.search(r"\.(mml|pkl|pt|joblib|zip)$", name)]
+
+
+def test_a_file_holds_the_policy_that_was_chosen_and_no_default(tmp_path: Path) -> None:
+    for policy in (None, "overwrite"):
+        path = Experiment("policy", registration_policy=policy).save(tmp_path / str(policy))
+        with ExperimentContext().temporary() as ctx:
+            Experiment.load(path)
+        assert ctx.chosen_policy == policy
