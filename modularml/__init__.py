@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.context import RegistrationPolicy as RegistrationPolicy
     from modularml.core.data.featureset import FeatureSet as FeatureSet
     from modularml.core.data.formats import DataFormat as DataFormat
+    from modularml.core.data.sample_collection import SampleCollection as SampleCollection
     from modularml.core.data.view import FeatureSetView as FeatureSetView
     from modularml.core.execution.binding import InputBinding as InputBinding
     from modularml.core.experiment.callback import Callback as Callback
@@ -78,6 +79,7 @@ _HOMES = {
     "PhaseGroupResults": "core.experiment.results",
     "RegistrationPolicy": "core.context",
     "ResultRecording": "core.experiment.phases.train_phase",
+    "SampleCollection": "core.data.sample_collection",
     "Scaler": "scalers.scaler",
     "ScikitModelWrapper": "models.sklearn",
     "TorchBaseModel": "models.torch.module",

@@ -37,6 +37,7 @@ PINNED = [
     "PhaseGroupResults",
     "RegistrationPolicy",
     "ResultRecording",
+    "SampleCollection",
     "Scaler",
     "ScikitModelWrapper",
     "TorchBaseModel",

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from modularml.base.errors import (
     Faults,
     InvalidTypeError,
@@ -28,10 +26,10 @@ from modularml.core.data.entrance import enter
 from modularml.core.data.reader import Selector
 from modularml.core.data.reference import FeatureSetColumnReference, FeatureSetReference
 from modularml.core.data.roles import name_columns
+from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.sample_set import SampleSet
 from modularml.core.data.scaling import Scaling
 from modularml.core.data.splits import Splits
-from modularml.core.data.table import Table
 from modularml.core.data.view import Selection
 from modularml.io import codec
 
@@ -53,12 +51,12 @@ class FeatureSet(SampleSet):
     """
 
     def __init__(
-        self, label: str, collection: Table, *, node_id: str | None = None, register: bool = True
+        self, label: str, collection: SampleCollection, *, node_id: str | None = None, register: bool = True
     ) -> None:
         check_label(label, "FeatureSet")
-        if not isinstance(collection, Table):
+        if not isinstance(collection, SampleCollection):
             raise InvalidTypeError(
-                f"FeatureSet {label!r} needs a Table, got a {type(collection).__name__}. "
+                f"FeatureSet {label!r} needs a SampleCollection, got a {type(collection).__name__}. "
                 "FeatureSet.from_dict takes arrays and lists."
             )
         super().__init__(label, collection)
@@ -102,7 +100,7 @@ class FeatureSet(SampleSet):
             faults.add("the data are an empty dict")
             faults.raise_if_any()
         columns = name_columns(data, feature_keys, target_keys, tag_keys, faults)
-        return cls(label, Table.from_values(columns, faults=faults))
+        return cls(label, SampleCollection.from_values(columns, faults=faults))
 
     @classmethod
     def from_pandas(
@@ -174,12 +172,7 @@ class FeatureSet(SampleSet):
             ImportError: If pyarrow is not installed.
             InvalidValueError: If a column is named otherwise.
         """
-        values = interchange.from_arrow(table)
-        uuids = values.pop(names.SAMPLE_UUIDS, None)
-        columns = {Column.parse(name): array for name, array in values.items()}
-        faults = Faults(f"FeatureSet {check_label(label, 'FeatureSet')!r}")
-        uuids = None if uuids is None else np.asarray(uuids, str)
-        return cls(label, Table.from_values(columns, faults=faults, sample_uuids=uuids))
+        return cls(check_label(label, "FeatureSet"), SampleCollection(table))
 
     # Identity
 
@@ -224,7 +217,7 @@ class FeatureSet(SampleSet):
 
     def from_selection(self, selection: Selection, label: str) -> FeatureSet:
         """Make a set of its own of some rows and columns; the samples keep their ids."""
-        return FeatureSet(label, selection.table.take(selection._index, selection.columns))
+        return FeatureSet(label, selection.to_sample_collection())
 
     def copy(
         self,
@@ -329,7 +322,9 @@ class FeatureSet(SampleSet):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, register: bool = True) -> Self:
         """Make a set without samples, for `set_state` to fill."""
-        return cls(config["label"], Table({}), node_id=config["node_id"], register=register)
+        return cls(
+            config["label"], SampleCollection.of_arrays({}), node_id=config["node_id"], register=register
+        )
 
     def get_state(self) -> dict[str, Any]:
         """Return data, splits and scalers as a tree of plain values, arrays and estimators."""
@@ -341,7 +336,7 @@ class FeatureSet(SampleSet):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `get_state` returned."""
-        self._table = Table.from_state(state["table"])
+        self._table = SampleCollection.from_state(state["table"])
         self._splits = Splits.from_state(state["splits"], self._where)
         self._scaling = Scaling.from_state(state["scaling"])
 

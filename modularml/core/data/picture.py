@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from modularml.core.data.columns import DOMAINS, Column
+from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.splits import Splits
-from modularml.core.data.table import Table
 from modularml.display.spec import EdgeSpec, GraphSpec, NodeSpec, Section
 
 
 def graph_spec(
     label: str,
-    table: Table,
+    table: SampleCollection,
     splits: Splits,
     *,
     domains: Sequence[str],
@@ -58,7 +58,9 @@ def graph_spec(
     return GraphSpec(title=label, nodes=tuple(nodes), edges=tuple(edges))
 
 
-def _blocks(table: Table, names: Sequence[str], domains: Sequence[str]) -> tuple[tuple[Section, ...], ...]:
+def _blocks(
+    table: SampleCollection, names: Sequence[str], domains: Sequence[str]
+) -> tuple[tuple[Section, ...], ...]:
     sections = []
     for domain in (d for d in DOMAINS if d in domains):
         columns = [(c, table.column(str(c))) for c in map(Column.parse, names) if c.domain == domain]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,9 +15,21 @@ from modularml.core.data import columns as names
 from modularml.core.data.columns import FEATURES, SAMPLE_UUIDS, TAGS, TARGETS, Column
 from modularml.core.data.formats import DataFormat, export
 from modularml.core.data.interchange import to_arrow
-from modularml.core.data.table import Table
 
 Selector = str | Sequence[str] | None
+
+
+class ColumnSource(Protocol):
+    """Whole columns, by their full names."""
+
+    @property
+    def sample_uuids(self) -> np.ndarray:
+        """An id a sample, shape ``(n_samples,)``, text."""
+        ...
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one column, shape ``(n_samples, *sample_shape)``."""
+        ...
 
 
 class ColumnReader(ABC):
@@ -25,7 +37,7 @@ class ColumnReader(ABC):
 
     @property
     @abstractmethod
-    def table(self) -> Table:
+    def table(self) -> ColumnSource:
         """The table that is read, with all its rows and columns."""
 
     @property

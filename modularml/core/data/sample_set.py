@@ -15,9 +15,9 @@ from modularml.base.errors import InvalidValueError, check_label, warn
 from modularml.core.data import columns as names
 from modularml.core.data.columns import DOMAINS, FEATURES, TAGS, TARGETS
 from modularml.core.data.picture import graph_spec
+from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.scaling import ScalerRecord, Scaling, keys_of
 from modularml.core.data.splits import Split, Splits, SplitterRecord
-from modularml.core.data.table import Table
 from modularml.core.data.view import FeatureSetView, Selection
 from modularml.display.diagram import Diagram
 from modularml.scalers import Scaler
@@ -32,7 +32,7 @@ class SampleSet(Selection):
         table: Its columns.
     """
 
-    def __init__(self, label: str, table: Table) -> None:
+    def __init__(self, label: str, table: SampleCollection) -> None:
         self._label = check_label(label, "FeatureSet")
         self._table = table
         self._splits = Splits(self._where)
@@ -51,12 +51,12 @@ class SampleSet(Selection):
         return self
 
     @property
-    def table(self) -> Table:
+    def table(self) -> SampleCollection:
         """Its rows and columns, as they are now."""
         return self._table
 
     @property
-    def collection(self) -> Table:
+    def collection(self) -> SampleCollection:
         """The same as `table`."""
         return self._table
 

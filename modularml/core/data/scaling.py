@@ -14,7 +14,8 @@ import numpy as np
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import InvalidValueError, check_choice
 from modularml.core.data.columns import DOMAINS, FEATURES, RAW, TARGETS, TRANSFORMED, Column, one
-from modularml.core.data.table import Table, stack
+from modularml.core.data.sample_collection import SampleCollection
+from modularml.core.data.table import stack
 from modularml.scalers import Scaler
 
 
@@ -46,11 +47,11 @@ class ScalerRecord:
         """Return the full names of its columns in a representation."""
         return [str(Column(self.domain, key, rep)) for key in self.keys]
 
-    def apply(self, table: Table) -> Table:
+    def apply(self, table: SampleCollection) -> SampleCollection:
         """Return a table with the scaled columns."""
         return self._write(table, self._on(table.stack(self.columns(self.rep_in)), self.scaler_obj.transform))
 
-    def _write(self, table: Table, scaled: np.ndarray) -> Table:
+    def _write(self, table: SampleCollection, scaled: np.ndarray) -> SampleCollection:
         names = self.columns(self.rep_out)
         return table.with_columns({name: np.ascontiguousarray(scaled[:, i]) for i, name in enumerate(names)})
 
@@ -119,7 +120,7 @@ class Scaling:
 
     def fit_transform(
         self,
-        table: Table,
+        table: SampleCollection,
         scaler: Scaler,
         *,
         domain: str,
@@ -127,7 +128,7 @@ class Scaling:
         fit_rows: np.ndarray | None,
         fit_split: str | None,
         merged_axes: Sequence[int] | None,
-    ) -> Table:
+    ) -> SampleCollection:
         """Fit a scaler to some rows, apply it to all, and return the new table.
 
         It goes on from the transformed columns where every key has one.
@@ -174,7 +175,7 @@ class Scaling:
         last = touching[-1]
         return last.scaler_obj == scaler and last.keys == tuple(keys) and last.fit_split == fit_split
 
-    def undo_last(self, table: Table, domain: str, keys: Sequence[str] | None) -> Table:
+    def undo_last(self, table: SampleCollection, domain: str, keys: Sequence[str] | None) -> SampleCollection:
         """Take back the newest scaler of a domain, or of exactly these keys.
 
         Raises:
@@ -194,7 +195,9 @@ class Scaling:
             )
         return self._without(table, [last])
 
-    def undo_all(self, table: Table, domain: str | None, keys: Sequence[str] | None) -> Table:
+    def undo_all(
+        self, table: SampleCollection, domain: str | None, keys: Sequence[str] | None
+    ) -> SampleCollection:
         """Take back every scaler of a domain, of some keys, or of all.
 
         Raises:
@@ -213,7 +216,7 @@ class Scaling:
                 )
         return self._without(table, undone)
 
-    def _without(self, table: Table, undone: Sequence[ScalerRecord]) -> Table:
+    def _without(self, table: SampleCollection, undone: Sequence[ScalerRecord]) -> SampleCollection:
         """Drop the columns that were written, and write anew what other scalers made of them.
 
         The raw columns are still there, so nothing has to be inverted.
@@ -233,7 +236,7 @@ class Scaling:
         keys = {column.key for column in wanted if column.domain == domain and column.rep == TRANSFORMED}
         return (r for r in self.records if r.domain == domain and keys & set(r.keys))
 
-    def unscale(self, data: Any, table: Table, domain: str, columns: Sequence[str]) -> np.ndarray:
+    def unscale(self, data: Any, table: SampleCollection, domain: str, columns: Sequence[str]) -> np.ndarray:
         """Return values of transformed columns in their original units.
 
         Args:
@@ -297,7 +300,7 @@ def _record(order: int, state: Mapping[str, Any]) -> ScalerRecord:
     )
 
 
-def keys_of(table: Table, domain: str, keys: str | Sequence[str] | None, where: str) -> list[str]:
+def keys_of(table: SampleCollection, domain: str, keys: str | Sequence[str] | None, where: str) -> list[str]:
     """Return the keys of a domain, all or the named ones.
 
     Raises:

@@ -20,8 +20,8 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.core.data.reader import ColumnReader, Selector
+from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.summary import as_html, as_text, summarize
-from modularml.core.data.table import Table
 from modularml.predicates import match_all
 from modularml.splitters import ConditionSplitter, RandomSplitter, Splitter, as_splitter
 
@@ -35,7 +35,7 @@ class ViewSource(Protocol):
         ...
 
     @property
-    def table(self) -> Table:
+    def table(self) -> SampleCollection:
         """Its rows, as they are now."""
         ...
 
@@ -52,6 +52,11 @@ class ViewSource(Protocol):
 
 class Selection(ColumnReader):
     """Rows that can be taken, filtered, compared and split; every result is a view."""
+
+    @property
+    @abstractmethod
+    def table(self) -> SampleCollection:
+        """The samples that are read, all rows and columns of them."""
 
     @property
     @abstractmethod
@@ -251,6 +256,10 @@ class Selection(ColumnReader):
             raise InvalidTypeError(f"Conditions must be a dict of split -> conditions, got {conditions!r}.")
         return self.split(ConditionSplitter(**conditions), return_views=return_views, register=register)
 
+    def to_sample_collection(self) -> SampleCollection:
+        """Return a collection of these rows and columns; the samples keep their ids."""
+        return self.table.take(self._index, self.columns)
+
     def to_featureset(self, label: str) -> Any:
         """Return a FeatureSet of its own with these rows and columns."""
         return self.source.from_selection(self, label)
@@ -325,7 +334,7 @@ class FeatureSetView(Selection):
         return self._source
 
     @property
-    def table(self) -> Table:
+    def table(self) -> SampleCollection:
         """The table of the FeatureSet, with all its rows and columns."""
         return self._source.table
 

@@ -9,7 +9,7 @@ import pytest
 from modularml.base.errors import DuplicateLabelError, InvalidTypeError, InvalidValueError, UnknownNameError
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
-from modularml.core.data.table import Table
+from modularml.core.data.sample_collection import SampleCollection
 from modularml.predicates import GT
 
 
@@ -81,9 +81,9 @@ def test_nan_and_infinity_are_data() -> None:
     assert FeatureSet.from_dict("A", {"x": [np.nan, np.inf]}, "x").n_samples == 2
 
 
-def test_a_collection_is_a_table() -> None:
-    assert FeatureSet("A", Table({"features.x.raw": np.zeros(2)})).collection.n_samples == 2
-    with pytest.raises(InvalidTypeError, match="Table, got a dict.*from_dict"):
+def test_it_is_made_of_a_collection() -> None:
+    assert FeatureSet("A", SampleCollection({"features.x.raw": np.zeros(2)})).collection.n_samples == 2
+    with pytest.raises(InvalidTypeError, match="SampleCollection, got a dict.*from_dict"):
         FeatureSet("B", {"x": [1]})  # type: ignore[arg-type]
 
 

@@ -1,19 +1,22 @@
-"""Tables: shared arrays, ids that stay, faults told together."""
+"""Collections: shared arrays, ids that stay, faults told together."""
 
 import uuid
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, UnknownNameError
 from modularml.core.data.columns import Column
-from modularml.core.data.table import Table
+from modularml.core.data.sample_collection import SampleCollection
 
 X, Y, TAG = "features.x.raw", "targets.y.raw", "tags.t.raw"
 
 
-def table() -> Table:
-    return Table({X: np.arange(12.0).reshape(4, 3), Y: np.arange(4.0), TAG: np.array(["a", "b", "a", "b"])})
+def table() -> SampleCollection:
+    return SampleCollection(
+        {X: np.arange(12.0).reshape(4, 3), Y: np.arange(4.0), TAG: np.array(["a", "b", "a", "b"])}
+    )
 
 
 def test_it_is_what_it_was_made_of() -> None:
@@ -47,7 +50,7 @@ def test_ids_are_uuids_that_outlive_changes() -> None:
     assert t.with_columns({"features.z.raw": np.zeros(4)}).sample_uuids.tolist() == ids
     assert t.without([TAG]).sample_uuids.tolist() == ids
     assert t.take(np.array([3, 1]), [Y]).sample_uuids.tolist() == [ids[3], ids[1]]
-    assert Table.from_state(t.get_state()).sample_uuids.tolist() == ids
+    assert SampleCollection.from_state(t.get_state()).sample_uuids.tolist() == ids
     assert table().sample_uuids.tolist() != ids
 
 
@@ -63,15 +66,15 @@ def test_a_change_makes_another_table_of_the_same_arrays() -> None:
 
 
 def test_equality_sees_through_nan() -> None:
-    nan = Table({X: np.array([np.nan, 1])})
-    assert nan == Table({X: np.array([np.nan, 1])})
+    nan = SampleCollection({X: np.array([np.nan, 1])})
+    assert nan == SampleCollection({X: np.array([np.nan, 1])})
 
 
 def test_all_faults_are_told_together() -> None:
     with pytest.raises(
         InvalidValueError, match=r"(?s)FeatureSet 'A' has 3 faults.*'x'.*ragged.*'t'.*differ in length"
     ):
-        Table.from_values(
+        SampleCollection.from_values(
             {
                 Column("features", "x"): [[1], [2, 3]],
                 Column("features", "t"): ["a"],
@@ -81,6 +84,25 @@ def test_all_faults_are_told_together() -> None:
             faults=Faults("FeatureSet 'A'"),
         )
     with pytest.raises(InvalidValueError, match="sample_uuids has 3"):
-        Table.from_values(
+        SampleCollection.from_values(
             {Column("features", "x"): [1, 2]}, faults=Faults("A"), sample_uuids=np.array(["a", "b", "c"])
         )
+
+
+def test_it_is_made_of_arrow_and_of_lists_alike() -> None:
+    values = {X: [[1.0, 2.0], [3.0, 4.0]], TAG: ["a", "b"], "sample_uuids": ["i", "j"]}
+    made = SampleCollection(values)
+    again = SampleCollection(pa.table(values))
+    assert made == again == SampleCollection(made.to_arrow())
+    assert made.sample_uuids.tolist() == again.sample_uuids.tolist() == ["i", "j"]
+    assert made.get_feature_shapes(include_domain_prefix=False) == {"x.raw": (2,)}
+
+
+def test_arrays_are_kept_and_not_copied() -> None:
+    x = np.zeros((3, 2))
+    assert np.shares_memory(SampleCollection({X: x}).column(X), x)
+
+
+def test_misnamed_columns_are_told_together() -> None:
+    with pytest.raises(InvalidValueError, match=r"(?s)SampleCollection has 3 faults.*'x'.*'y.raw'.*ragged"):
+        SampleCollection({"x": [1], "y.raw": [2], X: [[1], [2, 3]]})
