@@ -13,10 +13,8 @@ import torch
 
 from modularml.base.errors import InvalidValueError
 from modularml.core.data.view import FeatureSetView
+from modularml.core.execution.columns import CHUNK_BYTES, Column, Deferred
 from modularml.samplers import Sampler
-
-CHUNK_BYTES = 64 * 2**20
-"""How much is gathered at once: an epoch of small data, a part of a large one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +67,13 @@ class Feed:
 
     Args:
         sources: The rows of each head.
-        columns: Head label and whole column, ``(n_rows_total, ...)``, in the order in which
+        columns: Head label and column, ``(n_rows_total, ...)``, in the order in which
             the tensors of a batch come.
     """
 
-    def __init__(self, sources: Sequence[Source], columns: Sequence[tuple[str, torch.Tensor]]) -> None:
+    def __init__(self, sources: Sequence[Source], columns: Sequence[tuple[str, Column]]) -> None:
         self.sources, self.columns = sources, columns
-        self._row_bytes = sum(c[:1].numel() * c.element_size() for _, c in columns) or 1
+        self._row_bytes = sum(_row_bytes(column) for _, column in columns) or 1
 
     def draw(self, epoch: int) -> EpochFeed:
         """Draw an epoch; heads with fewer batches bound those with more."""
@@ -103,13 +101,22 @@ class Feed:
         parts = []
         for head, column in self.columns:
             picker, sizes = picked[head]
-            rows = (
-                column[picker]
-                if isinstance(picker, slice)
-                else column.index_select(0, picker.to(column.device))
-            )
-            parts.append(rows.split(sizes))
+            parts.append(_rows(column, picker).split(sizes))
         return parts
+
+
+def _rows(column: Column, picker: slice | torch.Tensor) -> torch.Tensor:
+    if isinstance(column, Deferred):
+        return column.take(picker)
+    if isinstance(picker, slice):
+        return column[picker]
+    return column.index_select(0, picker.to(column.device))
+
+
+def _row_bytes(column: Column) -> int:
+    if isinstance(column, Deferred):
+        return column.row_bytes
+    return column[:1].numel() * column.element_size()
 
 
 def _picker(rows: np.ndarray) -> slice | torch.Tensor:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch import as_array
+from modularml.core.execution.columns import Stack
 from modularml.core.execution.feed import EpochFeed
 
 DEFAULT_BUDGET_BYTES = 64 * 2**20
@@ -166,7 +167,7 @@ class EpochRecorder:
         epoch: int,
         nodes: Sequence[tuple[int, str]],
         drawn: EpochFeed,
-        targets: Mapping[str, np.ndarray],
+        targets: Mapping[str, Stack | np.ndarray],
     ) -> None:
         self.recording, self.epoch, self.nodes = recording, epoch, nodes
         self.drawn, self.targets = drawn, targets

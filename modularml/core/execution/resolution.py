@@ -6,21 +6,20 @@ aligned for the whole phase is done here, so that a step does none of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from modularml.backends.torch import as_tensor
 from modularml.backends.torch_losses import Alignment, LossInput
 from modularml.base.errors import Faults, InvalidTypeError, LossError, StateError
-from modularml.core.data.table import stack
 from modularml.core.data.view import FeatureSetView
 from modularml.core.execution.binding import InputBinding
+from modularml.core.execution.columns import CHUNK_BYTES, Column, Stack, column_of, dtype_in_torch
 from modularml.core.execution.feed import Feed, Source
-from modularml.core.execution.forward import Forward, built, dtype_of, tensor_of
+from modularml.core.execution.forward import Forward, built, dtype_of
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
@@ -41,7 +40,7 @@ class Resolved:
         losses: One function a loss, from the slots to its weighted value.
         loss_nodes: Label of each loss -> label of its node.
         heads: Label of each node -> label of the head whose data reaches it.
-        targets: Head label -> targets of its whole FeatureSet, ``(n_rows, n_keys, *shape)``.
+        targets: Head label -> targets of its whole FeatureSet, of which rows can be taken.
     """
 
     nodes: Sequence[GraphNode]
@@ -50,7 +49,7 @@ class Resolved:
     losses: Sequence[LossCall]
     loss_nodes: Mapping[str, str]
     heads: Mapping[str, str]
-    targets: Mapping[str, np.ndarray]
+    targets: Mapping[str, Stack]
 
     @property
     def recorded(self) -> list[tuple[int, str]]:
@@ -169,24 +168,22 @@ def labels_of_losses(graph: ModelGraph, losses: Sequence[AppliedLoss]) -> list[s
 
 
 class _Data:
-    """The whole columns that reach the nodes, by head."""
+    """The columns that reach the nodes, by head."""
 
     def __init__(
         self, graph: ModelGraph, bindings: Mapping[str, InputBinding], heads: Mapping[str, str]
     ) -> None:
         self.graph, self.bindings, self.heads = graph, bindings, heads
 
-    def features(self, head: GraphNode) -> torch.Tensor:
-        column = tensor_of(self._stack(head.label, "features"))
-        if isinstance(head, ModelNode) and head.backend == "torch":
-            column = column.to(dtype_of(head))
-        return column
+    def features(self, head: ModelNode) -> Column:
+        dtype = dtype_of(head) if head.backend == "torch" else None
+        return column_of(self._stack(head.label, "features"), Alignment(dtype=dtype))
 
-    def targets(self, head: str) -> np.ndarray | None:
+    def targets(self, head: str) -> Stack | None:
         return self._stack(head, "targets") if self.bindings[head].upstream_ref.targets else None
 
-    def column(self, node: str, domain: str, where: str) -> tuple[str, torch.Tensor]:
-        """Return the head of a node and a whole column of a domain."""
+    def column(self, node: str, domain: str, where: str) -> tuple[str, Stack]:
+        """Return the head of a node and the columns of a domain."""
         head = self.heads[node]
         if domain not in ("features", "targets", "tags"):
             raise LossError(
@@ -198,12 +195,12 @@ class _Data:
         column = self._stack(head, domain)
         if column.dtype.kind not in "biufc":
             raise InvalidTypeError(f"{where}: {domain} of dtype {column.dtype} cannot enter a loss.")
-        return head, as_tensor(column)
+        return head, column
 
-    def _stack(self, head: str, domain: str) -> np.ndarray:
+    def _stack(self, head: str, domain: str) -> Stack:
         ref = self.bindings[head].upstream_ref
         table = self.graph.ctx.get_node(ref).table
-        return stack({name: table.column(name) for name in getattr(ref, domain)})
+        return Stack({name: table.column(name) for name in getattr(ref, domain)})
 
 
 def _check_view(head: ModelNode, binding: InputBinding, view: FeatureSetView, faults: Faults) -> None:
@@ -222,15 +219,27 @@ def _check_finite(head: ModelNode, binding: InputBinding, view: FeatureSetView, 
     """Refuse values that no model can learn from; NaN is a value to estimators that say so."""
     ref, allows_nan = binding.upstream_ref, getattr(head.model, "allows_nan", False)
     for name in (*ref.features, *ref.targets):
-        column = view.column(name)
+        column = view.source.table.column(name)
         if column.dtype.kind not in "fc":
             continue
-        is_bad = np.isinf(column) if allows_nan and name in ref.features else ~np.isfinite(column)
-        if is_bad.any():
+        check = np.isinf if allows_nan and name in ref.features else _is_not_finite
+        n_bad = sum(int(check(part).sum()) for part in _parts(column, view.rows))
+        if n_bad:
             faults.add(
-                f"{name!r}{_of_split(binding)} holds {is_bad.sum()} values that are NaN or infinite, of "
-                f"{column.size}; filter or fill them before training."
+                f"{name!r}{_of_split(binding)} holds {n_bad} values that are NaN or infinite, of "
+                f"{view.n_samples * column[:1].size}; filter or fill them before training."
             )
+
+
+def _is_not_finite(values: np.ndarray) -> np.ndarray:
+    return ~np.isfinite(values)
+
+
+def _parts(column: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield rows of a column, of which no more than a chunk is in memory at a time."""
+    step = max(1, CHUNK_BYTES // (column[:1].nbytes or 1))
+    for start in range(0, len(rows), step):
+        yield column[rows[start : start + step]]
 
 
 def _of_split(binding: InputBinding) -> str:
@@ -251,28 +260,26 @@ def _source(binding: InputBinding, head: str, view: FeatureSetView, batch_size: 
     return Source(head=head, view=view, sampler=binding.sampler, batch_size=batch_size)
 
 
-Inputs = Sequence[tuple[LossInput, tuple[str, torch.Tensor] | None]]
+Inputs = Sequence[tuple[LossInput, tuple[str, Stack] | None]]
 
 
 def _loss_inputs(loss: AppliedLoss, node: ModelNode, data: _Data) -> Inputs:
-    inputs: list[tuple[LossInput, tuple[str, torch.Tensor] | None]] = []
+    inputs: list[tuple[LossInput, tuple[str, Stack] | None]] = []
     for name in loss.arguments:
         if name == "outputs":
             dtype, shape = dtype_of(node), tuple(node.output_shape or ())
             inputs.append((LossInput(name=name, shape=shape, dtype=dtype, is_output=True), None))
         else:
             head, column = data.column(node.label, name, f"The loss {loss.label!r} on {node.label!r}")
-            shape = tuple(column.shape[1:])
-            inputs.append(
-                (LossInput(name=name, shape=shape, dtype=column.dtype, is_output=False), (head, column))
-            )
+            one = LossInput(name=name, shape=column.shape, dtype=dtype_in_torch(column), is_output=False)
+            inputs.append((one, (head, column)))
     return inputs
 
 
 def _aligned(
-    loss: AppliedLoss, node: ModelNode, inputs: Inputs, columns: list[tuple[str, torch.Tensor]]
+    loss: AppliedLoss, node: ModelNode, inputs: Inputs, columns: list[tuple[str, Column]]
 ) -> list[int | Alignment]:
-    """Align the data of a loss as whole columns; return the slot of each, or what outputs need."""
+    """Align the data of a loss as columns; return the slot of each, or what outputs need."""
     alignments = loss.loss.align([one for one, _ in inputs], where=repr(node.label))
     arguments: list[int | Alignment] = []
     estimated = node.backend != "torch"
@@ -282,7 +289,7 @@ def _aligned(
             arguments.append(replace(alignment, dtype=one.dtype) if estimated else alignment)
         else:
             arguments.append(len(columns))
-            columns.append((column[0], alignment.apply(column[1])))
+            columns.append((column[0], column_of(column[1], alignment)))
     return arguments
 
 

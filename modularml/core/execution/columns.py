@@ -1,0 +1,93 @@
+"""Columns side by side as tensors: whole where that is cheap, else converted as rows are asked for.
+
+It knows no node and no batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from modularml.backends.torch import as_tensor
+from modularml.backends.torch_losses import Alignment
+from modularml.core.data.table import stack
+
+CHUNK_BYTES = 64 * 2**20
+"""How much is gathered at once, and the most that is converted whole."""
+
+
+class Stack:
+    """Columns side by side, ``(n_rows, n_keys, *key_shape)``; rows are stacked when they are asked for.
+
+    Args:
+        columns: Full column name -> array of shape ``(n_rows, *key_shape)``.
+
+    Raises:
+        InvalidValueError: If the columns' samples differ in shape, or there is no column.
+    """
+
+    def __init__(self, columns: Mapping[str, np.ndarray]) -> None:
+        self.columns = dict(columns)
+        first = self[:1]
+        self.dtype, self.shape = first.dtype, first.shape[1:]
+        self.row_bytes = int(np.prod(self.shape)) * first.itemsize
+        self.n_bytes = self.row_bytes * len(next(iter(self.columns.values())))
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return stack({name: column[rows] for name, column in self.columns.items()})
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all rows are there as they are, and may be handed out."""
+        return len(self.columns) == 1 and next(iter(self.columns.values())).flags.writeable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deferred:
+    """A large column that is converted, or copied from a file, a chunk of rows at a time.
+
+    Attributes:
+        source: The column.
+        alignment: What is done with its rows.
+    """
+
+    source: Stack
+    alignment: Alignment
+
+    def take(self, rows: slice | torch.Tensor) -> torch.Tensor:
+        """Return some rows, as a tensor that shares no memory with a file."""
+        array = self.source[rows if isinstance(rows, slice) else rows.numpy()]
+        return self.alignment.apply(as_tensor(array if array.flags.writeable else array.copy()))
+
+    @property
+    def row_bytes(self) -> int:
+        """How much memory a row takes while it is converted."""
+        item = self.alignment.dtype.itemsize if self.alignment.dtype else self.source.dtype.itemsize
+        return self.source.row_bytes // self.source.dtype.itemsize * item + self.source.row_bytes
+
+
+Column = torch.Tensor | Deferred
+"""A whole column, or what makes one of its rows."""
+
+
+def column_of(source: Stack, alignment: Alignment) -> Column:
+    """Return a column in the shape and dtype that its reader computes with.
+
+    What is there as it is stays where it is. Anything else is a copy: made here where it is
+    small, made by chunks where it is large. A column that may not be written is copied, too,
+    for a module that works in place would write into a file.
+    """
+    converts = alignment.dtype not in (None, dtype_in_torch(source))
+    if (converts or not source.is_ready) and source.n_bytes > CHUNK_BYTES:
+        return Deferred(source=source, alignment=alignment)
+    array = source[:]
+    return alignment.apply(as_tensor(array if converts or array.flags.writeable else array.copy()))
+
+
+def dtype_in_torch(source: Stack) -> torch.dtype:
+    """Return the dtype that the rows have as a tensor."""
+    return as_tensor(source[:1]).dtype
