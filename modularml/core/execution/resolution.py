@@ -6,18 +6,18 @@ aligned for the whole phase is done here, so that a step does none of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from modularml.backends.torch_losses import Alignment, LossInput
 from modularml.base.errors import Faults, InvalidTypeError, LossError, StateError
 from modularml.core.data.view import FeatureSetView
 from modularml.core.execution.binding import InputBinding
-from modularml.core.execution.columns import CHUNK_BYTES, Column, Stack, column_of, dtype_in_torch
+from modularml.core.execution.checks import check_finite, check_lengths, check_view
+from modularml.core.execution.columns import Column, Stack, column_of, dtype_in_torch
 from modularml.core.execution.feed import Feed, Source
 from modularml.core.execution.forward import Forward, built, dtype_of
 from modularml.core.topology import structure
@@ -71,7 +71,7 @@ def resolve(
     *,
     where: str,
     batch_size: int | None = None,
-    trains: bool = False,
+    nan: str = "allow",
     fitted: Sequence[GraphNode] = (),
 ) -> Resolved:
     """Resolve what a phase does on `nodes`.
@@ -83,13 +83,14 @@ def resolve(
         losses: The losses on some of them.
         where: The label of the phase, for messages.
         batch_size: Rows a batch where no sampler draws them; None is all at once.
-        trains: Refuse data that no model can learn from: NaN and infinite values.
+        nan: What is done about data that no model can learn from, NaN and infinite values:
+            ``"raise"``, ``"warn"`` or ``"allow"``.
         fitted: The estimators that the phase fits on the way.
 
     Raises:
         StateError: If a node is not built or not fitted, or a split has no rows.
         InvalidTypeError: If text would feed a model.
-        InvalidValueError: If `trains` and values are not finite, or if batches without a sampler
+        InvalidValueError: If `nan` is ``"raise"`` and values are not finite, or if batches without a sampler
             would leave rows of a head out.
         LossError: If outputs and targets cannot be compared, or an input names a role.
     """
@@ -105,11 +106,11 @@ def resolve(
     binding_of = {ctx.get_node(binding.node_ref).label: binding for binding in bindings}
     views = {node.label: binding_of[node.label].resolve_input_view(ctx) for node in heads}
     for head in heads:
-        _check_view(head, binding_of[head.label], views[head.label], faults)
-        if trains:
-            _check_finite(head, binding_of[head.label], views[head.label], faults)
+        check_view(head, binding_of[head.label], views[head.label], faults)
+    if nan != "allow":
+        check_finite([(h, binding_of[h.label], views[h.label]) for h in heads], faults, where, nan)
     sources = [_source(binding_of[h.label], h.label, views[h.label], batch_size) for h in heads]
-    _check_lengths(sources, faults)
+    check_lengths(sources, faults)
     faults.raise_if_any()
     head_of = {node.label: graph.head_of(node).label for node in nodes}
     data = _Data(graph, binding_of, head_of)
@@ -201,59 +202,6 @@ class _Data:
         ref = self.bindings[head].upstream_ref
         table = self.graph.ctx.get_node(ref).table
         return Stack({name: table.column(name) for name in getattr(ref, domain)})
-
-
-def _check_view(head: ModelNode, binding: InputBinding, view: FeatureSetView, faults: Faults) -> None:
-    if view.n_samples == 0:
-        faults.add(StateError(f"there are no rows{_of_split(binding)} to feed {head.label!r}."))
-    for name in binding.upstream_ref.features:
-        if view.source.table.column(name).dtype.kind not in "biufc":
-            faults.add(
-                InvalidTypeError(
-                    f"{name!r} holds text, which cannot feed {head.label!r}; encode it as numbers."
-                )
-            )
-
-
-def _check_finite(head: ModelNode, binding: InputBinding, view: FeatureSetView, faults: Faults) -> None:
-    """Refuse values that no model can learn from; NaN is a value to estimators that say so."""
-    ref, allows_nan = binding.upstream_ref, getattr(head.model, "allows_nan", False)
-    for name in (*ref.features, *ref.targets):
-        column = view.source.table.column(name)
-        if column.dtype.kind not in "fc":
-            continue
-        check = np.isinf if allows_nan and name in ref.features else _is_not_finite
-        n_bad = sum(int(check(part).sum()) for part in _parts(column, view.rows))
-        if n_bad:
-            faults.add(
-                f"{name!r}{_of_split(binding)} holds {n_bad} values that are NaN or infinite, of "
-                f"{view.n_samples * column[:1].size}; filter or fill them before training."
-            )
-
-
-def _is_not_finite(values: np.ndarray) -> np.ndarray:
-    return ~np.isfinite(values)
-
-
-def _parts(column: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield rows of a column, of which no more than a chunk is in memory at a time."""
-    step = max(1, CHUNK_BYTES // (column[:1].nbytes or 1))
-    for start in range(0, len(rows), step):
-        yield column[rows[start : start + step]]
-
-
-def _of_split(binding: InputBinding) -> str:
-    return "" if binding.split is None else f" of split {binding.split!r}"
-
-
-def _check_lengths(sources: Sequence[Source], faults: Faults) -> None:
-    """Batches end with the shortest head; where no sampler drops rows, none may be left out."""
-    n_rows = {source.head: source.view.n_samples for source in sources if source.sampler is None}
-    if any(source.batch_size is not None for source in sources) and len(set(n_rows.values())) > 1:
-        faults.add(
-            f"the heads get different numbers of rows, {n_rows}, which cannot be cut into the same batches. "
-            "Leave batch_size out, or give each head a phase of its own."
-        )
 
 
 def _source(binding: InputBinding, head: str, view: FeatureSetView, batch_size: int | None) -> Source:

@@ -59,9 +59,9 @@ def test_values_that_are_not_finite_are_named_by_column_and_split_where_a_model_
         match=r"(?s)Phase 'p' has 2 faults.*'features.x.raw' of split 'train' "
         r"holds 2 values.*of 192.*'targets.y.raw' of split 'train' holds 1 values",
     ):
-        resolved(bench, bench.loss(), trains=True)
-    resolved(bench, bench.loss(), trains=False)
-    resolved(bench, bench.loss(), trains=True, split="test")
+        resolved(bench, bench.loss(), nan="raise")
+    resolved(bench, bench.loss(), nan="allow")
+    resolved(bench, bench.loss(), nan="raise", split="test")
 
 
 def test_text_feeds_no_model(bench: Any) -> None:

@@ -10,9 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from modularml.base.errors import Faults, StateError
+from modularml.base.errors import Faults, StateError, check_choice
 from modularml.base.events import Event
 from modularml.core.execution.binding import InputBinding
+from modularml.core.execution.checks import NAN
 from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.eval_loop import fit_step
 from modularml.core.execution.forward import training_flags
@@ -40,6 +41,9 @@ class FitPhase(ExperimentPhase):
         active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
         freeze_after_fit: Freeze the fitted nodes, until a fit phase fits them again.
         callbacks: Hooks around the fit.
+        nan: What is done about features and targets that are NaN or infinite, before the fit:
+            ``"raise"``, ``"warn"`` or ``"allow"``. NaN in features is a value to estimators
+            that say so.
 
     Raises:
         InvalidValueError: If no active node can be fitted, bindings are missing or names are
@@ -59,8 +63,10 @@ class FitPhase(ExperimentPhase):
         active_nodes: Sequence[GraphNode | str] | None = None,
         freeze_after_fit: bool = True,
         callbacks: Sequence[Callback] | None = None,
+        nan: str = "raise",
     ) -> None:
         self.freeze_after_fit = bool(freeze_after_fit)
+        self.nan = nan
         super().__init__(
             label,
             input_sources=input_sources,
@@ -79,6 +85,7 @@ class FitPhase(ExperimentPhase):
         active_nodes: Sequence[GraphNode | str] | None = None,
         freeze_after_fit: bool = True,
         callbacks: Sequence[Callback] | None = None,
+        nan: str = "raise",
     ) -> Self:
         """Make a phase whose active heads all get one split.
 
@@ -89,6 +96,7 @@ class FitPhase(ExperimentPhase):
             active_nodes: The nodes that take part; None is all.
             freeze_after_fit: Freeze the fitted nodes.
             callbacks: Hooks around the fit.
+            nan: What is done about NaN and infinite values.
 
         Raises:
             InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
@@ -100,15 +108,18 @@ class FitPhase(ExperimentPhase):
             active_nodes=active_nodes,
             freeze_after_fit=freeze_after_fit,
             callbacks=callbacks,
+            nan=nan,
         )
 
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
-        return super().get_config() | {"freeze_after_fit": self.freeze_after_fit}
+        own = {"freeze_after_fit": self.freeze_after_fit, "nan": self.nan}
+        return super().get_config() | own
 
     def _check(self, graph: ModelGraph, faults: Faults) -> None:
         super()._check(graph, faults)
         self._refuse_samplers(faults)
+        faults.attempt(check_choice, self.nan, "nan", NAN)
         if not self._estimators(graph):
             faults.add("no active node holds an estimator to fit; torch models are trained by a TrainPhase.")
 
@@ -134,7 +145,7 @@ class FitPhase(ExperimentPhase):
             self.input_sources,
             self.losses,
             where=self._where,
-            trains=True,
+            nan=self.nan,
             fitted=fitted,
         )
         recording = Recording(resolved.loss_nodes, scope.budget_bytes)

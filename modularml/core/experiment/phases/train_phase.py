@@ -11,6 +11,7 @@ from typing import Any, Self
 from modularml.base.errors import Faults, InvalidValueError, LossError, StateError, check_choice, check_int
 from modularml.base.events import Event
 from modularml.core.execution.binding import InputBinding
+from modularml.core.execution.checks import NAN
 from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.forward import training_flags
 from modularml.core.execution.recording import KEEPS, Recording
@@ -45,6 +46,8 @@ class TrainPhase(ExperimentPhase):
         callbacks: Hooks at epochs and batches.
         result_recording: Which outputs are kept, within the memory budget: ``"all"``, ``"last"``
             (those of the last epoch that ran) or ``"none"``.
+        nan: What is done about features and targets that are NaN or infinite, before the first
+            step: ``"raise"``, ``"warn"`` or ``"allow"``.
 
     Raises:
         InvalidValueError: If there are no losses, a binding has no sampler, an active node is
@@ -66,9 +69,11 @@ class TrainPhase(ExperimentPhase):
         active_nodes: Sequence[GraphNode | str] | None = None,
         callbacks: Sequence[Callback] | None = None,
         result_recording: str = ResultRecording.ALL,
+        nan: str = "raise",
     ) -> None:
         self._n_epochs = n_epochs
         self.result_recording = result_recording
+        self.nan = nan
         super().__init__(
             label,
             input_sources=input_sources,
@@ -89,6 +94,7 @@ class TrainPhase(ExperimentPhase):
         active_nodes: Sequence[GraphNode | str] | None = None,
         callbacks: Sequence[Callback] | None = None,
         result_recording: str = ResultRecording.ALL,
+        nan: str = "raise",
     ) -> Self:
         """Make a phase whose active heads all draw from one split with one sampler.
 
@@ -101,6 +107,7 @@ class TrainPhase(ExperimentPhase):
             active_nodes: The nodes that take part; None is all.
             callbacks: Hooks at epochs and batches.
             result_recording: Which epochs' outputs are kept.
+            nan: What is done about NaN and infinite values.
 
         Raises:
             InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
@@ -114,6 +121,7 @@ class TrainPhase(ExperimentPhase):
             active_nodes=active_nodes,
             callbacks=callbacks,
             result_recording=result_recording,
+            nan=nan,
         )
 
     @property
@@ -123,13 +131,14 @@ class TrainPhase(ExperimentPhase):
 
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
-        own = {"n_epochs": self.n_epochs, "result_recording": self.result_recording}
+        own = {"n_epochs": self.n_epochs, "result_recording": self.result_recording, "nan": self.nan}
         return super().get_config() | own
 
     def _check(self, graph: ModelGraph, faults: Faults) -> None:
         super()._check(graph, faults)
         faults.attempt(check_int, self._n_epochs, "n_epochs")
         faults.attempt(check_choice, self.result_recording, "result_recording", KEEPS)
+        faults.attempt(check_choice, self.nan, "nan", NAN)
         if not self.losses:
             faults.add(InvalidValueError("it needs at least one loss to minimize."))
         for loss in self.losses:
@@ -172,7 +181,7 @@ class TrainPhase(ExperimentPhase):
             raise StateError(
                 f"{self._where}: there is nothing to train; every torch node that a loss reaches is frozen."
             )
-        resolved = resolve(graph, nodes, self.input_sources, self.losses, where=self._where, trains=True)
+        resolved = resolve(graph, nodes, self.input_sources, self.losses, where=self._where, nan=self.nan)
         step = train_step(stages(graph, resolved, trained), resolved)
         recording = Recording(resolved.loss_nodes, scope.budget_bytes, self.result_recording)
         results = TrainResults(self.label, recording, resolved.heads)

@@ -1,3 +1,4 @@
+import warnings
 from typing import Any
 
 import numpy as np
@@ -96,3 +97,21 @@ def test_nan_is_a_value_to_estimators_that_say_so(bench: Any, model: Any, bad: f
         fs.table.column("targets.y.raw")[fs.get_split("train").rows[0]] = bad
     with pytest.raises(InvalidValueError, match="of split 'train' holds 1 values that are NaN or infinite"):
         bench.exp.run_phase(fit())
+
+
+@pytest.mark.parametrize("nan", ["warn", "allow"])
+def test_a_fit_may_be_left_to_the_estimator(bench: Any, nan: str) -> None:
+    fs = bench.data("Bad")
+    fs.table.column("targets.y.raw")[fs.get_split("train").rows[0]] = np.nan
+    bench.graph(bench.node("A", bench.ref(fs), make_pipeline(SimpleImputer())), optimizer=None)
+    phase = FitPhase.from_split("fit", split="train", nan=nan)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        bench.exp.run_phase(phase)
+    assert [("targets.y.raw" in str(w.message)) for w in caught] == [True] * (nan == "warn")
+
+
+def test_what_is_done_about_nan_is_one_of_three(bench: Any) -> None:
+    bench.graph(bench.node("A", model=Ridge()), optimizer=None)
+    with pytest.raises(InvalidValueError, match="Unknown nan 'rise'.*mean 'raise'"):
+        FitPhase.from_split("fit", split="train", nan="rise")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from modularml.base.config import same_tree
-from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
+from modularml.base.errors import InvalidTypeError, InvalidValueError, ModularMLWarning, StateError
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution.binding import InputBinding
@@ -41,6 +41,7 @@ def test_binding_by_hand_and_by_split_is_the_same(bench: Any) -> None:
             "TrainPhase 'train': n_epochs must be an int of at least 1, got 0",
         ),
         ({"n_epochs": 2.0}, InvalidTypeError, "TrainPhase 'train': n_epochs must be an int"),
+        ({"nan": "rise"}, InvalidValueError, "Unknown nan 'rise'.*mean 'raise'"),
         ({"result_recording": "al"}, InvalidValueError, "Unknown result_recording 'al'.*mean 'all'"),
         ({"losses": []}, InvalidValueError, "TrainPhase 'train': it needs at least one loss"),
     ],
@@ -130,3 +131,25 @@ def test_what_runs_is_looked_up_in_no_active_context(bench: Any) -> None:
     assert not torch.equal(before.weight, module.weight)
     with ExperimentContext().temporary():
         assert bench.exp.run_phase(phase).n_epochs == 3
+
+
+@pytest.mark.parametrize("nan", ["raise", "warn", "allow"])
+def test_values_that_are_not_finite_stop_a_phase_before_its_first_step_unless_it_says_otherwise(
+    bench: Any, nan: str
+) -> None:
+    fs = bench.data("Bad")
+    fs.table.column("features.x.raw")[fs.get_split("train").rows[0]] = np.inf
+    node = bench.node("A", bench.ref(fs))
+    bench.graph(node)
+    before = node.model.get_weights()
+    phase = bench.train(nan=nan)
+    assert phase.get_config()["nan"] == nan
+    text = "'features.x.raw' of split 'train' holds 4 values that are NaN or infinite"
+    if nan == "raise":
+        with pytest.raises(InvalidValueError, match=text):
+            bench.drain(phase)
+        assert all(np.array_equal(before[name], w) for name, w in node.model.get_weights().items())
+        return
+    with pytest.warns(ModularMLWarning) as caught:
+        bench.drain(phase)
+    assert sum(text in str(warning.message) for warning in caught) == (nan == "warn")

@@ -1,0 +1,97 @@
+"""What is looked at in the data of a phase before its first step.
+
+It knows no column of a loss and no call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from modularml.base.errors import Faults, InvalidTypeError, StateError, warn
+from modularml.core.data.view import FeatureSetView
+from modularml.core.execution.binding import InputBinding
+from modularml.core.execution.columns import CHUNK_BYTES
+from modularml.core.execution.feed import Source
+from modularml.core.topology.model_node import ModelNode
+
+NAN = ("raise", "warn", "allow")
+"""What a phase may do about values that are NaN or infinite."""
+
+
+def check_view(head: ModelNode, binding: InputBinding, view: FeatureSetView, faults: Faults) -> None:
+    """Note that there are no rows, or that text would feed a model."""
+    if view.n_samples == 0:
+        faults.add(StateError(f"there are no rows{_of_split(binding)} to feed {head.label!r}."))
+    for name in binding.upstream_ref.features:
+        if view.source.table.column(name).dtype.kind not in "biufc":
+            faults.add(
+                InvalidTypeError(
+                    f"{name!r} holds text, which cannot feed {head.label!r}; encode it as numbers."
+                )
+            )
+
+
+def check_finite(
+    inputs: Sequence[tuple[ModelNode, InputBinding, FeatureSetView]], faults: Faults, where: str, nan: str
+) -> None:
+    """Note the columns with values that no model can learn from, or warn of them once.
+
+    NaN in features is a value to estimators that say so.
+
+    Args:
+        inputs: Each head, its binding and the rows that enter it.
+        faults: Where they are noted if `nan` is ``"raise"``.
+        where: The label of the phase, for the warning.
+        nan: ``"raise"`` or ``"warn"``.
+    """
+    found = [text for head, binding, view in inputs for text in _not_finite(head, binding, view)]
+    # Heads that share columns would tell of them once each.
+    told = list(dict.fromkeys(found))
+    if nan == "raise":
+        for text in told:
+            faults.add(text)
+    elif told:
+        warn("\n".join([f"{where} works on values that are not finite:", *(f"  - {text}" for text in told)]))
+
+
+def _not_finite(head: ModelNode, binding: InputBinding, view: FeatureSetView) -> Iterator[str]:
+    ref, allows_nan = binding.upstream_ref, getattr(head.model, "allows_nan", False)
+    for name in (*ref.features, *ref.targets):
+        column = view.source.table.column(name)
+        if column.dtype.kind not in "fc":
+            continue
+        check = np.isinf if allows_nan and name in ref.features else _is_not_finite
+        n_bad = sum(int(check(part).sum()) for part in _parts(column, view.rows))
+        if n_bad:
+            yield (
+                f"{name!r}{_of_split(binding)} holds {n_bad} values that are NaN or infinite, of "
+                f"{view.n_samples * column[:1].size}; filter or fill them before training, or say with nan= "
+                "what is to be done about them."
+            )
+
+
+def _is_not_finite(values: np.ndarray) -> np.ndarray:
+    return ~np.isfinite(values)
+
+
+def _parts(column: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield rows of a column, of which no more than a chunk is in memory at a time."""
+    step = max(1, CHUNK_BYTES // (column[:1].nbytes or 1))
+    for start in range(0, len(rows), step):
+        yield column[rows[start : start + step]]
+
+
+def _of_split(binding: InputBinding) -> str:
+    return "" if binding.split is None else f" of split {binding.split!r}"
+
+
+def check_lengths(sources: Sequence[Source], faults: Faults) -> None:
+    """Batches end with the shortest head; where no sampler drops rows, none may be left out."""
+    n_rows = {source.head: source.view.n_samples for source in sources if source.sampler is None}
+    if any(source.batch_size is not None for source in sources) and len(set(n_rows.values())) > 1:
+        faults.add(
+            f"the heads get different numbers of rows, {n_rows}, which cannot be cut into the same batches. "
+            "Leave batch_size out, or give each head a phase of its own."
+        )
