@@ -18,6 +18,12 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.callbacks.evaluation import Evaluation as Evaluation
     from modularml.core.context import ExperimentContext as ExperimentContext
     from modularml.core.context import RegistrationPolicy as RegistrationPolicy
+    from modularml.core.data.batch import Batch as Batch
+    from modularml.core.data.batch import RoleData as RoleData
+    from modularml.core.data.batch import SampleData as SampleData
+    from modularml.core.data.batch import SampleShapes as SampleShapes
+    from modularml.core.data.batch_view import BatchView as BatchView
+    from modularml.core.data.batch_view import SampledView as SampledView
     from modularml.core.data.featureset import FeatureSet as FeatureSet
     from modularml.core.data.formats import DataFormat as DataFormat
     from modularml.core.data.sample_collection import SampleCollection as SampleCollection
@@ -55,6 +61,8 @@ _HOMES = {
     "AppliedLoss": "core.training.loss",
     "Backend": "backends.backend",
     "BaseModel": "models.model",
+    "Batch": "core.data.batch",
+    "BatchView": "core.data.batch_view",
     "Callback": "core.experiment.callback",
     "Checkpointing": "core.experiment.checkpointing",
     "DataFormat": "core.data.formats",
@@ -79,7 +87,11 @@ _HOMES = {
     "PhaseGroupResults": "core.experiment.results",
     "RegistrationPolicy": "core.context",
     "ResultRecording": "core.experiment.phases.train_phase",
+    "RoleData": "core.data.batch",
     "SampleCollection": "core.data.sample_collection",
+    "SampleData": "core.data.batch",
+    "SampleShapes": "core.data.batch",
+    "SampledView": "core.data.batch_view",
     "Scaler": "scalers.scaler",
     "ScikitModelWrapper": "models.sklearn",
     "TorchBaseModel": "models.torch.module",

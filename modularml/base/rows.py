@@ -42,6 +42,21 @@ def as_names(value: str | Iterable[str] | None, what: str) -> tuple[str, ...]:
     return names
 
 
+def as_positions(indices: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
+    """Return positions of rows as int64 of shape ``(n,)``.
+
+    Raises:
+        InvalidValueError: If they are not one-dimensional.
+        InvalidTypeError: If they are not integers.
+    """
+    array = np.asarray(indices)
+    if array.ndim != 1:
+        raise InvalidValueError(f"{what} must be one-dimensional, got shape {array.shape}.")
+    if array.size and array.dtype.kind not in "iu":
+        raise InvalidTypeError(f"{what} must be integers, got {array.dtype}.")
+    return array.astype(np.int64, copy=False)
+
+
 def check_seed(seed: object) -> int | None:
     """Return `seed` if it is None or a non-negative int, else raise as `check_int` does."""
     return None if seed is None else check_int(seed, "seed", minimum=0)

@@ -111,6 +111,7 @@ class Sampler(Configurable, ABC):
         self.seed = seed
         self.show_progress = show_progress
         self.source = source
+        self._sampled: Any = None
         # An unseeded sampler draws its seed once, so that its order can be repeated, too.
         self._entropy = new_seed() if seed is None else int(seed)
 
@@ -179,12 +180,97 @@ class Sampler(Configurable, ABC):
         Raises:
             StateError: If no source is given here, and none was given to the sampler.
         """
-        source = self.source if source is None else source
-        if source is None:
-            raise StateError(f"{self!r} has no source; pass one: batches(source).")
+        source = self._bound(source)
         index = self.epoch(source, epoch)
         for start, stop in pairwise(index.offsets.tolist()):
             yield {role: rows[start:stop] for role, rows in index.roles.items()}
+
+    # Looking at batches without an experiment
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it has a source."""
+        return self.source is not None
+
+    @property
+    def is_materialized(self) -> bool:
+        """Whether its batches were drawn already."""
+        return self._sampled is not None
+
+    def is_materialized_for(self, view: Any) -> bool:
+        """Tell whether its batches were drawn from this source."""
+        return self.is_materialized and self.source is view
+
+    def bind_sources(self, sources: Sequence[Any]) -> None:
+        """Take another source, and forget the batches of the one before.
+
+        Args:
+            sources: A list of one FeatureSet or view.
+
+        Raises:
+            InvalidValueError: If there are several, or none.
+        """
+        if len(sources) != 1:
+            raise InvalidValueError(f"{type(self).__name__} draws from one source, got {len(sources)}.")
+        self.source, self._sampled = sources[0], None
+
+    def materialize_batches(self, *, epoch: int = 0, show_progress: bool = True) -> None:
+        """Draw the batches of an epoch of the source, for `sampled` to show.
+
+        Args:
+            epoch: The number of the epoch.
+            show_progress: Has no effect: an epoch is drawn by array operations.
+
+        Raises:
+            StateError: If there is no source.
+        """
+        source: Any = self._bound(None)
+        self._sampled = source.sampled(self.epoch(source, epoch))
+
+    @property
+    def sampled(self) -> Any:
+        """The batches of the source, a ``SampledView``; drawn now if they were not yet."""
+        if self._sampled is None:
+            self.materialize_batches()
+        return self._sampled
+
+    def get_stream(self, name: str = "default") -> Sequence[Any]:
+        """Return the batches of a stream, ``BatchView`` each."""
+        batches: Sequence[Any] = self.sampled.get_stream(name)
+        return batches
+
+    def get_batches(self, stream: str | None = None) -> list[Any]:
+        """Return the batches of a stream as a list; None for the one there is."""
+        return list(self.get_stream("default" if stream is None else stream))
+
+    @property
+    def stream_names(self) -> list[str]:
+        """The names of its streams: ``default``."""
+        return ["default"]
+
+    @property
+    def num_streams(self) -> int:
+        """How many streams it has."""
+        return len(self.stream_names)
+
+    @property
+    def num_roles(self) -> int:
+        """How many roles a batch has."""
+        return len(self.role_names)
+
+    @property
+    def num_batches(self) -> int:
+        """How many batches there are."""
+        return len(self.get_stream())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.sampled)
+
+    def _bound(self, source: Any) -> Any:
+        source = self.source if source is None else source
+        if source is None:
+            raise StateError(f"{self!r} has no source; pass one: batches(source).")
+        return source
 
     def get_config(self) -> dict[str, Any]:
         """Return the options; the source is data, and not among them."""
@@ -196,7 +282,7 @@ class Sampler(Configurable, ABC):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `get_state` returned."""
-        self._entropy = int(state["entropy"])
+        self._entropy, self._sampled = int(state["entropy"]), None
 
     def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
         """Write the sampler to a ``.sm.mml`` file and return its path.

@@ -12,6 +12,7 @@ from typing import Any, Self
 from modularml.base.errors import (
     Faults,
     InvalidTypeError,
+    InvalidValueError,
     ResolutionError,
     UnknownNameError,
     check_label,
@@ -23,6 +24,7 @@ from modularml.core.data import columns as names
 from modularml.core.data import interchange
 from modularml.core.data.columns import FEATURES, TAGS, TARGETS, Column
 from modularml.core.data.entrance import enter
+from modularml.core.data.formats import tensors
 from modularml.core.data.reader import Selector
 from modularml.core.data.reference import FeatureSetColumnReference, FeatureSetReference
 from modularml.core.data.roles import name_columns
@@ -32,6 +34,9 @@ from modularml.core.data.scaling import Scaling
 from modularml.core.data.splits import Splits
 from modularml.core.data.view import Selection
 from modularml.io import codec
+
+Keys = str | Sequence[str]
+AnyKeys = Keys | None
 
 
 class FeatureSet(SampleSet):
@@ -70,9 +75,9 @@ class FeatureSet(SampleSet):
         cls,
         label: str,
         data: Mapping[str, Any],
-        feature_keys: str | Sequence[str],
-        target_keys: str | Sequence[str] | None = None,
-        tag_keys: str | Sequence[str] | None = None,
+        feature_keys: Keys,
+        target_keys: AnyKeys = None,
+        tag_keys: AnyKeys = None,
     ) -> Self:
         """Make a set of arrays or lists with one element a sample.
 
@@ -97,8 +102,7 @@ class FeatureSet(SampleSet):
                 f"FeatureSet {label!r}: data must be a dict of key -> samples, got a {type(data).__name__}."
             )
         if not data:
-            faults.add("the data are an empty dict")
-            faults.raise_if_any()
+            raise InvalidValueError(f"FeatureSet {label!r}: the data are an empty dict.")
         columns = name_columns(data, feature_keys, target_keys, tag_keys, faults)
         return cls(label, SampleCollection.from_values(columns, faults=faults))
 
@@ -107,11 +111,11 @@ class FeatureSet(SampleSet):
         cls,
         label: str,
         df: Any,
-        feature_cols: str | Sequence[str],
-        target_cols: str | Sequence[str] | None = None,
-        group_by: str | Sequence[str] | None = None,
-        tag_cols: str | Sequence[str] | None = None,
-        sort_by: str | Sequence[str] | None = None,
+        feature_cols: Keys,
+        target_cols: AnyKeys = None,
+        group_by: AnyKeys = None,
+        tag_cols: AnyKeys = None,
+        sort_by: AnyKeys = None,
     ) -> Self:
         """Make a set of a DataFrame: a sample a row, or a group of rows a sample.
 
@@ -145,24 +149,55 @@ class FeatureSet(SampleSet):
         cls,
         label: str,
         data: Any,
-        feature_keys: str | Sequence[str],
-        target_keys: str | Sequence[str] | None = None,
-        tag_keys: str | Sequence[str] | None = None,
+        feature_keys: Keys,
+        target_keys: AnyKeys = None,
+        tag_keys: AnyKeys = None,
     ) -> Self:
         """Make a set of anything that speaks Arrow: pyarrow, polars, duckdb, datasets.
 
-        Args:
-            label: The set's label.
-            data: An object with ``__arrow_c_stream__``; a list column holds arrays.
-            feature_keys: The columns of features.
-            target_keys: The columns of targets.
-            tag_keys: The columns of tags.
+        The arguments and errors are those of `from_dict`; a list column of `data`, an object
+        with ``__arrow_c_stream__``, holds arrays.
 
         Raises:
             ImportError: If pyarrow is not installed.
-            UnknownNameError, InvalidValueError, InvalidTypeError: As `from_dict` does.
         """
         return cls.from_dict(label, interchange.from_arrow(data), feature_keys, target_keys, tag_keys)
+
+    @classmethod
+    def from_numpy(
+        cls,
+        label: str,
+        features: Any,
+        targets: Any = None,
+        *,
+        feature_keys: Keys = "x",
+        target_keys: Keys = "y",
+    ) -> Self:
+        """Make a set of arrays of shape ``(n_samples, *sample_shape)``, as scikit-learn takes them.
+
+        One key names the whole array, several name its columns. Errors are those of `from_dict`.
+        """
+        data = interchange.from_numpy(features, as_names(feature_keys, "feature_keys"))
+        if targets is not None:
+            data |= interchange.from_numpy(targets, as_names(target_keys, "target_keys"))
+        return cls.from_dict(label, data, feature_keys, None if targets is None else target_keys)
+
+    @classmethod
+    def from_torch(
+        cls,
+        label: str,
+        data: Any,
+        feature_keys: Keys,
+        target_keys: AnyKeys = None,
+        tag_keys: AnyKeys = None,
+    ) -> Self:
+        """Make a set of a torch ``Dataset``, read once and as a whole where it can be.
+
+        The arguments and errors are those of `from_dict`. A sample is a dict; or a tuple,
+        whose parts get the keys in order: features first, then targets, then tags.
+        """
+        keys = [name for given in (feature_keys, target_keys, tag_keys) for name in as_names(given, "A key")]
+        return cls.from_dict(label, tensors().columns_of(data, keys), feature_keys, target_keys, tag_keys)
 
     @classmethod
     def from_pyarrow_table(cls, label: str, table: Any) -> Self:
@@ -172,7 +207,7 @@ class FeatureSet(SampleSet):
             ImportError: If pyarrow is not installed.
             InvalidValueError: If a column is named otherwise.
         """
-        return cls(check_label(label, "FeatureSet"), SampleCollection(table))
+        return cls(label, SampleCollection(table))
 
     # Identity
 
@@ -205,12 +240,9 @@ class FeatureSet(SampleSet):
         """Compare id, label, data, splits and scalers."""
         if not isinstance(other, FeatureSet):
             return NotImplemented
-        return (
-            (self.node_id, self._label) == (other.node_id, other._label)
-            and self._splits == other._splits
-            and self._scaling.records == other._scaling.records
-            and self._table == other._table
-        )
+        pair = (self, other)
+        mine, theirs = ((s.node_id, s._label, s._splits, s._scaling.records, s._table) for s in pair)
+        return mine == theirs
 
     def __hash__(self) -> int:
         return hash(self.node_id)
@@ -259,19 +291,11 @@ class FeatureSet(SampleSet):
         tags: Selector = None,
         rep: str | None = None,
     ) -> FeatureSetReference:
-        """Return a reference to some columns, to feed a model with.
+        """Return a reference to some columns, to feed a model with; selectors are as in `select`.
 
-        A domain that nothing is named of comes with all its columns. A key that has a
-        raw and a transformed column comes with both, unless one is named; that is
-        warned of.
-
-        Args:
-            columns: Selectors of any domain.
-            features: Selectors of features.
-            targets: Selectors of targets.
-            tags: Selectors of tags.
-            rep: ``"raw"`` or ``"transformed"``; a domain that nothing is named of has
-                what there is where its keys lack this one.
+        A domain that nothing is named of comes with all its columns; with `rep`, a key comes
+        in that representation where it has it, and in what there is where not. A key comes
+        raw and transformed unless one is named, which is warned of.
 
         Raises:
             UnknownNameError: If a selector matches nothing.

@@ -5,8 +5,10 @@ They know no FeatureSet: columns come as a dict of arrays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -65,18 +67,65 @@ def export(columns: Mapping[str, np.ndarray], fmt: str | DataFormat) -> Any:
         case DataFormat.DICT_LIST:
             return {name: array.tolist() for name, array in columns.items()}
         case DataFormat.DICT_TORCH:
-            return {name: _tensor(array) for name, array in columns.items()}
+            return {name: tensors().as_tensor(array) for name, array in columns.items()}
         case DataFormat.NUMPY:
             return stack(columns)
         case DataFormat.LIST:
             return stack(columns).tolist()
         case DataFormat.TORCH:
-            return _tensor(stack(columns))
+            return tensors().as_tensor(stack(columns))
         case DataFormat.PANDAS:
             return to_pandas(columns)
 
 
-def _tensor(array: np.ndarray) -> Any:
-    import torch  # here only: data are looked at without it, too
+def convert(values: Any, fmt: str | DataFormat) -> Any:
+    """Return values that were exported before in another format; a tensor stays one.
 
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    Args:
+        values: A dict of columns, or columns side by side: an array, a tensor or a list.
+        fmt: The format.
+
+    Raises:
+        InvalidValueError: If the format is unknown, or needs the names of columns that were
+            put side by side.
+    """
+    fmt = DataFormat.from_value(fmt)
+    if isinstance(values, Mapping):
+        return dict(values) if fmt == DataFormat.DICT else export(as_arrays(values), fmt)
+    match fmt:
+        case DataFormat.NUMPY:
+            return as_array(values)
+        case DataFormat.TORCH:
+            return values if hasattr(values, "detach") else tensors().as_tensor(as_array(values))
+        case DataFormat.LIST:
+            return as_array(values).tolist()
+    raise InvalidValueError(
+        f"Columns that were put side by side have lost their names and cannot become {fmt.value!r}; "
+        "'numpy', 'torch' and 'list' are possible."
+    )
+
+
+def as_arrays(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return a dict of arrays, tensors or lists as one of arrays."""
+    return {name: as_array(values) for name, values in columns.items()}
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Return an array, a tensor or a list as an array."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def concatenate(parts: Sequence[Any]) -> Any:
+    """Return values of one format one behind the other."""
+    first = parts[0]
+    if isinstance(first, Mapping):
+        return {name: concatenate([part[name] for part in parts]) for name in first}
+    if hasattr(first, "detach"):
+        return tensors().concatenate(parts)
+    joined = np.concatenate([np.asarray(part) for part in parts])
+    return joined.tolist() if isinstance(first, list) else joined
+
+
+def tensors() -> ModuleType:
+    """Return `modularml.core.data.tensors`, by name: data are looked at without torch, too."""
+    return importlib.import_module("modularml.core.data.tensors")

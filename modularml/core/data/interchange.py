@@ -106,6 +106,22 @@ def _constant(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray, name: s
     return first
 
 
+def from_numpy(array: Any, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return key -> values: the whole array for one key, else a column of it for each.
+
+    Raises:
+        InvalidValueError: If the array does not have as many columns as there are keys.
+    """
+    array = np.asarray(array)
+    if len(keys) == 1:
+        return {keys[0]: array}
+    if array.ndim < 2 or array.shape[1] != len(keys):
+        raise InvalidValueError(
+            f"An array of shape {array.shape} has no column for each of the {len(keys)} keys {list(keys)}."
+        )
+    return {key: np.ascontiguousarray(array[:, i]) for i, key in enumerate(keys)}
+
+
 def to_arrow(columns: Mapping[str, np.ndarray]) -> Any:
     """Return a pyarrow Table; the samples of an array column become fixed-size lists."""
     arrow = require("pyarrow")

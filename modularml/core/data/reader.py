@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from modularml.core.data import columns as names
+from modularml.core.data.batch import SampleData
 from modularml.core.data.columns import FEATURES, SAMPLE_UUIDS, TAGS, TARGETS, Column
-from modularml.core.data.formats import DataFormat, export
+from modularml.core.data.formats import DataFormat, export, tensors
 from modularml.core.data.interchange import to_arrow
 
 Selector = str | Sequence[str] | None
@@ -267,6 +268,67 @@ class ColumnReader(ABC):
                 return uuids.tolist()
             case other:
                 return export({SAMPLE_UUIDS: uuids}, other)
+
+    def to_sample_data(
+        self,
+        fmt: str | DataFormat = DataFormat.NUMPY,
+        *,
+        columns: Selector = None,
+        features: Selector = None,
+        targets: Selector = None,
+        tags: Selector = None,
+        rep: str | None = None,
+    ) -> SampleData:
+        """Return the values by domain; a domain that nothing is named of comes with all its columns.
+
+        Tags come as a dict of arrays: they may be of several kinds. The arguments are
+        those of `get_data`.
+        """
+        chosen = {None: columns, FEATURES: features, TARGETS: targets, TAGS: tags}
+        values = {}
+        for domain, picked in names.complete(self.columns, chosen, rep=rep, where=self._where).items():
+            short = names.short_names(picked, domain=False, rep=False)
+            arrays = {key: self.table.column(name)[self._index] for name, key in short.items()}
+            if arrays:
+                values[domain] = export(arrays, DataFormat.DICT if domain == TAGS else fmt)
+        return SampleData(values, sample_uuids=lambda: self.column(SAMPLE_UUIDS))
+
+    def to_torch_dataset(
+        self,
+        *,
+        features: Selector = None,
+        targets: Selector = None,
+        rep: str | None = None,
+        keep_apart: bool = False,
+    ) -> Any:
+        """Return the rows as a torch ``Dataset`` of features, or of pairs of features and targets.
+
+        An integer gives one sample; a list of integers gives several, gathered at once.
+        Nothing is copied before.
+
+        Args:
+            features: Selectors of features; None for all.
+            targets: Selectors of targets; None for all, an empty list for none.
+            rep: Only this representation, ``"raw"`` or ``"transformed"``.
+            keep_apart: Whether columns come as a dict of tensors instead of side by side,
+                shape ``(n_keys, *key_shape)``.
+
+        Raises:
+            UnknownNameError: If a selector matches nothing.
+        """
+        index = self._index
+        of_rows, rows = slice(None), index
+        if isinstance(index, slice):
+            of_rows, rows = index, np.arange(self.n_samples)
+        chosen: dict[str | None, Selector] = {FEATURES: features, TARGETS: targets}
+        picked = names.complete(self.columns, chosen, rep=rep, where=self._where)
+        parts = [
+            {key: self.table.column(name)[of_rows] for name, key in short.items()}
+            for domain in (FEATURES, TARGETS)
+            for short in [names.short_names(picked[domain], domain=False, rep=False)]
+            if short
+        ]
+        return tensors().SampleDataset(parts, rows, keep_apart=keep_apart)
 
     def to_pandas(self) -> Any:
         """Return a DataFrame of all columns under their full names.

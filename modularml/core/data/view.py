@@ -19,10 +19,13 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
+from modularml.base.rows import as_positions
+from modularml.core.data.batch_view import BatchStream, SampledView
 from modularml.core.data.reader import ColumnReader, Selector
 from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.summary import as_html, as_text, summarize
 from modularml.predicates import match_all
+from modularml.samplers import EpochIndex
 from modularml.splitters import ConditionSplitter, RandomSplitter, Splitter, as_splitter
 
 
@@ -95,7 +98,7 @@ class Selection(ColumnReader):
             InvalidValueError: If they are not one-dimensional.
             IndexError: If one is out of range.
         """
-        positions = _positions(rel_indices, f"Indices into {self._where}")
+        positions = as_positions(rel_indices, f"Indices into {self._where}")
         if positions.size and not -self.n_samples <= positions.min() <= positions.max() < self.n_samples:
             raise IndexError(
                 f"Indices into {self._where} must lie between 0 and {self.n_samples - 1}, "
@@ -260,6 +263,10 @@ class Selection(ColumnReader):
         """Return a collection of these rows and columns; the samples keep their ids."""
         return self.table.take(self._index, self.columns)
 
+    def sampled(self, index: EpochIndex) -> SampledView:
+        """Return the batches that a sampler drew of these rows, in the stream ``default``."""
+        return SampledView({"default": BatchStream(self, index)})
+
     def to_featureset(self, label: str) -> Any:
         """Return a FeatureSet of its own with these rows and columns."""
         return self.source.from_selection(self, label)
@@ -299,7 +306,7 @@ class FeatureSetView(Selection):
         columns: Sequence[str] | None = None,
         label: str | None = None,
     ) -> None:
-        rows = _positions(indices, "The indices of a view")
+        rows = as_positions(indices, "The indices of a view")
         n = source.table.n_samples
         if rows.size and not 0 <= rows.min() <= rows.max() < n:
             raise IndexError(f"{source.label!r} has the rows 0 to {n - 1}, got {rows.min()} to {rows.max()}.")
@@ -387,12 +394,3 @@ class FeatureSetView(Selection):
     def expand_columns(self, label: str | None = None) -> FeatureSetView:
         """Return these rows with every column that the FeatureSet has now."""
         return self._view(self._rows, self._label if label is None else label, self.table.columns)
-
-
-def _positions(indices: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
-    array = np.asarray(indices)
-    if array.ndim != 1:
-        raise InvalidValueError(f"{what} must be one-dimensional, got shape {array.shape}.")
-    if array.size and array.dtype.kind not in "iu":
-        raise InvalidTypeError(f"{what} must be integers, got {array.dtype}.")
-    return array.astype(np.int64, copy=False)
