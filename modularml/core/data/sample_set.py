@@ -14,6 +14,7 @@ import numpy as np
 from modularml.base.errors import InvalidValueError, check_label, warn
 from modularml.core.data import columns as names
 from modularml.core.data.columns import DOMAINS, FEATURES, TAGS, TARGETS
+from modularml.core.data.overlap import Overlap, Overlaps
 from modularml.core.data.picture import graph_spec
 from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.scaling import ScalerRecord, Scaling, keys_of
@@ -166,6 +167,27 @@ class SampleSet(Selection):
         self._splits.register(parts, splitter, name if is_split else None)
         if applied_to is self and not splitter.overlaps_by_design:
             self._splits.warn_of_overlaps(views)
+
+    def overlap(self, first: str, second: str) -> Overlap:
+        """Return what two splits share: rows, samples of equal features, and values of tags.
+
+        Raises:
+            UnknownNameError: If there is no such split.
+        """
+        rows = [(name, self._splits[name].rows) for name in (first, second)]
+        return Overlaps(self._table).compare(*rows)
+
+    def leakage(self) -> list[Overlap]:
+        """Return what splits share that should share nothing, a line for each pair that does.
+
+        A split and its part are not compared, nor are folds with each other.
+        """
+        pairs = self._splits.pairs_that_should_differ()
+        if not pairs:
+            return []
+        overlaps = Overlaps(self._table)
+        compared = [overlaps.compare(*((name, self._splits[name].rows) for name in pair)) for pair in pairs]
+        return [overlap for overlap in compared if overlap]
 
     def _split_sizes(self) -> dict[str, int]:
         return {name: len(self._splits[name].rows) for name in self._splits}

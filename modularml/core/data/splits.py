@@ -158,14 +158,27 @@ class Splits:
         Args:
             names: Only pairs with one of these; None for all.
         """
-        wanted = set(self._splits if names is None else names)
         masks = {name: _mask(split.rows) for name, split in self._splits.items()}
         counts = {}
+        for a, b in self._pairs(names):
+            n = min(len(masks[a]), len(masks[b]))
+            counts[a, b] = int(np.count_nonzero(masks[a][:n] & masks[b][:n]))
+        return counts
+
+    def _pairs(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+        wanted = set(self._splits if names is None else names)
         for a, b in combinations(self._splits, 2):
             if (a in wanted or b in wanted) and a not in self._wholes(b) and b not in self._wholes(a):
-                n = min(len(masks[a]), len(masks[b]))
-                counts[a, b] = int(np.count_nonzero(masks[a][:n] & masks[b][:n]))
-        return counts
+                yield a, b
+
+    def pairs_that_should_differ(self) -> list[tuple[str, str]]:
+        """Return the pairs of splits of which none is part of the other; of folds, those of one fold."""
+        folds = [r.produced_splits for r in self.records if r.splitter and r.splitter.overlaps_by_design]
+        return [
+            (a, b)
+            for a, b in self._pairs()
+            if a.rpartition("_")[0] == b.rpartition("_")[0] or not any(a in f and b in f for f in folds)
+        ]
 
     def warn_of_overlaps(self, names: Iterable[str]) -> None:
         """Tell in one `SplitOverlapWarning` which other splits share rows with these."""

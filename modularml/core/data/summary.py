@@ -11,11 +11,15 @@ from html import escape
 
 import numpy as np
 
+from modularml.core.data.overlap import Overlap
 from modularml.core.data.reader import ColumnReader
 
 _N_BINS = 24
 _N_BINNED = 100_000
 _HEADS = ("column", "shape", "dtype", "values")
+_SHARED_HEADS = ("shared by", "rows", "equal samples", "tag values")
+_N_SHOWN = 10
+_NOTHING_SHARED = "No two splits share rows, equal samples or tag values."
 _CELL = "text-align:left;padding:2px 12px 2px 0"
 
 
@@ -59,7 +63,13 @@ def summarize(data: ColumnReader) -> list[ColumnSummary]:
     return lines
 
 
-def as_text(title: str, columns: Sequence[ColumnSummary], splits: Mapping[str, int], n_samples: int) -> str:
+def as_text(
+    title: str,
+    columns: Sequence[ColumnSummary],
+    splits: Mapping[str, int],
+    n_samples: int,
+    shared: Sequence[Overlap],
+) -> str:
     """Return a summary as aligned text.
 
     Args:
@@ -67,15 +77,26 @@ def as_text(title: str, columns: Sequence[ColumnSummary], splits: Mapping[str, i
         columns: A line about each column.
         splits: Split -> how many samples it has.
         n_samples: How many samples there are.
+        shared: What pairs of splits share.
     """
     rows = [_HEADS, *((c.name, c.shape, c.dtype, c.values) for c in columns)]
     lines = [title, *_aligned(rows)]
     if splits:
         lines += ["", *_aligned([("split", "samples", "share"), *_split_rows(splits, n_samples)])]
+    if shared:
+        lines += ["", *_aligned([_SHARED_HEADS, *_shared_rows(shared)])]
+    elif len(splits) > 1:
+        lines += ["", _NOTHING_SHARED]
     return "\n".join(lines)
 
 
-def as_html(title: str, columns: Sequence[ColumnSummary], splits: Mapping[str, int], n_samples: int) -> str:
+def as_html(
+    title: str,
+    columns: Sequence[ColumnSummary],
+    splits: Mapping[str, int],
+    n_samples: int,
+    shared: Sequence[Overlap],
+) -> str:
     """Return a summary as HTML with a small histogram of each column; it needs no script.
 
     The arguments are those of `as_text`.
@@ -88,6 +109,11 @@ def as_html(title: str, columns: Sequence[ColumnSummary], splits: Mapping[str, i
     if splits:
         cells = [[escape(cell) for cell in row] for row in _split_rows(splits, n_samples)]
         parts.append(_html_table(("split", "samples", "share"), cells))
+    if shared:
+        cells = [[escape(cell) for cell in row] for row in _shared_rows(shared)]
+        parts.append(_html_table(_SHARED_HEADS, cells))
+    elif len(splits) > 1:
+        parts.append(f"<p>{_NOTHING_SHARED}</p>")
     return "".join([*parts, "</div>"])
 
 
@@ -133,6 +159,12 @@ def _svg(bins: Sequence[int]) -> str:
 
 def _split_rows(splits: Mapping[str, int], n_samples: int) -> list[tuple[str, str, str]]:
     return [(name, str(n), f"{n / n_samples:.1%}") for name, n in splits.items()]
+
+
+def _shared_rows(shared: Sequence[Overlap]) -> list[tuple[str, str, str, str]]:
+    rows = [(f"{s.first}, {s.second}", str(s.n_rows), str(s.n_equal), s.tags_in_words) for s in shared]
+    n_more = len(rows) - _N_SHOWN
+    return rows if n_more <= 0 else [*rows[:_N_SHOWN], (f"and {n_more} more pairs", "", "", "")]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -21,6 +21,7 @@ from modularml.base.errors import (
 )
 from modularml.base.rows import as_positions
 from modularml.core.data.batch_view import BatchStream, SampledView
+from modularml.core.data.overlap import Overlap
 from modularml.core.data.reader import ColumnReader, Selector
 from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.summary import as_html, as_text, summarize
@@ -271,17 +272,19 @@ class Selection(ColumnReader):
         """Return a FeatureSet of its own with these rows and columns."""
         return self.source.from_selection(self, label)
 
-    # Looking at it
-
     def summary(self) -> str:
         """Return a table of columns and splits as text."""
-        return as_text(repr(self), summarize(self), self._split_sizes(), self.n_samples)
+        return as_text(repr(self), summarize(self), self._split_sizes(), self.n_samples, self.leakage())
 
     def _repr_html_(self) -> str:
-        return as_html(repr(self), summarize(self), self._split_sizes(), self.n_samples)
+        return as_html(repr(self), summarize(self), self._split_sizes(), self.n_samples, self.leakage())
 
     def _split_sizes(self) -> dict[str, int]:
         return {}
+
+    def leakage(self) -> list[Overlap]:
+        """Return what the splits of these rows share: nothing, for the set has the splits."""
+        return []
 
 
 class FeatureSetView(Selection):
