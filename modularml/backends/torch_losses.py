@@ -94,12 +94,14 @@ class LossForms:
     Attributes:
         scalar: ``(*inputs) -> scalar``, over the whole batch.
         per_sample: ``(*inputs) -> (n_samples,)``.
+        adds_up: Whether `scalar` is the sum of the samples' values; it is their mean otherwise.
         kind: What the loss compares: ``"values" | "classes" | "labels" | "vectors" | "free"``.
         arguments: The names of its inputs, in order.
     """
 
     scalar: LossFunction
     per_sample: LossFunction
+    adds_up: bool
     kind: str
     arguments: tuple[str, ...]
 
@@ -116,11 +118,18 @@ def loss_forms(loss: Callable[..., Any], name: str, reduction: str) -> LossForms
     arguments = _argument_names(loss.forward if isinstance(loss, torch.nn.Module) else loss)
     if loss_classes().get(short) is not type(loss):
         scalar, per_sample = _custom_forms(loss, name, reduction)
-        return LossForms(scalar=scalar, per_sample=per_sample, kind="free", arguments=arguments)
+        return LossForms(
+            scalar=scalar,
+            per_sample=per_sample,
+            adds_up=reduction == "sum",
+            kind="free",
+            arguments=arguments,
+        )
     kind = "classes" if short in _CLASSES else "vectors" if short in _VECTORS else "values"
     kind = "labels" if short == "multi_label_margin" else kind
     scalar, per_sample = _torch_forms(loss, short, reduction)
-    return LossForms(scalar=scalar, per_sample=per_sample, kind=kind, arguments=arguments)
+    adds_up = "sum" in (reduction, loss.reduction)
+    return LossForms(scalar=scalar, per_sample=per_sample, adds_up=adds_up, kind=kind, arguments=arguments)
 
 
 _MEAN: Any = 1  # torch's number for it; its stubs say str
@@ -171,7 +180,9 @@ def _custom_forms(loss: Callable[..., Any], name: str, reduction: str) -> tuple[
                 f"Loss {name!r} returned shape {tuple(values.shape)} for {len(inputs[0])} samples, so "
                 "samples cannot be weighted. Return one value per sample."
             )
-        return values if values.ndim == 1 else values.flatten(1).mean(1)
+        if values.ndim == 1:
+            return values
+        return values.flatten(1).sum(1) if reduction == "sum" else values.flatten(1).mean(1)
 
     return scalar, per_sample
 

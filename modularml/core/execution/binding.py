@@ -20,6 +20,7 @@ from modularml.core.data.reference import (
     GraphNodeReference,
 )
 from modularml.core.data.view import FeatureSetView
+from modularml.core.execution.streams import DEFAULT_ROLE
 from modularml.core.topology.graph_node import GraphNode
 from modularml.samplers import Sampler
 
@@ -108,6 +109,11 @@ class InputBinding(Configurable):
     def node_id(self) -> str:
         """The id of the head node."""
         return self.node_ref.node_id
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that the samples of a batch have."""
+        return (DEFAULT_ROLE,) if self.sampler is None else self.sampler.role_names
 
     def resolve_input_view(self, ctx: ExperimentContext | None = None) -> FeatureSetView:
         """Return the rows and columns that enter the node.

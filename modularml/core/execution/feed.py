@@ -6,15 +6,15 @@ It knows no node and no loss: it moves rows of tensors.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from modularml.base.errors import InvalidValueError
 from modularml.core.data.view import FeatureSetView
 from modularml.core.execution.columns import CHUNK_BYTES, Column, Deferred
-from modularml.samplers import Sampler
+from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role, stream_of
+from modularml.samplers import EpochIndex, Sampler, SimpleSampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +33,19 @@ class Source:
     sampler: Sampler | None
     batch_size: int | None = None
 
-    def draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows of an epoch, absolute, and the offsets of its batches."""
+    @property
+    def may_weigh(self) -> bool:
+        """Whether its sampler may give weights to samples."""
+        return self.sampler is not None and type(self.sampler) is not SimpleSampler
+
+    def draw(self, epoch: int) -> EpochIndex:
+        """Return the batches of an epoch, in absolute rows."""
         if self.sampler is None:
             n = self.view.n_samples
-            return self.view.rows, np.append(np.arange(0, n, self.batch_size or max(n, 1)), n)
+            offsets = np.append(np.arange(0, n, self.batch_size or max(n, 1)), n)
+            return EpochIndex(roles={DEFAULT_ROLE: self.view.rows}, offsets=offsets)
         index = self.sampler.epoch(self.view, epoch)
-        if list(index.roles) != ["default"]:
-            raise InvalidValueError(
-                f"{type(self.sampler).__name__} draws the roles {list(index.roles)} for {self.head!r}; "
-                "a node takes batches of one role, as SimpleSampler draws them."
-            )
-        return self.view.rows[index.roles["default"]], index.offsets
+        return replace(index, roles={role: self.view.rows[rows] for role, rows in index.roles.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,15 @@ class EpochFeed:
 
     Attributes:
         n_batches: How many batches it has.
-        rows: Head label -> its rows in order.
-        offsets: Head label -> where its batches start and the last one ends.
+        rows: Stream of a head -> its rows in order.
+        offsets: Stream of a head -> where its batches start and the last one ends.
+        weights: For each mean of weights that a feed gives: the weights; None for all 1.
     """
 
     n_batches: int
     rows: Mapping[str, np.ndarray]
     offsets: Mapping[str, np.ndarray]
+    weights: Sequence[torch.Tensor | None] = ()
 
 
 class Feed:
@@ -67,42 +70,72 @@ class Feed:
 
     Args:
         sources: The rows of each head.
-        columns: Head label and column, ``(n_rows_total, ...)``, in the order in which
+        columns: Stream of a head and column, ``(n_rows_total, ...)``, in the order in which
             the tensors of a batch come.
+        weights: Streams whose weights are averaged into one tensor, ``(n_samples,)``, that
+            comes behind the columns of a batch; None comes where samples have none.
     """
 
-    def __init__(self, sources: Sequence[Source], columns: Sequence[tuple[str, Column]]) -> None:
-        self.sources, self.columns = sources, columns
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        columns: Sequence[tuple[str, Column]],
+        weights: Sequence[tuple[str, ...]] = (),
+    ) -> None:
+        self.sources, self.columns, self.weights = sources, columns, weights
         self._row_bytes = sum(_row_bytes(column) for _, column in columns) or 1
 
     def draw(self, epoch: int) -> EpochFeed:
         """Draw an epoch; heads with fewer batches bound those with more."""
         drawn = {source.head: source.draw(epoch) for source in self.sources}
-        n_batches = min(len(offsets) - 1 for _, offsets in drawn.values())
+        n_batches = min(index.n_batches for index in drawn.values())
+        streams = {
+            stream_of(head, role): (rows, index.offsets[: n_batches + 1])
+            for head, index in drawn.items()
+            for role, rows in index.roles.items()
+        }
         return EpochFeed(
             n_batches=n_batches,
-            rows={head: rows for head, (rows, _) in drawn.items()},
-            offsets={head: offsets[: n_batches + 1] for head, (_, offsets) in drawn.items()},
+            rows={stream: rows for stream, (rows, _) in streams.items()},
+            offsets={stream: offsets for stream, (_, offsets) in streams.items()},
+            weights=[_mean_weights(drawn, of) for of in self.weights],
         )
 
-    def batches(self, drawn: EpochFeed) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Iterate over the batches of an epoch, one tensor a column."""
+    def batches(self, drawn: EpochFeed) -> Iterator[tuple[torch.Tensor | None, ...]]:
+        """Iterate over the batches of an epoch, one tensor a column and mean of weights."""
         longest = max((int(np.diff(o).max(initial=1)) for o in drawn.offsets.values()), default=1)
         step = max(1, CHUNK_BYTES // (self._row_bytes * longest))
         for first in range(0, drawn.n_batches, step):
             last = min(first + step, drawn.n_batches)
             yield from zip(*self._gather(drawn, first, last), strict=True)
 
-    def _gather(self, drawn: EpochFeed, first: int, last: int) -> list[Sequence[torch.Tensor]]:
+    def _gather(self, drawn: EpochFeed, first: int, last: int) -> list[Sequence[torch.Tensor | None]]:
         picked = {}
-        for head, offsets in drawn.offsets.items():
+        for stream, offsets in drawn.offsets.items():
             cuts = offsets[first : last + 1]
-            picked[head] = (_picker(drawn.rows[head][cuts[0] : cuts[-1]]), _sizes(cuts))
-        parts = []
-        for head, column in self.columns:
-            picker, sizes = picked[head]
+            picked[stream] = (_picker(drawn.rows[stream][cuts[0] : cuts[-1]]), _sizes(cuts))
+        parts: list[Sequence[torch.Tensor | None]] = []
+        for stream, column in self.columns:
+            picker, sizes = picked[stream]
             parts.append(_rows(column, picker).split(sizes))
+        for streams, weights in zip(self.weights, drawn.weights, strict=True):
+            cuts = drawn.offsets[streams[0]][first : last + 1]
+            if weights is None:
+                parts.append([None] * (last - first))
+            else:
+                parts.append(weights[cuts[0] : cuts[-1]].split(_sizes(cuts)))
         return parts
+
+
+def _mean_weights(drawn: Mapping[str, EpochIndex], streams: Sequence[str]) -> torch.Tensor | None:
+    """Return the mean of the weights of one head's roles."""
+    found = []
+    for head, role in map(label_and_role, streams):
+        weights = drawn[head].weights
+        if weights is None:
+            return None
+        found.append(weights[role])
+    return torch.from_numpy(np.mean(found, axis=0)).float()
 
 
 def _rows(column: Column, picker: slice | torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,8 @@ converted in the call itself, so the loops see tensors only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from modularml.base.errors import StateError
+from modularml.core.execution.streams import DEFAULT_ROLE, roles_among, stream_of
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
@@ -28,33 +30,51 @@ class Forward:
     Args:
         graph: The graph; it must be built.
         nodes: The nodes to run, in topological order.
-        n_columns: How many slots at the front a batch takes. The features of the i-th
-            head are in slot i.
+        n_columns: How many slots at the front a batch takes. The features of the heads come
+            first, head by head and role by role.
+        roles: Head label -> the roles of its samples; a node runs once for each. A head that
+            is not named has the one role of single samples.
 
     Attributes:
         calls: ``(function, slot read, slot written)``.
-        slot_of: Node label -> slot of its output.
+        calls_of: Node label -> its calls, one a role.
+        slot_of: Stream of a node -> slot of its output.
         n_slots: How many slots a pass needs.
 
     Raises:
         StateError: If a node is not built.
     """
 
-    def __init__(self, graph: ModelGraph, nodes: Sequence[GraphNode], n_columns: int) -> None:
-        self.calls: list[Call] = []
+    def __init__(
+        self,
+        graph: ModelGraph,
+        nodes: Sequence[GraphNode],
+        n_columns: int,
+        roles: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self.calls_of: dict[str, list[Call]] = {}
         self.slot_of: dict[str, int] = {}
-        heads = iter(range(n_columns))
+        heads, slots = iter(range(n_columns)), itertools.count(n_columns)
         backend_of: dict[str, str] = {}
-        for slot, node in enumerate(built(nodes), start=n_columns):
+        for node in built(nodes):
             if node.featureset_refs:
-                source, fed_by = next(heads), "torch"
+                of_head = (roles or {}).get(node.label, (DEFAULT_ROLE,))
+                sources, fed_by = {role: next(heads) for role in of_head}, "torch"
             else:
                 upstream = graph.ctx.get_node(node.node_refs[0]).label
-                source, fed_by = self.slot_of[upstream], backend_of[upstream]
-            self.slot_of[node.label] = slot
+                of_node = roles_among(self.slot_of, upstream)
+                sources = {role: self.slot_of[stream_of(upstream, role)] for role in of_node}
+                fed_by = backend_of[upstream]
             backend_of[node.label] = node.backend
-            self.calls.append((forward_call(node, fed_by), source, slot))
-        self.n_slots = n_columns + len(nodes)
+            function = forward_call(node, fed_by)
+            for role in sources:
+                self.slot_of[stream_of(node.label, role)] = next(slots)
+            self.calls_of[node.label] = [
+                (function, source, self.slot_of[stream_of(node.label, role)])
+                for role, source in sources.items()
+            ]
+        self.calls: list[Call] = list(itertools.chain.from_iterable(self.calls_of.values()))
+        self.n_slots = n_columns + len(self.calls)
 
     def run(self, slots: list[Any]) -> None:
         """Run every call; the batch must be in the first slots."""

@@ -34,9 +34,9 @@ class TensorRecord:
         epoch: The epoch, counted from 0 within the run of the phase.
         first_batch: Index of the first batch that was kept.
         offsets: Where each kept batch starts and the last one ends, ``(n_batches + 1,)``.
-        rows: Head label -> absolute rows of its FeatureSet, ``(n_samples,)``.
-        targets: Head label -> the targets of those rows, ``(n_samples, n_keys, *key_shape)``.
-        outputs: Node label -> outputs, ``(n_samples, *output_shape)``.
+        rows: Stream of a head -> absolute rows of its FeatureSet, ``(n_samples,)``.
+        targets: Stream of a head -> the targets of those rows, ``(n_samples, n_keys, *key_shape)``.
+        outputs: Stream of a node -> outputs, ``(n_samples, *output_shape)``.
     """
 
     epoch: int
@@ -156,9 +156,9 @@ class EpochRecorder:
     Args:
         recording: Where the epoch goes when it is over.
         epoch: Its index.
-        nodes: The slots and labels of the nodes whose outputs are kept.
+        nodes: The slots and streams of the nodes whose outputs are kept.
         drawn: Which rows the epoch has.
-        targets: Head label -> the targets of its whole FeatureSet.
+        targets: Stream of a head -> the targets of its whole FeatureSet.
     """
 
     def __init__(

@@ -6,27 +6,23 @@ aligned for the whole phase is done here, so that a step does none of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import torch
-
-from modularml.backends.torch_losses import Alignment, LossInput
-from modularml.base.errors import Faults, InvalidTypeError, LossError, StateError
+from modularml.base.errors import Faults, StateError
 from modularml.core.data.view import FeatureSetView
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import check_finite, check_lengths, check_view
-from modularml.core.execution.columns import Column, Stack, column_of, dtype_in_torch
+from modularml.core.execution.columns import Column, Stack
 from modularml.core.execution.feed import Feed, Source
-from modularml.core.execution.forward import Forward, built, dtype_of
+from modularml.core.execution.forward import Forward, built
+from modularml.core.execution.losses import Argument, HeadData, LossCall, arguments_of, loss_call
+from modularml.core.execution.streams import label_and_role, stream_of
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.training.loss import AppliedLoss
-
-LossCall = Callable[[Sequence[Any]], torch.Tensor]
 
 
 @dataclass(kw_only=True)
@@ -35,12 +31,12 @@ class Resolved:
 
     Attributes:
         nodes: The nodes that run, in topological order.
-        feed: Draws batches, one tensor a column; the columns go into the first slots.
+        feed: Draws batches, one tensor a column or weight; they go into the first slots.
         forward: The calls of the nodes.
         losses: One function a loss, from the slots to its weighted value.
         loss_nodes: Label of each loss -> label of its node.
         heads: Label of each node -> label of the head whose data reaches it.
-        targets: Head label -> targets of its whole FeatureSet, of which rows can be taken.
+        targets: Stream of each head -> targets of its whole FeatureSet, of which rows can be taken.
     """
 
     nodes: Sequence[GraphNode]
@@ -53,13 +49,13 @@ class Resolved:
 
     @property
     def recorded(self) -> list[tuple[int, str]]:
-        """Slot and label of each node whose outputs are recorded: those with losses and the tails."""
+        """Slot and stream of the nodes whose outputs are recorded: those with losses and the tails."""
         fed = {source for _, source, _ in self.forward.calls}
         applied = set(self.loss_nodes.values())
         return [
-            (slot, label)
-            for label, slot in self.forward.slot_of.items()
-            if slot not in fed or label in applied
+            (slot, stream)
+            for stream, slot in self.forward.slot_of.items()
+            if slot not in fed or label_and_role(stream)[0] in applied
         ]
 
 
@@ -92,7 +88,8 @@ def resolve(
         InvalidTypeError: If text would feed a model.
         InvalidValueError: If `nan` is ``"raise"`` and values are not finite, or if batches without a sampler
             would leave rows of a head out.
-        LossError: If outputs and targets cannot be compared, or an input names a role.
+        LossError: If outputs and targets cannot be compared, or an input names a role that is not
+            there, or none where there are several.
     """
     ctx, faults = graph.ctx, Faults(where)
     ready = faults.attempt(built, nodes) or []
@@ -113,27 +110,44 @@ def resolve(
     check_lengths(sources, faults)
     faults.raise_if_any()
     head_of = {node.label: graph.head_of(node).label for node in nodes}
-    data = _Data(graph, binding_of, head_of)
-    columns = [(head.label, data.features(head)) for head in heads]
+    data = HeadData(graph, binding_of, head_of)
+    roles = {head.label: binding_of[head.label].roles for head in heads}
+    columns: list[tuple[str, Column]] = []
+    for head in heads:
+        column = data.features(head)
+        columns += [(stream_of(head.label, role), column) for role in roles[head.label]]
     node_of = {loss.label: ctx.get_node(loss, ModelNode) for loss in losses}
-    inputs = [_loss_inputs(loss, node_of[loss.label], data) for loss in losses]
-    aligned = [
-        _aligned(loss, node_of[loss.label], found, columns)
-        for loss, found in zip(losses, inputs, strict=True)
+    arguments = [arguments_of(loss, node_of[loss.label], data, columns) for loss in losses]
+    weighed = {source.head for source in sources if source.may_weigh}
+    weights = [
+        _streams(found, head_of[node.label]) if head_of[node.label] in weighed else None
+        for found, node in zip(arguments, node_of.values(), strict=True)
     ]
-    forward = Forward(graph, nodes, len(columns))
+    means = list(dict.fromkeys(streams for streams in weights if streams))
+    forward = Forward(graph, nodes, len(columns) + len(means), roles)
     return Resolved(
         nodes=nodes,
-        feed=Feed(sources, columns),
+        feed=Feed(sources, columns, means),
         forward=forward,
         losses=[
-            _loss_call(loss, forward.slot_of[node_of[loss.label].label], arguments)
-            for loss, arguments in zip(losses, aligned, strict=True)
+            loss_call(loss, found, forward.slot_of, len(columns) + means.index(of) if of else None)
+            for loss, found, of in zip(losses, arguments, weights, strict=True)
         ],
         loss_nodes={label: node.label for label, node in node_of.items()},
         heads=head_of,
-        targets={head.label: found for head in heads if (found := data.targets(head.label)) is not None},
+        targets={
+            stream_of(head, role): found
+            for head, of_head in roles.items()
+            if (found := data.targets(head)) is not None
+            for role in of_head
+        },
     )
+
+
+def _streams(arguments: Sequence[Argument], head: str) -> tuple[str, ...]:
+    """Return the streams of a head whose samples a loss compares, each once."""
+    roles = (label_and_role(argument.stream)[1] for argument in arguments)
+    return tuple(dict.fromkeys(stream_of(head, role) for role in roles))
 
 
 def nodes_of_losses(
@@ -168,89 +182,5 @@ def labels_of_losses(graph: ModelGraph, losses: Sequence[AppliedLoss]) -> list[s
     return [graph.ctx.get_node(loss).label for loss in losses]
 
 
-class _Data:
-    """The columns that reach the nodes, by head."""
-
-    def __init__(
-        self, graph: ModelGraph, bindings: Mapping[str, InputBinding], heads: Mapping[str, str]
-    ) -> None:
-        self.graph, self.bindings, self.heads = graph, bindings, heads
-
-    def features(self, head: ModelNode) -> Column:
-        dtype = dtype_of(head) if head.backend == "torch" else None
-        return column_of(self._stack(head.label, "features"), Alignment(dtype=dtype))
-
-    def targets(self, head: str) -> Stack | None:
-        return self._stack(head, "targets") if self.bindings[head].upstream_ref.targets else None
-
-    def column(self, node: str, domain: str, where: str) -> tuple[str, Stack]:
-        """Return the head of a node and the columns of a domain."""
-        head = self.heads[node]
-        if domain not in ("features", "targets", "tags"):
-            raise LossError(
-                f"{where}: the input {domain!r} names a role, but the batches of this phase have none; "
-                f"use {domain.partition('.')[0]!r}."
-            )
-        if not getattr(self.bindings[head].upstream_ref, domain):
-            raise StateError(f"{where} needs {domain}, but the reference of {head!r} names none.")
-        column = self._stack(head, domain)
-        if column.dtype.kind not in "biufc":
-            raise InvalidTypeError(f"{where}: {domain} of dtype {column.dtype} cannot enter a loss.")
-        return head, column
-
-    def _stack(self, head: str, domain: str) -> Stack:
-        ref = self.bindings[head].upstream_ref
-        table = self.graph.ctx.get_node(ref).table
-        return Stack({name: table.column(name) for name in getattr(ref, domain)})
-
-
 def _source(binding: InputBinding, head: str, view: FeatureSetView, batch_size: int | None) -> Source:
     return Source(head=head, view=view, sampler=binding.sampler, batch_size=batch_size)
-
-
-Inputs = Sequence[tuple[LossInput, tuple[str, Stack] | None]]
-
-
-def _loss_inputs(loss: AppliedLoss, node: ModelNode, data: _Data) -> Inputs:
-    inputs: list[tuple[LossInput, tuple[str, Stack] | None]] = []
-    for name in loss.arguments:
-        if name == "outputs":
-            dtype, shape = dtype_of(node), tuple(node.output_shape or ())
-            inputs.append((LossInput(name=name, shape=shape, dtype=dtype, is_output=True), None))
-        else:
-            head, column = data.column(node.label, name, f"The loss {loss.label!r} on {node.label!r}")
-            one = LossInput(name=name, shape=column.shape, dtype=dtype_in_torch(column), is_output=False)
-            inputs.append((one, (head, column)))
-    return inputs
-
-
-def _aligned(
-    loss: AppliedLoss, node: ModelNode, inputs: Inputs, columns: list[tuple[str, Column]]
-) -> list[int | Alignment]:
-    """Align the data of a loss as columns; return the slot of each, or what outputs need."""
-    alignments = loss.loss.align([one for one, _ in inputs], where=repr(node.label))
-    arguments: list[int | Alignment] = []
-    estimated = node.backend != "torch"
-    for (one, column), alignment in zip(inputs, alignments, strict=True):
-        if column is None:
-            # An estimator's outputs may be of any numeric dtype.
-            arguments.append(replace(alignment, dtype=one.dtype) if estimated else alignment)
-        else:
-            arguments.append(len(columns))
-            columns.append((column[0], column_of(column[1], alignment)))
-    return arguments
-
-
-def _loss_call(loss: AppliedLoss, output: int, arguments: Sequence[int | Alignment]) -> LossCall:
-    scalar = loss.loss.build().scalar
-    steps = [(output, a) if isinstance(a, Alignment) and a.is_needed else (a, None) for a in arguments]
-    picks = [(output if isinstance(slot, Alignment) else slot, how) for slot, how in steps]
-    if len(picks) == 2 and picks[0][1] is None and picks[1][1] is None:
-        first, second = picks[0][0], picks[1][0]
-        call: LossCall = lambda slots: scalar(slots[first], slots[second])  # noqa: E731
-    else:
-        call = lambda slots: scalar(*(how.apply(slots[i]) if how else slots[i] for i, how in picks))  # noqa: E731
-    if loss.weight == 1.0:
-        return call
-    weight = loss.weight
-    return lambda slots: call(slots) * weight

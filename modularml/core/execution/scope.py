@@ -22,7 +22,7 @@ class ExecutionContext:
         phase_label: The phase.
         epoch_idx: The epoch, from 0 within this run of the phase.
         batch_idx: The batch, from 0 within the epoch.
-        outputs: Node label -> outputs of the batch.
+        outputs: Node label -> outputs of the batch; where samples have roles, role -> outputs.
         losses: Loss label -> its value for the batch, a tensor without shape.
         stop_requested: Whether the phase is to end with the present epoch.
     """

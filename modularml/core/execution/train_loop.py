@@ -15,7 +15,8 @@ from modularml.backends.torch import backward
 from modularml.base.errors import InvalidValueError, LossError, OptimizerNotSetError
 from modularml.core.execution.epochs import Step
 from modularml.core.execution.forward import Call
-from modularml.core.execution.resolution import LossCall, Resolved
+from modularml.core.execution.losses import LossCall
+from modularml.core.execution.resolution import Resolved
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
@@ -58,14 +59,17 @@ def stages(graph: ModelGraph, resolved: Resolved, trained: Sequence[GraphNode]) 
             )
     found = []
     calls: list[Call] = []
-    for node, call in zip(resolved.nodes, resolved.forward.calls, strict=True):
+    for node in resolved.nodes:
+        of_node = resolved.forward.calls_of[node.label]
         if not any(node is other for other in trained):
-            calls.append(call)
+            calls += of_node
             continue
         own = [
             loss for loss, on in zip(losses, resolved.loss_nodes.values(), strict=True) if on == node.label
         ]
-        found.append(Stage(calls=[*calls, _detached(call)], losses=own, optimizer=own_optimizer(node)))
+        found.append(
+            Stage(calls=[*calls, *map(_detached, of_node)], losses=own, optimizer=own_optimizer(node))
+        )
         calls = []
     return found
 

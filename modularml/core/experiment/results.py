@@ -22,6 +22,7 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.core.execution.recording import Recording
+from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role, roles_among, stream_of
 
 DOMAINS = ("outputs", "targets", "rows")
 
@@ -94,18 +95,19 @@ class PhaseResults:
 
     # -- tensors ---------------------------------------------------------------------
 
-    def stacked_tensors(self, node: Any, domain: str = "outputs") -> np.ndarray:
+    def stacked_tensors(self, node: Any, domain: str = "outputs", *, role: str = DEFAULT_ROLE) -> np.ndarray:
         """Return what was recorded for a node, shape ``(n_samples, *shape)``, oldest first.
 
         Args:
             node: A node or its label.
             domain: ``"outputs"``, ``"targets"`` (of the data that reaches the node), or
                 ``"rows"`` (the rows of its FeatureSet, to look up all else by).
+            role: The role of the samples, where a sampler drew them in several.
 
         Warns where batches are missing because they had to go for want of room.
 
         Raises:
-            UnknownNameError: If nothing was recorded for the node.
+            UnknownNameError: If nothing was recorded for the node, or it has no such role.
             InvalidValueError: If the domain is unknown, the node has no targets, or no tensors
                 are left at all.
         """
@@ -120,12 +122,17 @@ class PhaseResults:
                 else "no batch ended, or the phase records none (result_recording)"
             )
             raise InvalidValueError(f"{self!r} holds no tensors: {why}.")
-        recorded = records[0].outputs
-        if label not in recorded:
-            raise UnknownNameError(unknown_name("recorded node", label, sorted(recorded), where=repr(self)))
-        head = self.heads[label]
+        labels = sorted({label_and_role(stream)[0] for stream in records[0].outputs})
+        if label not in labels:
+            raise UnknownNameError(unknown_name("recorded node", label, labels, where=repr(self)))
+        roles = roles_among(records[0].outputs, label)
+        if role not in roles:
+            raise UnknownNameError(unknown_name("role", role, roles, where=f"{label!r} in {self!r}"))
+        stream, head = stream_of(label, role), stream_of(self.heads[label], role)
         if domain == "targets" and head not in records[0].targets:
-            raise InvalidValueError(f"{self!r} holds no targets: the reference of {head!r} names none.")
+            raise InvalidValueError(
+                f"{self!r} holds no targets: the reference of {self.heads[label]!r} names none."
+            )
         if n_dropped:
             warnings.warn(
                 f"{self!r} holds the outputs of its newest batches only: those of {n_dropped} were dropped "
@@ -134,7 +141,7 @@ class PhaseResults:
                 stacklevel=2,
             )
         if domain == "outputs":
-            return np.concatenate([record.outputs[label] for record in records])
+            return np.concatenate([record.outputs[stream] for record in records])
         return np.concatenate([getattr(record, domain)[head] for record in records])
 
     @property

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modularml.base.errors import InvalidValueError
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution import feed as module
 from modularml.core.execution.feed import Feed, Source
+from modularml.core.execution.streams import stream_of
 from modularml.samplers import PairedSampler, SimilarityCondition, SimpleSampler
 
 N = 40
@@ -114,10 +114,37 @@ def test_the_head_with_fewest_batches_bounds_the_epoch(fs: FeatureSet) -> None:
     assert all(len(offsets) == 4 for offsets in feed.draw(0).offsets.values())
 
 
-def test_batches_of_several_roles_are_refused(fs: FeatureSet) -> None:
-    sampler = PairedSampler({"g": SimilarityCondition("similar")}, batch_size=4, seed=1)
-    feed = Feed([Source(head="A", view=fs.to_view(), sampler=sampler)], [("A", COLUMN)])
-    with pytest.raises(
-        InvalidValueError, match=r"PairedSampler draws the roles \['anchor', 'pair'\] for 'A'"
-    ):
-        feed.draw(0)
+@pytest.mark.parametrize("chunk_bytes", [1, 2**20])
+def test_batches_of_several_roles_have_the_rows_of_each_in_step(
+    fs: FeatureSet, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_BYTES", chunk_bytes)
+    sampler = PairedSampler({"g": SimilarityCondition("similar")}, batch_size=4, shuffle=True, seed=1)
+    view = fs.take(range(0, N, 2))
+    anchor, pair = stream_of("A", "anchor"), stream_of("A", "pair")
+    feed = Feed([Source(head="A", view=view, sampler=sampler)], [(anchor, COLUMN), (pair, COLUMN)], [(pair,)])
+    for epoch in range(2):
+        by_hand = list(sampler.batches(view, epoch))
+        found = batches(feed, epoch)
+        assert len(found) == len(by_hand)
+        for (a, p, weights), rows in zip(found, by_hand, strict=True):
+            assert torch.equal(a, COLUMN[view.rows[rows["anchor"]]])
+            assert torch.equal(p, COLUMN[view.rows[rows["pair"]]])
+            assert weights is None
+
+
+def test_the_weights_of_roles_are_averaged_and_cut_as_their_rows_are(fs: FeatureSet) -> None:
+    condition = SimilarityCondition("similar", tolerance=5.0, weight_mode="linear", allow_fallback=True)
+    sampler = PairedSampler({"x": condition}, batch_size=7, shuffle=True, seed=1)
+    data = FeatureSet.from_dict("W", {"x": np.arange(N) * 1.0}, "x")
+    anchor, pair = stream_of("A", "anchor"), stream_of("A", "pair")
+    source = Source(head="A", view=data.to_view(), sampler=sampler)
+    feed = Feed([source], [(pair, COLUMN)], [(pair,), (anchor, pair)])
+    index = sampler.epoch(data.to_view(), 3)
+    assert index.weights is not None
+    assert len(set(index.weights["pair"].tolist())) > 2
+    found = batches(feed, 3)
+    assert np.allclose(np.concatenate([w for _, w, _ in found]), index.weights["pair"])
+    mean = (index.weights["pair"] + index.weights["anchor"]) / 2
+    assert np.allclose(np.concatenate([w for _, _, w in found]), mean)
+    assert [len(w) for _, w, _ in found] == [len(c) for c, _, _ in found]

@@ -23,6 +23,7 @@ from modularml.core.experiment.results import EvalResults
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.training.loss import AppliedLoss
+from modularml.samplers import Sampler
 
 
 class EvalPhase(ExperimentPhase):
@@ -30,7 +31,8 @@ class EvalPhase(ExperimentPhase):
 
     Args:
         label: Its name in plans, results and history.
-        input_sources: One binding for each active head node.
+        input_sources: One binding for each active head node. Its sampler, if any, draws samples
+            in several roles, as `PairedSampler` does: always those of its first epoch.
         losses: What is computed on the outputs, if anything.
         active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
         batch_size: Rows a batch; None evaluates all at once.
@@ -74,6 +76,7 @@ class EvalPhase(ExperimentPhase):
         active_nodes: Sequence[GraphNode | str] | None = None,
         batch_size: int | None = None,
         callbacks: Sequence[Callback] | None = None,
+        sampler: Sampler | None = None,
     ) -> Self:
         """Make a phase whose active heads all get one split.
 
@@ -84,13 +87,14 @@ class EvalPhase(ExperimentPhase):
             active_nodes: The nodes that take part; None is all.
             batch_size: Rows a batch; None evaluates all at once.
             callbacks: Hooks at batches.
+            sampler: Draws pairs, triplets or the like; None takes all rows in their order.
 
         Raises:
             InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
         """
         return cls(
             label,
-            input_sources=bindings_for_split(f"EvalPhase {label!r}", split, active_nodes),
+            input_sources=bindings_for_split(f"EvalPhase {label!r}", split, active_nodes, sampler),
             losses=losses,
             active_nodes=active_nodes,
             batch_size=batch_size,
@@ -104,9 +108,11 @@ class EvalPhase(ExperimentPhase):
 
     def _check(self, graph: ModelGraph, faults: Faults) -> None:
         super()._check(graph, faults)
-        self._refuse_samplers(faults)
+        self._refuse_samplers([b for b in self.input_sources if len(b.roles) == 1], faults)
         if self.batch_size is not None:
             faults.attempt(check_int, self.batch_size, "batch_size")
+            if any(len(binding.roles) > 1 for binding in self.input_sources):
+                faults.add("the sampler says how large the batches are; leave batch_size out.")
 
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`."""

@@ -118,7 +118,7 @@ class FitPhase(ExperimentPhase):
 
     def _check(self, graph: ModelGraph, faults: Faults) -> None:
         super()._check(graph, faults)
-        self._refuse_samplers(faults)
+        self._refuse_samplers(self.input_sources, faults)
         faults.attempt(check_choice, self.nan, "nan", NAN)
         if not self._estimators(graph):
             faults.add("no active node holds an estimator to fit; torch models are trained by a TrainPhase.")

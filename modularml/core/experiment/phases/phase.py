@@ -27,6 +27,7 @@ from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import GraphNodeReference
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.scope import PhaseScope
+from modularml.core.execution.streams import domain_and_role
 from modularml.core.experiment.callback import Callback, check_callbacks
 from modularml.core.experiment.phases.diagram import phase_spec
 from modularml.core.experiment.results import PhaseResults
@@ -150,8 +151,21 @@ class ExperimentPhase(Configurable):
             if self._label_of(loss) not in active:
                 faults.add(unknown_name(f"node of the loss {loss.label!r}:", self._label_of(loss), active))
 
-    def _refuse_samplers(self, faults: Faults) -> None:
-        for binding in self.input_sources:
+        self._check_roles(graph, faults)
+
+    def _check_roles(self, graph: ModelGraph, faults: Faults) -> None:
+        """Note the inputs of losses that name no role, or one that the samples do not have."""
+        roles = {self._label_of(binding.node_ref): binding.roles for binding in self.input_sources}
+        nodes = {node.label: node for node in self.nodes(graph)}
+        for loss in self.losses:
+            label = self._label_of(loss)
+            head = graph.head_of(nodes[label]).label if label in nodes else ""
+            for name in loss.arguments if head in roles else ():
+                where = f"the loss {loss.label!r} on {label!r}"
+                faults.attempt(domain_and_role, name, roles[head], where)
+
+    def _refuse_samplers(self, bindings: Sequence[InputBinding], faults: Faults) -> None:
+        for binding in bindings:
             if binding.sampler is not None:
                 faults.add(
                     f"the binding of {self._label_of(binding.node_ref)!r} has a sampler, and this phase "
