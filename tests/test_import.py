@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ["torch", "sklearn", "scipy", "ipywidgets", "anywidget", "IPython", "rich", "pandas", "pyarrow"]
+HEAVY = ["torch", "sklearn", "scipy", "ipywidgets", "anywidget", "IPython", "rich", "pandas", "pyarrow", "yaml"]
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -19,7 +19,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ["pandas", "pyarrow"]
+EXTRAS = ["pandas", "pyarrow", "yaml"]
 SETTINGS = "etc/jupyter/labconfig/default_setting_overrides.d/modularml.json"
 
 IMPORT_EVERYTHING = f"""

@@ -27,6 +27,7 @@ from modularml.base.registry import Registry
 from modularml.base.rows import SampleSource as SampleSource
 from modularml.base.rows import as_names, check_seed, group_codes, new_seed
 from modularml.io import codec
+from modularml.io.yaml import load_yaml, save_yaml
 from modularml.samplers.batching import by_group, by_stratum, cut
 
 sampler_registry: Registry[type[Sampler]] = Registry("sampler")
@@ -290,9 +291,19 @@ class Sampler(Configurable, ABC):
         Raises:
             FileExistsError: If the file is there and `overwrite` is False.
         """
-        return codec.save(
-            filepath, "sampler", {"config": to_config(self), "state": self.get_state()}, overwrite=overwrite
-        )
+        return codec.save(filepath, "sampler", self._tree(), overwrite=overwrite)
+
+    def to_yaml(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the sampler to a YAML file, for people to read, and return its path.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+            ImportError: If PyYAML is not installed.
+        """
+        return save_yaml(path, self._tree(), overwrite=overwrite)
+
+    def _tree(self) -> dict[str, Any]:
+        return {"config": to_config(self), "state": self.get_state()}
 
     @classmethod
     def load(cls, filepath: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Sampler:
@@ -306,7 +317,15 @@ class Sampler(Configurable, ABC):
             FileFormatError: If the file is damaged, of another kind or newer.
             FileNotFoundError: If it is not there.
         """
-        tree = codec.load(filepath, "sampler", symbols=symbols)
+        return cls._of_tree(codec.load(filepath, "sampler", symbols=symbols))
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Sampler:
+        """Read a sampler from a YAML file; see `load`."""
+        return cls._of_tree(load_yaml(path, symbols=symbols))
+
+    @staticmethod
+    def _of_tree(tree: Mapping[str, Any]) -> Sampler:
         sampler: Sampler = from_config(tree["config"])
         sampler.set_state(tree["state"])
         return sampler

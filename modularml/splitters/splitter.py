@@ -17,6 +17,7 @@ from modularml.base.errors import InvalidValueError
 from modularml.base.registry import Registry
 from modularml.base.rows import SampleSource
 from modularml.io import codec
+from modularml.io.yaml import load_yaml, save_yaml
 
 splitter_registry: Registry[type[Splitter]] = Registry("splitter")
 """Every splitter class of this package, by name."""
@@ -75,6 +76,21 @@ class Splitter(Configurable, ABC):
             FileExistsError: If the file is there and `overwrite` is False.
         """
         return codec.save(filepath, "splitter", to_config(self), overwrite=overwrite)
+
+    def to_yaml(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the splitter to a YAML file, for people to read, and return its path.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+            ImportError: If PyYAML is not installed.
+        """
+        return save_yaml(path, to_config(self), overwrite=overwrite)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Splitter:
+        """Read a splitter from a YAML file; see `load`."""
+        splitter: Splitter = from_config(load_yaml(path, symbols=symbols))
+        return splitter
 
     @classmethod
     def load(cls, filepath: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Splitter:

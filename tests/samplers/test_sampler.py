@@ -189,3 +189,5 @@ def test_a_file_gives_back_the_sampler_and_its_order(cells: Any, make: Any, tmp_
     path = sampler.save(tmp_path / "mine")
     assert path.name == "mine.sm.mml"
     assert equal(Sampler.load(path).epoch(cells, 3), sampler.epoch(cells, 3))
+    read = Sampler.from_yaml(sampler.to_yaml(tmp_path / "mine.yaml"))
+    assert read == sampler and equal(read.epoch(cells, 3), sampler.epoch(cells, 3))
