@@ -140,7 +140,11 @@ def _histogram(values: np.ndarray) -> tuple[int, ...]:
         return ()
     flat = values.reshape(-1)[:: max(1, values.size // _N_BINNED)].astype(float)
     flat = flat[np.isfinite(flat)]
-    return tuple(np.histogram(flat, _N_BINS)[0].tolist()) if flat.size else ()
+    if not flat.size:
+        return ()
+    # Whole numbers have a bar each, or bars that they share, but no gaps between.
+    n_bins = _N_BINS if values.dtype.kind == "f" else int(min(_N_BINS, np.ptp(flat) + 1))
+    return tuple(np.histogram(flat, n_bins)[0].tolist())
 
 
 def _svg(bins: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.summary import summarize
 
 
 def test_text_has_a_line_about_everything(fs: FeatureSet) -> None:
@@ -33,6 +34,11 @@ def test_html_is_sound_and_has_a_picture_of_each_number(fs: FeatureSet) -> None:
     tree = ElementTree.fromstring(html)
     assert len(tree.findall(".//svg")) == 6
     assert "<script" not in html
+
+
+def test_whole_numbers_have_a_bar_each() -> None:
+    fs = FeatureSet.from_dict("A", {"x": np.arange(10) % 4, "one": np.ones(10, int)}, ["x", "one"])
+    assert [column.bins for column in summarize(fs)] == [(3, 3, 2, 2), (10,)]
 
 
 def test_labels_are_no_markup() -> None:
