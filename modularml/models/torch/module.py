@@ -196,6 +196,39 @@ def dry_run(module: nn.Module, input_shape: Shape) -> Shape:
     return tuple(outputs.shape[1:])
 
 
+def mixes_samples(module: nn.Module, input_shape: Shape) -> bool:
+    """Tell whether the output for one sample depends on another sample of its batch.
+
+    So a module shows that it took the batch for something else, as those do that also
+    take a single sample without a batch. Nothing is changed by the look.
+    """
+    with _as_it_was(module), untouched_rng(), torch.no_grad():
+        one, two, other = (_probe(module, input_shape, seed) for seed in range(3))
+        module.eval()
+        outputs = module(torch.stack([one, two]))
+        # Both ways, as a recurrent module looks back only.
+        kept_first, kept_last = module(torch.stack([one, other])), module(torch.stack([other, two]))
+    return not (torch.equal(outputs[0], kept_first[0]) and torch.equal(outputs[1], kept_last[1]))
+
+
+def depends_on_rank(module: nn.Module, shape: Shape, other: Shape) -> bool:
+    """Tell whether a module gives other values for the same samples in another shape.
+
+    Both shapes must be ones that it takes. Nothing is changed by the look.
+    """
+    with _as_it_was(module), untouched_rng(), torch.no_grad():
+        batch = torch.stack([_probe(module, shape, seed) for seed in range(2)])
+        module.eval()
+        outputs, others = module(batch), module(batch.reshape(2, *other))
+    return outputs.numel() != others.numel() or not torch.allclose(outputs.flatten(), others.flatten())
+
+
+def _probe(module: nn.Module, input_shape: Shape, seed: int) -> torch.Tensor:
+    values = torch.rand(input_shape, generator=torch.Generator().manual_seed(seed))
+    parameter = next((p for p in module.parameters() if p.is_floating_point()), values)
+    return values.to(dtype=parameter.dtype, device=parameter.device)
+
+
 @contextmanager
 def _as_it_was(module: nn.Module) -> Iterator[None]:
     modes = [(m, m.training) for m in module.modules()]

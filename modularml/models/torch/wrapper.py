@@ -16,15 +16,16 @@ from torch import nn
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError
 from modularml.models.model import BaseModel, Shape, as_shape, same_values
-from modularml.models.torch.module import dry_run, set_weights_of, weights_of
+from modularml.models.torch.module import depends_on_rank, dry_run, mixes_samples, set_weights_of, weights_of
 from modularml.models.torch.recipe import describe_module, make_module
 
 
 class TorchModelWrapper(BaseModel):
     """Wraps a module, or a class of modules that is instantiated when the shapes are known.
 
-    The rank that the module takes is found by trying: the input as it is, without
-    dimensions of length 1, flattened, and with a channel dimension in front.
+    The rank that the module takes is found by trying: the input as it is, without the axis
+    of a single key, without dimensions of length 1, flattened, and with a channel dimension
+    in front.
 
     Args:
         model: A module.
@@ -206,20 +207,35 @@ class Reshaped(nn.Module):
 def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, Shape]:
     """Return a module that takes samples of `input_shape`, and its output shape.
 
+    The axis of a single key is left out where that makes a difference: whoever writes a
+    module for samples of ten values means ``(n, 10)``, and a softmax over its dimension 1
+    would otherwise be one over a single key.
+
     Raises:
         InvalidValueError: If no reshaping of the input suits the module.
     """
     squeezed = tuple(n for n in input_shape if n != 1)
     flat = (math.prod(input_shape),)
     tried: dict[Shape, str] = {}
-    for shape in dict.fromkeys((input_shape, squeezed, flat, (1, *input_shape), (1, *squeezed))):
+    bare = input_shape[1:] if len(input_shape) > 1 and input_shape[0] == 1 else input_shape
+    found: dict[Shape, Shape] = {}
+    for shape in dict.fromkeys((input_shape, bare, squeezed, flat, (1, *input_shape), (1, *squeezed))):
+        if found and shape != bare:
+            break
         try:
             output_shape = dry_run(module, shape)
+            if shape != input_shape and mixes_samples(module, shape):
+                raise InvalidValueError("its outputs mix the samples of a batch")
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-            if isinstance(error, InvalidValueError):
+            if isinstance(error, InvalidValueError) and shape == input_shape == bare:
                 raise
             tried[shape] = str(error).partition("\n")[0]
             continue
+        found[shape] = output_shape
+    if len(found) == 2 and not depends_on_rank(module, input_shape, bare):
+        del found[bare]
+    if found:
+        shape, output_shape = found.popitem()
         return (module if shape == input_shape else Reshaped(module, shape)), output_shape
     listed = "\n".join(f"  - as (n, {', '.join(map(str, s))}): {said}" for s, said in tried.items())
     raise InvalidValueError(

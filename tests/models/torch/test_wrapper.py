@@ -153,3 +153,47 @@ def test_the_state_makes_a_twin() -> None:
 def test_mistakes_are_refused(arguments: dict[str, object], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         TorchModelWrapper(**arguments)
+
+
+class FirstTwo(nn.Module):
+    """Reads its samples as vectors."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :2]
+
+
+class LastState(nn.Module):
+    """A recurrent module, which would also take a batch of vectors for one sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.GRU(5, 3, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self.cells(x)[0]
+        return states
+
+
+@pytest.mark.parametrize(
+    ("module", "input_shape", "taken"),
+    [
+        (nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1)), (1, 4), (4,)),
+        (FirstTwo(), (1, 4), (4,)),
+        (nn.Linear(4, 3), (1, 4), (1, 4)),
+        (LastState(), (1, 5), (1, 5)),
+        (LastState(), (1, 7, 5), (7, 5)),
+        (nn.TransformerEncoderLayer(4, 2, batch_first=True), (1, 4), (1, 4)),
+        (nn.Conv1d(1, 6, 3), (1, 16), (1, 16)),
+        (nn.Conv1d(4, 6, 3), (1, 4, 16), (4, 16)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value),
+)
+def test_the_axis_of_a_single_key_is_left_out_where_that_makes_a_difference(
+    module: nn.Module, input_shape: tuple[int, ...], taken: tuple[int, ...]
+) -> None:
+    wrapped = TorchModelWrapper(model=module)
+    wrapped.build(input_shape)
+    batch = torch.rand(3, *input_shape)
+    module.eval()
+    assert torch.allclose(wrapped(batch), module(batch.reshape(3, *taken)))
+    assert tuple(wrapped(batch).shape[1:]) == wrapped.output_shape
