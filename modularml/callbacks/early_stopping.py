@@ -65,6 +65,7 @@ class EarlyStopping(Callback):
         self.best_epoch: int | None = None
         self.stopped_epoch: int | None = None
         self._best_state: dict[str, Any] | None = None
+        self._announced: set[str] = set()
 
     def get_state(self) -> dict[str, Any]:
         """What it has seen; the weights to restore are those of the present run alone."""
@@ -78,6 +79,8 @@ class EarlyStopping(Callback):
     def on_phase_start(self, *, experiment: Any, phase: Any, results: PhaseResults) -> None:
         """Begin anew: epochs count within one run of the phase."""
         self._forget()
+        # What another callback says it will log may come later than the first epoch.
+        self._announced = {name for c in phase.callbacks for name in getattr(c, "metric_names", ())}
 
     def on_epoch_end(
         self, *, experiment: Any, phase: Any, exec_ctx: ExecutionContext, results: PhaseResults
@@ -99,7 +102,7 @@ class EarlyStopping(Callback):
         """The value of this epoch, or None where the metric is not logged at every epoch."""
         recording = results.recording
         values = recording.epoch_means(epoch) | recording.epoch_metrics(epoch)
-        known = {*recording.loss_nodes, *recording.metrics}
+        known = {*recording.loss_nodes, *recording.metrics, *self._announced}
         if self.monitor not in known:
             raise InvalidValueError(
                 f"{unknown_name('metric', self.monitor, known, where=repr(results))} "

@@ -48,6 +48,12 @@ class Evaluation(Callback):
         self.eval_phase = eval_phase
         self.every_n_epochs = check_int(every_n_epochs, "Evaluation: every_n_epochs")
 
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics that it logs."""
+        labels = [loss.label for loss in self.eval_phase.losses]
+        return ("val_loss", *(f"val_{label}" for label in labels if len(labels) > 1))
+
     @classmethod
     def from_split(cls, *, split: str, every_n_epochs: int = 1, **arguments: Any) -> Self:
         """Evaluate on a split; `arguments` are those of `EvalPhase.from_split`, a label is not needed."""

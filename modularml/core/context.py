@@ -250,6 +250,12 @@ class ExperimentContext:
             InvalidTypeError: If it is of another class than asked for.
         """
         found = self._find(node)
+        if found is None and hasattr(node, "node_id") and not hasattr(node, "node_label"):
+            raise UnknownNameError(
+                f"{type(node).__name__} {getattr(node, 'label', '')!r} is not of this experiment: made "
+                "in another one, or before this one was made, or a later definition took its label. Use the "
+                "present one, make the Experiment first, or activate the other: exp.ctx.activate()."
+            )
         if found is None:
             name = getattr(node, "node_label", getattr(node, "label", node))
             raise UnknownNameError(unknown_name("node", name, self._nodes, where="this experiment"))

@@ -204,6 +204,8 @@ class _Encoder:
         )
 
     def _symbol(self, value: Any) -> dict[str, Any]:
+        if value.__name__ == "<lambda>":
+            raise self._refusal("a lambda has no name that it could be found by again; define it with def")
         symbol = describe(value)
         other, known = self._symbols.setdefault(symbol.full_name, (value, symbol))
         if other is not value and known.source != symbol.source:

@@ -135,3 +135,9 @@ def test_a_preview_leaves_what_it_saw_as_it_was(regression: Regression) -> None:
     before = stopping.get_state()
     regression.exp.preview_phase(phase)
     assert stopping.get_state() == before
+
+
+def test_it_waits_for_an_evaluation_that_comes_every_few_epochs(regression: Regression) -> None:
+    stopping = EarlyStopping(patience=2)
+    regression.exp.run_phase(regression.train(stopping, regression.evaluation(every_n_epochs=3), n_epochs=4))
+    assert stopping.best_epoch == 2

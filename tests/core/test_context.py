@@ -127,7 +127,7 @@ def test_what_is_not_there_is_told_with_the_nearest(ctx: ExperimentContext) -> N
         UnknownNameError, match="Unknown node 'Encodr' in this experiment.*Did you mean 'Encoder'"
     ):
         ctx.get_node("Encodr")
-    with pytest.raises(UnknownNameError, match="Unknown node 'Encoder'"):
+    with pytest.raises(UnknownNameError, match="Thing 'Encoder' is not of this experiment"):
         ctx.get_node(Thing("Encoder"))
     assert not ctx.has_node(Thing("Encoder"))
     assert not ctx.has_node(3)

@@ -346,3 +346,8 @@ def test_an_estimator_is_of_the_type_that_the_tree_says(tmp_path, forge, unpack)
     assert isinstance(load(forge(members), "model"), StandardScaler)
     with pytest.raises(FileFormatError, match="is not a 'MinMaxScaler'"):
         load(forge({**members, "tree.json": {**tree, "type": "MinMaxScaler"}}), "model")
+
+
+def test_a_lambda_is_refused_as_nothing_could_find_it_again(tmp_path: Path) -> None:
+    with pytest.raises(InvalidTypeError, match=r"At \['loss'\].*lambda.*def"):
+        save(tmp_path / "x", "loss", {"loss": lambda outputs, targets: outputs})

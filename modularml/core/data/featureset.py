@@ -228,6 +228,11 @@ class FeatureSet(SampleSet):
         self._label = label
         self._splits.where = self._where
 
+    @property
+    def context(self) -> ExperimentContext:
+        """The context that it belongs to."""
+        return self._context
+
     def move_to(self, ctx: ExperimentContext) -> None:
         """Enter the set in another context, in the place of whatever bears its label there."""
         self._context = ctx

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from modularml.base.errors import InvalidTypeError, check_label
+from modularml.base.errors import InvalidTypeError, InvalidValueError, check_label
 from modularml.core.context import ExperimentContext, new_id
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
@@ -41,9 +41,9 @@ class GraphNode:
     ) -> None:
         self._label = check_label(label, type(self).__name__)
         self.node_id = node_id or new_id()
-        self.upstream_refs = tuple(self._as_reference(up) for up in upstream_refs)
         self._frozen_by: str | None = None
         self._context = ExperimentContext.get_active()
+        self.upstream_refs = tuple(self._as_reference(up) for up in upstream_refs)
         if register:
             self._context.register(self)
 
@@ -59,15 +59,24 @@ class GraphNode:
             self._context.rename(self, label)
         self._label = label
 
+    @property
+    def context(self) -> ExperimentContext:
+        """The context that it belongs to."""
+        return self._context
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.label!r})"
 
     def _as_reference(self, upstream: object) -> UpstreamReference:
         if isinstance(upstream, FeatureSetReference | GraphNodeReference):
             return upstream
-        if isinstance(upstream, GraphNode):
-            return upstream.reference()
-        if isinstance(upstream, FeatureSet):
+        if isinstance(upstream, GraphNode | FeatureSet):
+            if upstream.context is not self._context:
+                raise InvalidValueError(
+                    f"The upstream {upstream!r} of {type(self).__name__} {self.label!r} belongs to another "
+                    "experiment, or was made before this one was. Make the Experiment first, or bind it to "
+                    "what is there: Experiment.from_active_context(...)."
+                )
             return upstream.reference()
         raise InvalidTypeError(
             f"The upstream of {type(self).__name__} {self.label!r} must be a FeatureSet, a reference "

@@ -176,6 +176,7 @@ class AppliedLoss(Configurable):
             raise InvalidTypeError(
                 f"Loss {self.label!r}: on must be a node, its label or its id, got {type(on).__name__}."
             )
+        self.context: ExperimentContext | None = getattr(node, "context", None)
         self.node_id: str = node.node_id
         self.node_label: str = node.label
         self.inputs = dict(inputs) if isinstance(inputs, Mapping) else _as_list(inputs)

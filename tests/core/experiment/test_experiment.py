@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from modularml import (
     Callback,
+    EvalPhase,
     Experiment,
     ExperimentCallback,
     ExperimentContext,
@@ -31,6 +32,7 @@ from modularml.base.errors import (
     UnknownNameError,
 )
 from modularml.base.events import DisplayOptions, RunStarted
+from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
 
 
@@ -654,3 +656,27 @@ def test_in_any_order_the_state_is_that_of_the_epochs_trained(
                 n_epochs, n_runs = in_state
             assert (exp.epochs_done.get("train", 0), len(exp.history)) == (n_epochs, n_runs)
         assert exp.preview_phase(train).batch_losses().tolist() == losses_after[n_epochs]
+
+
+def test_what_belongs_to_another_experiment_is_refused_where_it_is_given(make_lab: Any) -> None:
+    first, second = make_lab("first"), make_lab("second")
+    with second.exp.ctx.temporary():
+        with pytest.raises(InvalidValueError, match="upstream FeatureSet.* belongs to another experiment"):
+            ModelNode("other", SequentialMLP(), first.data)
+        with pytest.raises(UnknownNameError, match="'net' is not of this experiment"):
+            ModelGraph([first.node])
+        with pytest.raises(InvalidValueError, match="the loss 'mse' is on 'net' of another experiment"):
+            EvalPhase.from_split("eval", split="test", losses=[first.loss])
+
+
+def test_a_cell_that_adds_a_phase_can_be_run_again_under_overwrite(make_lab: Any) -> None:
+    lab = make_lab(registration_policy="overwrite")
+    plan = lab.exp.execution_plan
+    plan.add_items([lab.train("a"), lab.train("b")])
+    again = lab.train("a", n_epochs=5)
+    plan.add_phase(again)
+    assert plan.all[0] is again
+    assert [entry.label for entry in plan] == ["a", "b"]
+    lab.exp.ctx.set_registration_policy("raise")
+    with pytest.raises(DuplicateLabelError, match="An item already exists with label 'a'"):
+        plan.add_phase(lab.train("a"))

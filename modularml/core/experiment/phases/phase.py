@@ -148,7 +148,9 @@ class ExperimentPhase(Configurable):
             if name not in active:
                 faults.add(unknown_name("node of an InputBinding", name, active))
         for loss in self.losses:
-            if self._label_of(loss) not in active:
+            if loss.context is not None and loss.context is not self.ctx:
+                faults.add(f"the loss {loss.label!r} is on {loss.node_label!r} of another experiment.")
+            elif self._label_of(loss) not in active:
                 faults.add(unknown_name(f"node of the loss {loss.label!r}:", self._label_of(loss), active))
 
         self._check_roles(graph, faults)

@@ -18,6 +18,7 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
+from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.phases.fit_phase import FitPhase
 from modularml.core.experiment.phases.phase import ExperimentPhase
@@ -156,8 +157,11 @@ class PhaseGroup(Configurable):
     def add_item(self, item: ExperimentPhase | PhaseGroup) -> Self:
         """Append a phase or a group.
 
+        Under the policy ``"overwrite"`` it takes the place of an entry with its label, so that a
+        cell which defines and adds a phase can be run again.
+
         Raises:
-            DuplicateLabelError: If an entry has that label.
+            DuplicateLabelError: If an entry has that label, under the other policies.
             InvalidTypeError: If it is neither a phase nor a group.
             InvalidValueError: If the group would contain itself.
         """
@@ -169,7 +173,8 @@ class PhaseGroup(Configurable):
             raise InvalidValueError(
                 f"{self._where} cannot contain itself, through {item.label!r} or directly."
             )
-        if item.label in self._entries:
+        ctx = item.ctx if isinstance(item, ExperimentPhase) else ExperimentContext.get_active()
+        if item.label in self._entries and ctx.registration_policy != RegistrationPolicy.OVERWRITE:
             raise DuplicateLabelError(
                 f"An item already exists with label {item.label!r} in {self._where}. "
                 "Remove it first, or choose another label."
