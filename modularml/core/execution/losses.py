@@ -17,6 +17,7 @@ from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.columns import Column, Stack, column_of, dtype_in_torch
 from modularml.core.execution.forward import dtype_of
 from modularml.core.execution.streams import domain_and_role, stream_of
+from modularml.core.execution.units import Units
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.training.loss import AppliedLoss
@@ -46,6 +47,11 @@ class HeadData:
     def targets(self, head: str) -> Stack | None:
         """Return the targets of a head, if its reference names any."""
         return self._stack(head, "targets") if self.bindings[head].upstream_ref.targets else None
+
+    def units(self, head: str) -> Units | None:
+        """Return how the targets of a head are scaled, if its reference names any."""
+        ref = self.bindings[head].upstream_ref
+        return Units.of_targets(self.graph.ctx.get_node(ref), ref.targets) if ref.targets else None
 
     def of_node(self, node: str, domain: str, where: str) -> Stack:
         """Return the columns of a domain that reach a node.

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modularml.base.errors import Faults, StateError
-from modularml.core.data.view import FeatureSetView
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import check_finite, check_lengths, check_view
 from modularml.core.execution.columns import Column, Stack
@@ -18,6 +17,7 @@ from modularml.core.execution.feed import Feed, Source
 from modularml.core.execution.forward import Forward, built
 from modularml.core.execution.losses import Argument, HeadData, LossCall, arguments_of, loss_call
 from modularml.core.execution.streams import label_and_role, stream_of
+from modularml.core.execution.units import Units
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
@@ -37,6 +37,7 @@ class Resolved:
         loss_nodes: Label of each loss -> label of its node.
         heads: Label of each node -> label of the head whose data reaches it.
         targets: Stream of each head -> targets of its whole FeatureSet, of which rows can be taken.
+        units: Head label -> how its targets are scaled.
     """
 
     nodes: Sequence[GraphNode]
@@ -46,6 +47,7 @@ class Resolved:
     loss_nodes: Mapping[str, str]
     heads: Mapping[str, str]
     targets: Mapping[str, Stack]
+    units: Mapping[str, Units]
 
     @property
     def recorded(self) -> list[tuple[int, str]]:
@@ -91,7 +93,48 @@ def resolve(
         LossError: If outputs and targets cannot be compared, or an input names a role that is not
             there, or none where there are several.
     """
-    ctx, faults = graph.ctx, Faults(where)
+    heads = _ready_heads(nodes, fitted, where)
+    binding_of = {graph.ctx.get_node(binding.node_ref).label: binding for binding in bindings}
+    sources = _sources(graph, [(head, binding_of[head.label]) for head in heads], where, batch_size, nan)
+    data = HeadData(graph, binding_of, {node.label: graph.head_of(node).label for node in nodes})
+    roles = {head.label: binding_of[head.label].roles for head in heads}
+    columns: list[tuple[str, Column]] = []
+    for head in heads:
+        column = data.features(head)
+        columns += [(stream_of(head.label, role), column) for role in roles[head.label]]
+    node_of = {loss.label: graph.ctx.get_node(loss, ModelNode) for loss in losses}
+    arguments = [arguments_of(loss, node_of[loss.label], data, columns) for loss in losses]
+    weighed = {source.head for source in sources if source.may_weigh}
+    compared = [
+        _compared(found, data.heads[node.label])
+        for found, node in zip(arguments, node_of.values(), strict=True)
+    ]
+    means = list(dict.fromkeys(of for of in compared if label_and_role(of[0])[0] in weighed))
+    slot_of_mean = {of: slot for slot, of in enumerate(means, start=len(columns))}
+    forward = Forward(graph, nodes, len(columns) + len(means), roles)
+    return Resolved(
+        nodes=nodes,
+        feed=Feed(sources, columns, means),
+        forward=forward,
+        losses=[
+            loss_call(loss, found, forward.slot_of, slot_of_mean.get(of))
+            for loss, found, of in zip(losses, arguments, compared, strict=True)
+        ],
+        loss_nodes={label: node.label for label, node in node_of.items()},
+        heads=data.heads,
+        targets={
+            stream_of(head, role): found
+            for head, of_head in roles.items()
+            if (found := data.targets(head)) is not None
+            for role in of_head
+        },
+        units={head: units for head in roles if (units := data.units(head)) is not None},
+    )
+
+
+def _ready_heads(nodes: Sequence[GraphNode], fitted: Sequence[GraphNode], where: str) -> list[ModelNode]:
+    """Return the heads among nodes that must be built, and fitted if a fit is not to come."""
+    faults = Faults(where)
     ready = faults.attempt(built, nodes) or []
     for node in ready:
         if node not in fitted and not getattr(node.model, "is_fitted", True):
@@ -99,52 +142,33 @@ def resolve(
                 StateError(f"the estimator of {node.label!r} is not fitted yet; run a FitPhase first.")
             )
     faults.raise_if_any()
-    heads = [node for node in ready if node.featureset_refs]
-    binding_of = {ctx.get_node(binding.node_ref).label: binding for binding in bindings}
-    views = {node.label: binding_of[node.label].resolve_input_view(ctx) for node in heads}
-    for head in heads:
-        check_view(head, binding_of[head.label], views[head.label], faults)
+    return [node for node in ready if node.featureset_refs]
+
+
+def _sources(
+    graph: ModelGraph,
+    heads: Sequence[tuple[ModelNode, InputBinding]],
+    where: str,
+    batch_size: int | None,
+    nan: str,
+) -> list[Source]:
+    """Return the rows of each head, looked at before anything is made of them."""
+    faults = Faults(where)
+    inputs = [(head, binding, binding.resolve_input_view(graph.ctx)) for head, binding in heads]
+    for head, binding, view in inputs:
+        check_view(head, binding, view, faults)
     if nan != "allow":
-        check_finite([(h, binding_of[h.label], views[h.label]) for h in heads], faults, where, nan)
-    sources = [_source(binding_of[h.label], h.label, views[h.label], batch_size) for h in heads]
+        check_finite(inputs, faults, where, nan)
+    sources = [
+        Source(head=head.label, view=view, sampler=binding.sampler, batch_size=batch_size)
+        for head, binding, view in inputs
+    ]
     check_lengths(sources, faults)
     faults.raise_if_any()
-    head_of = {node.label: graph.head_of(node).label for node in nodes}
-    data = HeadData(graph, binding_of, head_of)
-    roles = {head.label: binding_of[head.label].roles for head in heads}
-    columns: list[tuple[str, Column]] = []
-    for head in heads:
-        column = data.features(head)
-        columns += [(stream_of(head.label, role), column) for role in roles[head.label]]
-    node_of = {loss.label: ctx.get_node(loss, ModelNode) for loss in losses}
-    arguments = [arguments_of(loss, node_of[loss.label], data, columns) for loss in losses]
-    weighed = {source.head for source in sources if source.may_weigh}
-    weights = [
-        _streams(found, head_of[node.label]) if head_of[node.label] in weighed else None
-        for found, node in zip(arguments, node_of.values(), strict=True)
-    ]
-    means = list(dict.fromkeys(streams for streams in weights if streams))
-    forward = Forward(graph, nodes, len(columns) + len(means), roles)
-    return Resolved(
-        nodes=nodes,
-        feed=Feed(sources, columns, means),
-        forward=forward,
-        losses=[
-            loss_call(loss, found, forward.slot_of, len(columns) + means.index(of) if of else None)
-            for loss, found, of in zip(losses, arguments, weights, strict=True)
-        ],
-        loss_nodes={label: node.label for label, node in node_of.items()},
-        heads=head_of,
-        targets={
-            stream_of(head, role): found
-            for head, of_head in roles.items()
-            if (found := data.targets(head)) is not None
-            for role in of_head
-        },
-    )
+    return sources
 
 
-def _streams(arguments: Sequence[Argument], head: str) -> tuple[str, ...]:
+def _compared(arguments: Sequence[Argument], head: str) -> tuple[str, ...]:
     """Return the streams of a head whose samples a loss compares, each once."""
     roles = (label_and_role(argument.stream)[1] for argument in arguments)
     return tuple(dict.fromkeys(stream_of(head, role) for role in roles))
@@ -180,7 +204,3 @@ def nodes_with_gradients(
 def labels_of_losses(graph: ModelGraph, losses: Sequence[AppliedLoss]) -> list[str]:
     """Return the label that the node of each loss bears by now."""
     return [graph.ctx.get_node(loss).label for loss in losses]
-
-
-def _source(binding: InputBinding, head: str, view: FeatureSetView, batch_size: int | None) -> Source:
-    return Source(head=head, view=view, sampler=binding.sampler, batch_size=batch_size)

@@ -6,8 +6,7 @@ It knows no loop and no file: it reads the recordings that the loops fill.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,13 +15,14 @@ from modularml.base.errors import (
     DuplicateLabelError,
     InvalidTypeError,
     InvalidValueError,
-    ModularMLWarning,
     UnknownNameError,
     check_choice,
     unknown_name,
+    warn,
 )
-from modularml.core.execution.recording import Recording
+from modularml.core.execution.recording import Recording, TensorRecord
 from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role, roles_among, stream_of
+from modularml.core.execution.units import Units
 
 DOMAINS = ("outputs", "targets", "rows")
 
@@ -36,14 +36,22 @@ class PhaseResults:
         label: The label of the phase.
         recording: What was kept of it.
         heads: Label of each node -> label of the head whose data reaches it.
+        units: Head label -> how its targets were scaled meanwhile.
     """
 
     kind: ClassVar[str]
 
-    def __init__(self, label: str, recording: Recording, heads: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        label: str,
+        recording: Recording,
+        heads: Mapping[str, str],
+        units: Mapping[str, Units] | None = None,
+    ) -> None:
         self.label = label
         self.recording = recording
         self.heads = dict(heads)
+        self.units = dict(units or {})
 
     # -- losses ----------------------------------------------------------------------
 
@@ -95,7 +103,9 @@ class PhaseResults:
 
     # -- tensors ---------------------------------------------------------------------
 
-    def stacked_tensors(self, node: Any, domain: str = "outputs", *, role: str = DEFAULT_ROLE) -> np.ndarray:
+    def stacked_tensors(
+        self, node: Any, domain: str = "outputs", *, role: str = DEFAULT_ROLE, unscale: bool = False
+    ) -> np.ndarray:
         """Return what was recorded for a node, shape ``(n_samples, *shape)``, oldest first.
 
         Args:
@@ -103,17 +113,39 @@ class PhaseResults:
             domain: ``"outputs"``, ``"targets"`` (of the data that reaches the node), or
                 ``"rows"`` (the rows of its FeatureSet, to look up all else by).
             role: The role of the samples, where a sampler drew them in several.
+            unscale: Return outputs or targets in the units that the targets had before they
+                were scaled, by the scalers that the FeatureSet had during the run.
 
         Warns where batches are missing because they had to go for want of room.
 
         Raises:
             UnknownNameError: If nothing was recorded for the node, or it has no such role.
-            InvalidValueError: If the domain is unknown, the node has no targets, or no tensors
-                are left at all.
+            InvalidValueError: If the domain is unknown, the node has no targets, no tensors
+                are left at all, or there is nothing to unscale.
+            StateError: If the results come from a file that the scalers were too large for.
+            NotImplementedError: If one of the scalers cannot be inverted.
         """
         label = getattr(node, "label", node)
         check_choice(domain, "domain", DOMAINS)
-        records, n_dropped = list(self.recording.tensors), self.n_dropped_batches
+        # Once: a phase that runs meanwhile may drop the oldest.
+        records = list(self.recording.tensors)
+        self._check_recorded(records, label, domain, role)
+        if self.n_dropped_batches:
+            warn(
+                f"{self!r} holds the outputs of its newest batches only: those of {self.n_dropped_batches} "
+                "were dropped to stay within the memory budget."
+            )
+        values = self._stacked(records, label, domain, role)
+        if not unscale:
+            return values
+        head, where = self.heads[label], f"{domain} of {label!r} in {self!r}"
+        if domain == "rows" or head not in self.units:
+            why = "rows have no units" if domain == "rows" else f"the reference of {head!r} names no targets"
+            raise InvalidValueError(f"{where}: there is nothing to unscale, for {why}.")
+        return self.units[head].unscale(values, self._stacked(records, label, "rows", role), where)
+
+    def _check_recorded(self, records: Sequence[TensorRecord], label: str, domain: str, role: str) -> None:
+        n_dropped = self.n_dropped_batches
         if not records:
             why = (
                 f"the outputs of {n_dropped} batches were left out of a checkpoint or had to go to stay "
@@ -128,21 +160,13 @@ class PhaseResults:
         roles = roles_among(records[0].outputs, label)
         if role not in roles:
             raise UnknownNameError(unknown_name("role", role, roles, where=f"{label!r} in {self!r}"))
-        stream, head = stream_of(label, role), stream_of(self.heads[label], role)
-        if domain == "targets" and head not in records[0].targets:
-            raise InvalidValueError(
-                f"{self!r} holds no targets: the reference of {self.heads[label]!r} names none."
-            )
-        if n_dropped:
-            warnings.warn(
-                f"{self!r} holds the outputs of its newest batches only: those of {n_dropped} were dropped "
-                "to stay within the memory budget.",
-                ModularMLWarning,
-                stacklevel=2,
-            )
-        if domain == "outputs":
-            return np.concatenate([record.outputs[stream] for record in records])
-        return np.concatenate([getattr(record, domain)[head] for record in records])
+        head = self.heads[label]
+        if domain == "targets" and stream_of(head, role) not in records[0].targets:
+            raise InvalidValueError(f"{self!r} holds no targets: the reference of {head!r} names none.")
+
+    def _stacked(self, records: Sequence[TensorRecord], label: str, domain: str, role: str) -> np.ndarray:
+        stream = stream_of(label if domain == "outputs" else self.heads[label], role)
+        return np.concatenate([getattr(record, domain)[stream] for record in records])
 
     @property
     def n_dropped_batches(self) -> int:
@@ -155,9 +179,10 @@ class PhaseResults:
         """Return the results as a tree of plain values and arrays.
 
         Args:
-            tensors: Include recorded outputs and targets.
+            tensors: Include recorded outputs and targets, and the units of targets.
         """
-        state = {"kind": self.kind, "label": self.label, "heads": self.heads}
+        units = {head: units.get_state() for head, units in self.units.items()} if tensors else {}
+        state = {"kind": self.kind, "label": self.label, "heads": self.heads, "units": units}
         return state | {"recording": self.recording.get_state(tensors=tensors)}
 
 
@@ -332,4 +357,5 @@ def results_from_state(state: Mapping[str, Any]) -> PhaseResults | PhaseGroupRes
         return group
     recording = Recording.from_state(state["recording"])
     kinds = {cls.kind: cls for cls in (TrainResults, EvalResults, FitResults)}
-    return kinds[state["kind"]](state["label"], recording, state["heads"])
+    units = {head: Units.from_state(of_head) for head, of_head in state["units"].items()}
+    return kinds[state["kind"]](state["label"], recording, state["heads"], units)

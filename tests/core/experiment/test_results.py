@@ -1,12 +1,30 @@
 import math
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
 
-from modularml import AppliedLoss, EvalResults, FitResults, Loss, PhaseGroup, PhaseGroupResults, TrainResults
+from modularml import (
+    AppliedLoss,
+    EvalPhase,
+    EvalResults,
+    Experiment,
+    ExperimentContext,
+    FeatureSet,
+    FitPhase,
+    FitResults,
+    InputBinding,
+    Loss,
+    ModelGraph,
+    ModelNode,
+    PhaseGroup,
+    PhaseGroupResults,
+    TrainResults,
+)
 from modularml.base.errors import (
     DuplicateLabelError,
     InvalidTypeError,
@@ -178,3 +196,36 @@ def test_state_round_trip(group: PhaseGroupResults, digest_of: Callable[[Any], s
     for domain in ("outputs", "targets", "rows"):
         one, two = (r.get_train_result().stacked_tensors("net", domain) for r in (again, group))
         np.testing.assert_array_equal(one, two)
+
+
+# -- in original units ---------------------------------------------------------------------
+
+
+def test_predictions_and_targets_in_original_units(tmp_path: Path) -> None:
+    exp, rng = Experiment("units"), np.random.default_rng(0)
+    x, y = rng.standard_normal((24, 3)), rng.normal(100, 20, 24)
+    data = FeatureSet.from_dict("data", {"x": x, "y": y}, "x", "y")
+    data.fit_transform("StandardScaler", domain="targets")
+    node = ModelNode("net", LinearRegression(), data.reference(features="x", targets="y.transformed"))
+    ModelGraph([node]).build()
+    exp.run_phase(FitPhase("fit", input_sources=[InputBinding.for_evaluation(node=node)]))
+    binding = InputBinding.for_evaluation(node=node)
+    results = exp.run_phase(EvalPhase("eval", input_sources=[binding], batch_size=7))
+    data.undo_last_transform("targets")
+    data.fit_transform("MinMaxScaler", domain="targets")
+    path = exp.save(tmp_path / "units")
+    with ExperimentContext().temporary():
+        loaded = Experiment.load(path).history[-1].results
+    by_hand = LinearRegression().fit(x, y).predict(x)
+    for found in (results, loaded):
+        assert not np.allclose(found.stacked_tensors("net", "targets").ravel(), y)
+        np.testing.assert_allclose(found.stacked_tensors("net", "targets", unscale=True).ravel(), y)
+        np.testing.assert_allclose(found.stacked_tensors("net", unscale=True).ravel(), by_hand)
+        with pytest.raises(InvalidValueError, match="rows have no units"):
+            found.stacked_tensors("net", "rows", unscale=True)
+
+
+def test_targets_that_were_not_scaled_are_named(lab: Any) -> None:
+    results = lab.exp.run_phase(lab.evaluate())
+    with pytest.raises(InvalidValueError, match=r"outputs of 'net' in .*\['targets.y.raw'\] were not scaled"):
+        results.stacked_tensors("net", unscale=True)

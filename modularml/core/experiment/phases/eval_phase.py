@@ -133,7 +133,7 @@ class EvalPhase(ExperimentPhase):
                 yield from run_epochs(scope, resolved, step, recording, n_epochs=1)
 
         return Execution(
-            results=EvalResults(self.label, recording, resolved.heads),
+            results=EvalResults(self.label, recording, resolved.heads, resolved.units),
             events=events(),
             n_batches=resolved.feed.draw(0).n_batches,
             nodes=labels_of(nodes),

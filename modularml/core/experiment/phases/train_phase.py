@@ -184,7 +184,7 @@ class TrainPhase(ExperimentPhase):
         resolved = resolve(graph, nodes, self.input_sources, self.losses, where=self._where, nan=self.nan)
         step = train_step(stages(graph, resolved, trained), resolved)
         recording = Recording(resolved.loss_nodes, scope.budget_bytes, self.result_recording)
-        results = TrainResults(self.label, recording, resolved.heads)
+        results = TrainResults(self.label, recording, resolved.heads, resolved.units)
 
         def events() -> Iterator[Event]:
             with training_flags(nodes, trained):
