@@ -1,10 +1,10 @@
 """What a FeatureSet in a file needs in memory while it is split, filtered, sampled and trained on.
 
 A file is written, and another process opens it, whose private memory is watched from outside:
-pages that are mapped from a file do not count. For splitting, filtering and drawing batches it
-may not allocate more than a tenth of the file's size on top of what the imports took
-(``RLIMIT_DATA``), else it dies. Training holds chunks of a fixed size besides, so its memory is
-only told. Run it with ``python benchmarks/memory.py`` on Linux.
+pages that are mapped from a file do not count. All but training may not allocate more than a
+tenth of the file's size on top of what the imports and a file of two samples took
+(``RLIMIT_DATA``), else the process dies. Training holds chunks of a fixed size besides, so its
+memory is only told. Run it with ``python benchmarks/memory.py`` on Linux.
 """
 
 from __future__ import annotations
@@ -56,15 +56,18 @@ def private_bytes(pid: int | str, field: str = "RssAnon") -> int:
 
 
 def select(path: Path) -> str:
-    """Open the file, split, filter, and go through all batches, under the limit."""
+    """Open the file, split, look at it, filter, and go through all batches, under the limit."""
+    small = FeatureSet.from_dict("small", {"x": [1.0, 2.0]}, "x")
+    FeatureSet.load(small.save(path.with_name("small")), overwrite=True)  # what every file takes
     limit = int(private_bytes("self", "VmData") + SHARE * path.stat().st_size)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     fs = FeatureSet.load(path)
     fs.split_random({"train": 0.8, "test": 0.2}, group_by="cell")
+    fs.summary()
     few = fs["test"].filter({"cell": [f"cell_{i:04}" for i in range(100)]})
     sampler = SimpleSampler(batch_size=256, shuffle=True, seed=0, source=fs["train"])
     n = sum(len(batch["default"].materialize_batch(features="x").role_data.features) for batch in sampler)
-    return f"split, {few.n_samples} of {fs['test'].n_samples} filtered, {n} in batches"
+    return f"split, summed up, {few.n_samples} of {fs['test'].n_samples} filtered, {n} in batches"
 
 
 def train(path: Path) -> str:

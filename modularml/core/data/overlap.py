@@ -14,7 +14,7 @@ from modularml.base.rows import densify
 from modularml.core.data.columns import FEATURES, RAW, TAGS, Column
 from modularml.core.data.sample_collection import SampleCollection
 
-_CHUNK_BYTES = 1 << 24
+_CHUNK_BYTES = 1 << 21
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +58,20 @@ class Overlaps:
         features = [n for n, c in parsed.items() if c.domain == FEATURES and c.rep == RAW]
         columns = {c.key: collection.column(n) for n, c in parsed.items() if c.domain == TAGS}
         self._n_rows = collection.n_samples
-        self._content = densify(_digests([collection.column(name) for name in features], self._n_rows))
+        digests = _digests([collection.column(name) for name in features], self._n_rows)
+        ordered = np.sort(digests)
+        has_twins = bool((ordered[1:] == ordered[:-1]).any())
+        self._content = densify(digests) if has_twins else None
         self._tags = {key: densify(values) for key, values in columns.items() if values.ndim == 1}
 
     def compare(self, first: tuple[str, np.ndarray], second: tuple[str, np.ndarray]) -> Overlap:
         """Return what two splits share, each given as its name and its rows."""
         one, other = first[1], second[1]
         of_first = _present(one, self._n_rows)[other]
-        is_equal = _present(self._content[one], self._n_rows)[self._content[other]]
+        n_equal = 0
+        if self._content is not None:
+            is_equal = _present(self._content[one], self._n_rows)[self._content[other]]
+            n_equal = int(np.count_nonzero(is_equal & ~of_first))
         tags = {}
         for key, codes in self._tags.items():
             mine, theirs = (_present(codes[rows], self._n_rows) for rows in (one, other))
@@ -76,7 +82,7 @@ class Overlaps:
             first=first[0],
             second=second[0],
             n_rows=int(np.count_nonzero(of_first)),
-            n_equal=int(np.count_nonzero(is_equal & ~of_first)),
+            n_equal=n_equal,
             tags=tags,
         )
 

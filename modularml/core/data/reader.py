@@ -6,7 +6,7 @@ It knows neither splits nor scalers, only a table, some of its columns and some 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from modularml.core.data.formats import DataFormat, export, tensors
 from modularml.core.data.interchange import to_arrow
 
 Selector = str | Sequence[str] | None
+_CHUNK_BYTES = 1 << 21
 
 
 class ColumnSource(Protocol):
@@ -350,16 +351,35 @@ class ColumnReader(ABC):
         """Hand the columns to whatever speaks Arrow: ``polars.DataFrame(fs)``."""
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
+    def chunks(self, name: str) -> Iterator[np.ndarray]:
+        """Yield a column in pieces of a bounded size, shape ``(n_rows, *sample_shape)`` each."""
+        column, index = self.table.column(name), self._index
+        step = max(1, _CHUNK_BYTES // max(1, column[:1].nbytes))
+        for start in range(0, self.n_samples, step):
+            stop = min(start + step, self.n_samples)
+            if isinstance(index, slice):
+                first = index.start or 0
+                yield column[first + start : first + stop]
+            else:
+                yield column[index[start:stop]]
+
+    def some_values(self, name: str, n: int) -> np.ndarray:
+        """Return about `n` values of a column, of samples at equal distances, shape ``(n_values,)``."""
+        column, index = self.table.column(name), self._index
+        step = max(1, self.n_samples * int(np.prod(column.shape[1:])) // n)
+        found = column[index][::step] if isinstance(index, slice) else column[index[::step]]
+        return found.reshape(-1)
+
     def non_finite(self) -> dict[str, int]:
         """Count the samples that hold a NaN or an infinity: column -> count, where there are any."""
-        counts = {}
-        for name in self._of(FEATURES) + self._of(TARGETS):
-            values = self.table.column(name)[self._index]
-            # A sum is finite unless a value is not (or it overflows), and costs no array of bools.
-            with np.errstate(over="ignore", invalid="ignore"):
-                if values.dtype.kind != "f" or np.isfinite(values.sum()):
-                    continue
-            bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-            if bad.any():
-                counts[name] = int(bad.sum())
-        return counts
+        names_of_numbers = self._of(FEATURES) + self._of(TARGETS)
+        counts = {name: sum(map(_n_non_finite, self.chunks(name))) for name in names_of_numbers}
+        return {name: n for name, n in counts.items() if n}
+
+
+def _n_non_finite(values: np.ndarray) -> int:
+    # A sum is finite unless a value is not (or it overflows), and costs no array of bools.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if values.dtype.kind != "f" or np.isfinite(values.sum()):
+            return 0
+    return int(np.count_nonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1)))

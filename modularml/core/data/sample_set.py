@@ -189,9 +189,6 @@ class SampleSet(Selection):
         compared = [overlaps.compare(*((name, self._splits[name].rows) for name in pair)) for pair in pairs]
         return [overlap for overlap in compared if overlap]
 
-    def _split_sizes(self) -> dict[str, int]:
-        return {name: len(self._splits[name].rows) for name in self._splits}
-
     def clear_splits(self) -> None:
         """Forget all splits."""
         self._splits.clear()

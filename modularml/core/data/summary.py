@@ -19,6 +19,7 @@ _N_BINNED = 100_000
 _HEADS = ("column", "shape", "dtype", "values")
 _SHARED_HEADS = ("shared by", "rows", "equal samples", "tag values")
 _N_SHOWN = 10
+_N_SPLITS_SHOWN = 4
 _NOTHING_SHARED = "No two splits share rows, equal samples or tag values."
 _CELL = "text-align:left;padding:2px 12px 2px 0"
 
@@ -32,57 +33,55 @@ class ColumnSummary:
         shape: The shape of a sample.
         dtype: Its dtype.
         values: What it holds, in words.
-        bins: How many values lie in each of equal ranges; empty for text and dates.
+        bins: How many values lie in each of equal ranges, of all samples and of each split;
+            empty for text and dates.
     """
 
     name: str
     shape: str
     dtype: str
     values: str
-    bins: tuple[int, ...]
+    bins: tuple[tuple[int, ...], ...]
 
 
-def summarize(data: ColumnReader) -> list[ColumnSummary]:
-    """Return a line about each column."""
+def summarize(data: ColumnReader, parts: Mapping[str, ColumnReader]) -> list[ColumnSummary]:
+    """Return a line about each column.
+
+    Args:
+        data: The samples.
+        parts: Split -> its samples, whose histograms are beside that of all.
+    """
     missing = data.non_finite()
     lines = []
     for name in data.columns:
-        values = data.column(name)
-        text = _in_words(values)
+        column = data.table.column(name)
+        text = _in_words(data, name)
         if name in missing:
             text += f"; not finite in {missing[name]} samples"
         lines.append(
             ColumnSummary(
                 name=name,
-                shape=str(values.shape[1:]),
-                dtype=str(values.dtype),
+                shape=str(column.shape[1:]),
+                dtype=str(column.dtype),
                 values=text,
-                bins=_histogram(values),
+                bins=_histograms(name, [data, *list(parts.values())[:_N_SPLITS_SHOWN]]),
             )
         )
     return lines
 
 
-def as_text(
-    title: str,
-    columns: Sequence[ColumnSummary],
-    splits: Mapping[str, int],
-    n_samples: int,
-    shared: Sequence[Overlap],
-) -> str:
+def as_text(data: ColumnReader, splits: Mapping[str, ColumnReader], shared: Sequence[Overlap]) -> str:
     """Return a summary as aligned text.
 
     Args:
-        title: Its first line.
-        columns: A line about each column.
-        splits: Split -> how many samples it has.
-        n_samples: How many samples there are.
+        data: The samples.
+        splits: Split -> its samples.
         shared: What pairs of splits share.
     """
-    rows = [_HEADS, *((c.name, c.shape, c.dtype, c.values) for c in columns)]
-    lines = [title, *_aligned(rows)]
+    rows = [_HEADS, *((c.name, c.shape, c.dtype, c.values) for c in summarize(data, {}))]
+    lines = [repr(data), *_aligned(rows)]
     if splits:
-        lines += ["", *_aligned([("split", "samples", "share"), *_split_rows(splits, n_samples)])]
+        lines += ["", *_aligned([("split", "samples", "share"), *_split_rows(splits, data.n_samples)])]
     if shared:
         lines += ["", *_aligned([_SHARED_HEADS, *_shared_rows(shared)])]
     elif len(splits) > 1:
@@ -90,24 +89,19 @@ def as_text(
     return "\n".join(lines)
 
 
-def as_html(
-    title: str,
-    columns: Sequence[ColumnSummary],
-    splits: Mapping[str, int],
-    n_samples: int,
-    shared: Sequence[Overlap],
-) -> str:
+def as_html(data: ColumnReader, splits: Mapping[str, ColumnReader], shared: Sequence[Overlap]) -> str:
     """Return a summary as HTML with a small histogram of each column; it needs no script.
 
     The arguments are those of `as_text`.
     """
     rows = [
-        [escape(c.name), escape(c.shape), escape(c.dtype), f"{_svg(c.bins)} {escape(c.values)}"]
-        for c in columns
+        [*map(escape, (c.name, c.shape, c.dtype, c.values)), *map(_svg, c.bins)]
+        for c in summarize(data, splits)
     ]
-    parts = [f"<div><strong>{escape(title)}</strong>", _html_table(_HEADS, rows)]
+    heads = [*_HEADS, "all" if splits else "", *map(escape, list(splits)[:_N_SPLITS_SHOWN])]
+    parts = [f"<div><strong>{escape(repr(data))}</strong>", _html_table(heads, rows)]
     if splits:
-        cells = [[escape(cell) for cell in row] for row in _split_rows(splits, n_samples)]
+        cells = [[escape(cell) for cell in row] for row in _split_rows(splits, data.n_samples)]
         parts.append(_html_table(("split", "samples", "share"), cells))
     if shared:
         cells = [[escape(cell) for cell in row] for row in _shared_rows(shared)]
@@ -117,40 +111,45 @@ def as_html(
     return "".join([*parts, "</div>"])
 
 
-def _in_words(values: np.ndarray) -> str:
-    if not values.size:
+def _in_words(data: ColumnReader, name: str) -> str:
+    kind = data.table.column(name).dtype.kind
+    if not data.n_samples:
         return "none"
-    if values.dtype.kind == "U":
-        distinct = np.unique(values[:_N_BINNED])
-        more = " or more" if len(values) > _N_BINNED else ""
+    if kind == "U":
+        some = data.some_values(name, _N_BINNED)
+        distinct = np.unique(some)
+        more = " or more" if len(some) < data.n_samples else ""
         shown = ", ".join(map(str, distinct[:3])) + (", ..." if len(distinct) > 3 else "")
         return f"{len(distinct)}{more} values: {shown}"
-    if values.dtype.kind in "mM":
-        return f"{values.min()} to {values.max()}"
-    if values.dtype.kind == "b":
-        return f"{values.mean():.0%} true"
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values.reshape(-1)
-    if not finite.size:
+    if kind in "mM":
+        ends = [(values.min(), values.max()) for values in data.chunks(name)]
+        return f"{min(low for low, _ in ends)} to {max(high for _, high in ends)}"
+    finite = (v[np.isfinite(v)] if kind == "f" else v.reshape(-1) for v in data.chunks(name))
+    found = [(v.min(), v.max(), v.sum(dtype=float), v.size) for v in finite if v.size]
+    if not found:
         return "none is finite"
-    return f"{finite.min():.4g} to {finite.max():.4g}, mean {finite.mean():.4g}"
+    lows, highs, sums, sizes = zip(*found, strict=True)
+    mean = sum(sums) / sum(sizes)
+    return f"{mean:.0%} true" if kind == "b" else f"{min(lows):.4g} to {max(highs):.4g}, mean {mean:.4g}"
 
 
-def _histogram(values: np.ndarray) -> tuple[int, ...]:
-    if values.dtype.kind not in "biuf":
+def _histograms(name: str, parts: Sequence[ColumnReader]) -> tuple[tuple[int, ...], ...]:
+    """Return a histogram of a column for each part, over the range that it has in the first."""
+    kind = parts[0].table.column(name).dtype.kind
+    samples = [part.some_values(name, _N_BINNED) for part in parts] if kind in "biuf" else []
+    samples = [values[np.isfinite(values)].astype(float) for values in samples]
+    if not samples or not samples[0].size:
         return ()
-    flat = values.reshape(-1)[:: max(1, values.size // _N_BINNED)].astype(float)
-    flat = flat[np.isfinite(flat)]
-    if not flat.size:
-        return ()
+    ends = samples[0].min(), samples[0].max()
     # Whole numbers have a bar each, or bars that they share, but no gaps between.
-    n_bins = _N_BINS if values.dtype.kind == "f" else int(min(_N_BINS, np.ptp(flat) + 1))
-    return tuple(np.histogram(flat, n_bins)[0].tolist())
+    n_bins = _N_BINS if kind == "f" else int(min(_N_BINS, ends[1] - ends[0] + 1))
+    return tuple(tuple(np.histogram(values, n_bins, ends)[0].tolist()) for values in samples)
 
 
 def _svg(bins: Sequence[int]) -> str:
     if not bins:
         return ""
-    highest = max(bins)
+    highest = max(*bins, 1)
     bars = "".join(
         f'<rect x="{3 * i}" y="{16 - 16 * n / highest:.1f}" width="2" height="{16 * n / highest:.1f}"/>'
         for i, n in enumerate(bins)
@@ -161,8 +160,8 @@ def _svg(bins: Sequence[int]) -> str:
     )
 
 
-def _split_rows(splits: Mapping[str, int], n_samples: int) -> list[tuple[str, str, str]]:
-    return [(name, str(n), f"{n / n_samples:.1%}") for name, n in splits.items()]
+def _split_rows(splits: Mapping[str, ColumnReader], n_samples: int) -> list[tuple[str, str, str]]:
+    return [(name, str(len(s)), f"{len(s) / n_samples:.1%}") for name, s in splits.items()]
 
 
 def _shared_rows(shared: Sequence[Overlap]) -> list[tuple[str, str, str, str]]:

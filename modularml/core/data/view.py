@@ -24,7 +24,7 @@ from modularml.core.data.batch_view import BatchStream, SampledView
 from modularml.core.data.overlap import Overlap
 from modularml.core.data.reader import ColumnReader, Selector
 from modularml.core.data.sample_collection import SampleCollection
-from modularml.core.data.summary import as_html, as_text, summarize
+from modularml.core.data.summary import as_html, as_text
 from modularml.predicates import match_all
 from modularml.samplers import EpochIndex
 from modularml.splitters import ConditionSplitter, RandomSplitter, Splitter, as_splitter
@@ -138,8 +138,6 @@ class Selection(ColumnReader):
             UnknownNameError: If a selector matches nothing.
         """
         return self._view(self.rows, label, self._picked(columns, features, targets, tags, rep))
-
-    # Sets of rows
 
     def take_intersection(
         self, other: Selection, *, order: str = "self", label: str | None = None
@@ -274,12 +272,14 @@ class Selection(ColumnReader):
 
     def summary(self) -> str:
         """Return a table of columns and splits as text."""
-        return as_text(repr(self), summarize(self), self._split_sizes(), self.n_samples, self.leakage())
+        return as_text(self, self.splits, self.leakage())
 
     def _repr_html_(self) -> str:
-        return as_html(repr(self), summarize(self), self._split_sizes(), self.n_samples, self.leakage())
+        return as_html(self, self.splits, self.leakage())
 
-    def _split_sizes(self) -> dict[str, int]:
+    @property
+    def splits(self) -> dict[str, FeatureSetView]:
+        """Name -> view of each split; a view has none of its own."""
         return {}
 
     def leakage(self) -> list[Overlap]:

@@ -4,6 +4,7 @@ import re
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.summary import summarize
@@ -32,13 +33,13 @@ def test_html_is_sound_and_has_a_picture_of_each_number(fs: FeatureSet) -> None:
     fs.split_random({"train": 0.8, "test": 0.2})
     html = fs._repr_html_()
     tree = ElementTree.fromstring(html)
-    assert len(tree.findall(".//svg")) == 6
+    assert len(tree.findall(".//svg")) == 6 * 3
     assert "<script" not in html
 
 
 def test_whole_numbers_have_a_bar_each() -> None:
     fs = FeatureSet.from_dict("A", {"x": np.arange(10) % 4, "one": np.ones(10, int)}, ["x", "one"])
-    assert [column.bins for column in summarize(fs)] == [(3, 3, 2, 2), (10,)]
+    assert [column.bins for column in summarize(fs, {})] == [((3, 3, 2, 2),), ((10,),)]
 
 
 def test_labels_are_no_markup() -> None:
@@ -53,3 +54,23 @@ def test_a_view_without_rows_has_a_summary(fs: FeatureSet) -> None:
     empty = fs.filter({"temperature": 1000})
     assert "features.voltage.raw" in empty.summary()
     ElementTree.fromstring(empty._repr_html_())
+
+
+def test_every_split_has_a_histogram_over_the_range_of_all(fs: FeatureSet) -> None:
+    fs.split_random({"train": 0.8, "test": 0.2})
+    for line in summarize(fs, fs.splits):
+        if line.bins:
+            everyone, *parts = map(np.array, line.bins)
+            assert (sum(parts) == everyone).all() and everyone.sum() == fs.column(line.name).size
+
+
+def test_many_rows_are_looked_at_in_chunks(fs: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs.table.column("features.voltage.raw")[[3, 40], 2] = np.nan
+    fs.add_split(fs.take([40, 7, 3, 50], label="some"))
+    before = [(d.summary(), d.non_finite()) for d in (fs, fs["some"], fs.take(range(20, 50)))]
+    monkeypatch.setattr("modularml.core.data.reader._CHUNK_BYTES", 200)
+    assert len(list(fs.chunks("features.voltage.raw"))) == 30
+    assert [(d.summary(), d.non_finite()) for d in (fs, fs["some"], fs.take(range(20, 50)))] == before
+    for data in (fs, fs["some"], fs.take(range(20, 50))):
+        joined = np.concatenate(list(data.chunks("features.voltage.raw")))
+        np.testing.assert_array_equal(joined, data.column("features.voltage.raw"))
