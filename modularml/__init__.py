@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.training.loss import AppliedLoss as AppliedLoss
     from modularml.core.training.loss import Loss as Loss
     from modularml.core.training.optimizer import Optimizer as Optimizer
+    from modularml.inspection.reading import inspect as inspect
     from modularml.models import wrap_model as wrap_model
     from modularml.models.model import BaseModel as BaseModel
     from modularml.models.sklearn import ScikitModelWrapper as ScikitModelWrapper
@@ -98,6 +99,7 @@ _HOMES = {
     "TorchModelWrapper": "models.torch.wrapper",
     "TrainPhase": "core.experiment.phases.train_phase",
     "TrainResults": "core.experiment.results",
+    "inspect": "inspection.reading",
     "scaler_registry": "scalers.registry",
     "supported_scalers": "scalers.registry",
     "wrap_model": "models",

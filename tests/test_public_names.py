@@ -50,6 +50,7 @@ PINNED = [
     "TorchModelWrapper",
     "TrainPhase",
     "TrainResults",
+    "inspect",
     "scaler_registry",
     "supported_scalers",
     "wrap_model",

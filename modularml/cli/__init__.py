@@ -1,0 +1,1 @@
+"""The command ``modularml``: files shown, compared, checked and exported in a terminal."""
