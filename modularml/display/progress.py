@@ -50,7 +50,13 @@ class ConsoleProgress:
         elif event.run_id == self._panel.run_id:  # two panels in one terminal would overwrite each other
             self._panel.show(event)
             if isinstance(event, RunEnded):
+                label = self._panel.label
                 self.close()
+                if event.status == "stopped":
+                    ended = (
+                        f"{label}: stopped after {event.duration_s:.1f} s; what was done is in the results."
+                    )
+                    self._console.print(Text(ended))
 
     def close(self) -> None:
         """Take the panel down; its lines stay if the run was asked to persist them."""
@@ -86,7 +92,7 @@ class _Panel:
     """The lines of one run: one for its plan if that has several phases, then those of each phase."""
 
     def __init__(self, run: RunStarted, console: Console) -> None:
-        self.run_id = run.run_id
+        self.run_id, self.label = run.run_id, run.label
         self.progress = _lines(console, transient=not run.options.persist_progress)
         self._options = run.options
         self._n_phases = sum(entry.kind != "group" for entry in run.plan)

@@ -149,6 +149,12 @@ def test_an_early_end_is_told(terminal):
     assert terminal.screen[0].startswith("train (stopped)")
 
 
+def test_a_stop_is_told_also_where_no_line_stays(terminal):
+    terminal.emit(started(), *phase("train", status="stopped"), ended(status="stopped"))
+    assert terminal.screen[0].startswith(f"{ROOT}: stopped after 7.5 s")
+    assert "[" not in terminal.screen[0]
+
+
 def test_epochs_that_persist_are_a_line_each(terminal):
     terminal.emit(started(persist_epoch_progress=True), *phase("train"), ended())
     assert terminal.screen == [

@@ -112,11 +112,14 @@ class CheckpointStore:
         owner: The label of the experiment, for messages.
         paths: Name -> file, oldest first.
         folder: Where they go, or None.
+        absent: Names of checkpoints that a loaded experiment had; they are found again in the
+            folder that holds them.
     """
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self.paths: dict[str, Path] = {}
+        self.absent: set[str] = set()
         self.folder: Path | None = None
         self._policy: Checkpointing | None = None
         self._n_moments = 0
@@ -150,6 +153,11 @@ class CheckpointStore:
             raise FileNotFoundError(f"The checkpoint folder {str(folder)!r} does not exist.")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        for name in sorted(self.absent):
+            path = with_suffix(folder / safe_name(name), "checkpoint")
+            if path.is_file():
+                self.paths[name] = path
+        self.absent -= self.paths.keys()
         own = {known.resolve() for known in self.paths.values()}
         foreign = [found for found in folder.glob("*.ckpt.mml") if found.resolve() not in own]
         if foreign:

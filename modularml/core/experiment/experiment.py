@@ -313,6 +313,10 @@ class Experiment:
         """
         self._checkpoints.set_folder(path, create=create)
 
+    def expect_checkpoints(self, names: set[str]) -> None:
+        """Find checkpoints of these names when the folder that holds them is set; loading does this."""
+        self._checkpoints.absent = names
+
     @property
     def available_checkpoints(self) -> dict[str, Path]:
         """Name of each checkpoint of this experiment -> its file, oldest first."""

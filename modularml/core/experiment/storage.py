@@ -75,6 +75,7 @@ def load_experiment(
     ctx.set_registration_policy(tree["config"]["registration_policy"])
     checkpoints = _found_checkpoints(tree["state"]["checkpoints"], folder)
     experiment.set_state(tree["state"] | {"checkpoints": checkpoints})
+    experiment.expect_checkpoints(set(tree["state"]["checkpoints"]) - set(checkpoints))
     return experiment
 
 
@@ -191,8 +192,8 @@ def _found_checkpoints(saved: Mapping[str, str], folder: Path | None) -> dict[st
         notice(
             None,
             f"The serialized experiment contains {len(saved)} checkpoint(s), but no `checkpoint_dir` was "
-            "given, so they cannot be restored by name. Pass the folder that they are in: "
-            "Experiment.load(..., checkpoint_dir=...).",
+            "given, so they cannot be restored by name. Name the folder that they are in: "
+            "Experiment.load(..., checkpoint_dir=...) or exp.set_checkpoint_dir(...).",
         )
         return {}
     paths = {name: with_suffix(folder / safe_name(name), "checkpoint") for name in saved}

@@ -590,3 +590,18 @@ def test_a_file_holds_the_policy_that_was_chosen_and_no_default(tmp_path: Path) 
         with ExperimentContext().temporary() as ctx:
             Experiment.load(path)
         assert ctx.chosen_policy == policy
+
+
+def test_checkpoints_of_a_loaded_experiment_are_found_in_the_folder_that_holds_them(
+    make_lab: Any, tmp_path: Path
+) -> None:
+    lab = make_lab()
+    lab.exp.set_checkpoint_dir(tmp_path / "kept")
+    lab.exp.save_checkpoint("lr0.1/best")
+    path = lab.exp.save(tmp_path / "exp")
+    with ExperimentContext().temporary():
+        loaded = Experiment.load(path)
+        assert loaded.available_checkpoints == {}
+        loaded.set_checkpoint_dir(tmp_path / "kept")
+        assert list(loaded.available_checkpoints) == ["lr0.1/best"]
+        loaded.restore_checkpoint("lr0.1/best")
