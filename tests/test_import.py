@@ -5,7 +5,18 @@ import sys
 
 import pytest
 
-HEAVY = ["torch", "sklearn", "scipy", "ipywidgets", "anywidget", "IPython", "rich", "pandas", "pyarrow", "yaml"]
+HEAVY = [
+    "torch",
+    "sklearn",
+    "scipy",
+    "ipywidgets",
+    "anywidget",
+    "IPython",
+    "rich",
+    "pandas",
+    "pyarrow",
+    "yaml",
+]
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -63,6 +63,8 @@ def history(facts: FileFacts) -> RenderableType:
     if not facts.runs:
         return Group(_title(facts), Text("  no runs", "dim"), "")
     runs = table(">#", "run", "status", "started", ">took", "final values", "course")
+    for column in (runs.columns[i] for i in (2, 3, 4, 6)):
+        column.no_wrap = True
     for i, run in enumerate(facts.runs):
         about = (
             styled(run.label, "bold"),
@@ -71,11 +73,11 @@ def history(facts: FileFacts) -> RenderableType:
             duration(run.duration_s),
         )
         is_phase = [phase.path for phase in run.phases] == [run.label]
-        runs.add_row(str(i), *about, *(_values(run, run.label) if is_phase else ()))
+        _add_run(runs, (str(i), *about), run, run.label if is_phase else None)
         for phase in () if is_phase else run.phases:
             name = Text("  ").append_text(styled(phase.path))
             took = Text(duration(phase.duration_s), "dim")
-            runs.add_row("", name, status(phase.status), "", took, *_values(run, phase.path))
+            _add_run(runs, ("", name, status(phase.status), "", took), run, phase.path)
     errors = [
         Padding(styled(f"{i}  {run.error}", "red"), (0, 0, 0, 2))
         for i, run in enumerate(facts.runs)
@@ -108,8 +110,9 @@ def comparison(a: FileFacts, b: FileFacts) -> tuple[RenderableType, bool]:
 
 
 def _title(facts: FileFacts) -> Text:
-    title = styled(str(facts.path), "bold").append(f"  {facts.kind.replace('_', ' ')}", "not bold cyan")
-    return title if facts.label is None else title.append_text(styled(f" {facts.label}", "not bold"))
+    title = Text().append_text(styled(str(facts.path), "bold"))
+    title.append(f"  {facts.kind.replace('_', ' ')}", "cyan")
+    return title if facts.label is None else title.append_text(styled(f" {facts.label}"))
 
 
 def _about(facts: FileFacts) -> dict[str, str]:
@@ -157,7 +160,7 @@ def _node_table(nodes: Iterable[NodeFacts]) -> Table:
 
 
 def _named(name: str, style: str, what: str) -> Text:
-    return styled(name, style).append_text(styled(f"  {what}", "not bold dim"))
+    return Text().append_text(styled(name, style)).append_text(styled(f"  {what}", "dim"))
 
 
 def _add_nodes(tree: Tree, nodes: Sequence[NodeFacts], upstream: str) -> None:
@@ -197,12 +200,16 @@ def _add_values(tree: Tree, value: Any) -> None:
             tree.add(_named(str(key), "", brief(item)))
 
 
-def _values(run: RunFacts, phase: str) -> tuple[Text, Text]:
-    """Return the last value of each curve of a phase, and the curve in small."""
+def _add_run(runs: Table, about: Sequence[RenderableType], run: RunFacts, phase: str | None) -> None:
+    """Add a row with the last value of a phase's first curve and the curve in small; the others follow."""
     curves = [curve for curve in run.curves if curve.phase == phase and curve.points]
-    last = [styled(f"{curve.name} {number(curve.points[-1][2])}") for curve in curves]
-    small = [Text(course([value for _, _, value in curve.points]), "cyan") for curve in curves]
-    return Text("\n").join(last), Text("\n").join(small)
+    cells = []
+    for curve in curves:
+        values = [value for _, _, value in curve.points]
+        cells.append((styled(f"{curve.name} {number(values[-1])}"), Text(course(values), "cyan")))
+    runs.add_row(*about, *(cells[0] if cells else ()))
+    for more in cells[1:]:
+        runs.add_row(*[""] * len(about), *more)
 
 
 def _union(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> list[Any]:

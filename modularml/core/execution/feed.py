@@ -84,9 +84,19 @@ class Feed:
     ) -> None:
         self.sources, self.columns, self.weights = sources, columns, weights
         self._row_bytes = sum(_row_bytes(column) for _, column in columns) or 1
+        self._ahead: tuple[int, EpochFeed] | None = None
+
+    def n_batches(self, epoch: int) -> int:
+        """Return how many batches an epoch has; it is drawn for that, and kept until `draw` asks for it."""
+        self._ahead = (epoch, self._drawn(epoch))
+        return self._ahead[1].n_batches
 
     def draw(self, epoch: int) -> EpochFeed:
         """Draw an epoch; heads with fewer batches bound those with more."""
+        ahead, self._ahead = self._ahead, None
+        return ahead[1] if ahead is not None and ahead[0] == epoch else self._drawn(epoch)
+
+    def _drawn(self, epoch: int) -> EpochFeed:
         drawn = {source.head: source.draw(epoch) for source in self.sources}
         n_batches = min(index.n_batches for index in drawn.values())
         streams = {

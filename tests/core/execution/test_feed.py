@@ -148,3 +148,20 @@ def test_the_weights_of_roles_are_averaged_and_cut_as_their_rows_are(fs: Feature
     mean = (index.weights["pair"] + index.weights["anchor"]) / 2
     assert np.allclose(np.concatenate([w for _, _, w in found]), mean)
     assert [len(w) for _, w, _ in found] == [len(c) for c, _, _ in found]
+
+
+def test_an_epoch_that_was_counted_is_not_drawn_again(fs: FeatureSet) -> None:
+    drawn = []
+
+    class Watched(SimpleSampler):
+        def epoch(self, source: Any, epoch: int) -> Any:
+            drawn.append(epoch)
+            return super().epoch(source, epoch)
+
+    sampler = Watched(batch_size=8, shuffle=True, seed=1)
+    feed = Feed([Source(head="A", view=fs.to_view(), sampler=sampler)], [("A", COLUMN)])
+    assert feed.n_batches(2) == feed.draw(2).n_batches == 5
+    assert drawn == [2]
+    feed.n_batches(2)
+    by_hand = fs.to_view().rows[sampler.epoch(fs.to_view(), 3).roles["default"]]
+    assert np.array_equal(feed.draw(3).rows["A"], by_hand)

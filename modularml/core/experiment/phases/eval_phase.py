@@ -135,6 +135,6 @@ class EvalPhase(ExperimentPhase):
         return Execution(
             results=EvalResults(self.label, recording, resolved.heads, resolved.units),
             events=events(),
-            n_batches=resolved.feed.draw(0).n_batches,
+            n_batches=resolved.feed.n_batches(0),
             nodes=labels_of(nodes),
         )

@@ -190,5 +190,5 @@ class TrainPhase(ExperimentPhase):
             with training_flags(nodes, trained):
                 yield from run_epochs(scope, resolved, step, recording, n_epochs=self.n_epochs)
 
-        n_batches = resolved.feed.draw(scope.first_epoch).n_batches
+        n_batches = resolved.feed.n_batches(scope.first_epoch)
         return Execution(results=results, events=events(), n_batches=n_batches, nodes=labels_of(nodes))
