@@ -80,6 +80,15 @@ def test_history_tells_status_final_values_and_errors(modularml, written):
     assert "CallbackError: " in out and r"\n\x1b[2J\u202esecond \udc80" in out
 
 
+def test_each_curve_of_a_phase_has_a_row(modularml, tmp_path):
+    tree = hostile_tree("x")
+    recording = tree["state"]["history"][0]["results"]["recording"]
+    recording["metrics"] = {"val": [[0, None, 3.0], [1, None, 2.0]]}
+    _, out, _ = modularml("history", codec.save(tmp_path / "x", "checkpoint", tree))
+    loss, metric = (next(line for line in out.splitlines() if name in line) for name in ("x 1", "val 2"))
+    assert loss.index("x 1") == metric.index("val 2") and metric.rstrip().endswith("█▁")
+
+
 def test_files_without_runs_have_no_history(modularml, written):
     assert "no runs" in modularml("history", written / "data.fs.mml")[1]
 

@@ -63,8 +63,7 @@ def history(facts: FileFacts) -> RenderableType:
     if not facts.runs:
         return Group(_title(facts), Text("  no runs", "dim"), "")
     runs = table(">#", "run", "status", "started", ">took", "final values", "course")
-    for column in (runs.columns[i] for i in (2, 3, 4, 6)):
-        column.no_wrap = True
+    runs.columns[1].min_width = 12  # in a narrow terminal the dates break first
     for i, run in enumerate(facts.runs):
         about = (
             styled(run.label, "bold"),
