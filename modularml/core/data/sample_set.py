@@ -36,6 +36,7 @@ class SampleSet(Selection):
     def __init__(self, label: str, table: SampleCollection) -> None:
         self._label = check_label(label, "FeatureSet")
         self._table = table
+        self._rows = np.arange(0)
         self._splits = Splits(self._where)
         self._scaling = Scaling()
 
@@ -64,7 +65,9 @@ class SampleSet(Selection):
     @property
     def rows(self) -> np.ndarray:
         """The positions of all rows, int64 of shape ``(n_samples,)``."""
-        return np.arange(self.n_samples)
+        if len(self._rows) != self.n_samples:
+            self._rows = np.arange(self.n_samples)  # kept: taking a batch must not cost a whole column
+        return self._rows
 
     @property
     def columns(self) -> tuple[str, ...]:
