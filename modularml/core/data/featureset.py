@@ -285,8 +285,6 @@ class FeatureSet(SampleSet):
             twin._scaling = Scaling(self._scaling.records)
         return twin
 
-    # References
-
     def reference(
         self,
         columns: Selector = None,
@@ -342,8 +340,6 @@ class FeatureSet(SampleSet):
             )
         return FeatureSetColumnReference(self._label, self.node_id, *Column.parse(picked[0]))
 
-    # Configuration and state
-
     def get_config(self) -> dict[str, Any]:
         """Return label and id."""
         return {"label": self._label, "node_id": self.node_id}
@@ -368,8 +364,6 @@ class FeatureSet(SampleSet):
         self._table = SampleCollection.from_state(state["table"])
         self._splits = Splits.from_state(state["splits"], self._where)
         self._scaling = Scaling.from_state(state["scaling"])
-
-    # Files
 
     def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
         """Write the set to a ``.fs.mml`` file and return its path.
