@@ -114,10 +114,8 @@ class Recording:
 
     def epoch_metrics(self, epoch: int) -> dict[str, float]:
         """The last value of each metric that was logged in an epoch."""
-        logged = {
-            name: [value for at, _, value in entries if at == epoch] for name, entries in self.metrics.items()
-        }
-        return {name: values[-1] for name, values in logged.items() if values}
+        last = {name: entries[-1] for name, entries in self.metrics.items()}
+        return {name: value for name, (at, _, value) in last.items() if at == epoch}
 
     def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
         """Return the record as a tree of plain values and arrays.

@@ -110,8 +110,9 @@ class PhaseResults:
 
         Args:
             node: A node or its label.
-            domain: ``"outputs"``, ``"targets"`` (of the data that reaches the node), or
-                ``"rows"`` (the rows of its FeatureSet, to look up all else by).
+            domain: ``"outputs"``, ``"targets"`` (of the data that reaches the node, in the shape
+                of the outputs where they hold as many values, so that the two can be
+                subtracted), or ``"rows"`` (of its FeatureSet, to look up all else by).
             role: The role of the samples, where a sampler drew them in several.
             unscale: Return outputs or targets in the units that the targets had before they
                 were scaled, by the scalers that the FeatureSet had during the run.
@@ -136,13 +137,19 @@ class PhaseResults:
                 "were dropped to stay within the memory budget."
             )
         values = self._stacked(records, label, domain, role)
+        shape = values.shape
+        if domain == "targets":
+            outputs = records[0].outputs[stream_of(label, role)]
+            if outputs[0].size == values[0].size:
+                shape = (len(values), *outputs.shape[1:])
         if not unscale:
-            return values
+            return values.reshape(shape)
         head, where = self.heads[label], f"{domain} of {label!r} in {self!r}"
         if domain == "rows" or head not in self.units:
             why = "rows have no units" if domain == "rows" else f"the reference of {head!r} names no targets"
             raise InvalidValueError(f"{where}: there is nothing to unscale, for {why}.")
-        return self.units[head].unscale(values, self._stacked(records, label, "rows", role), where)
+        rows = self._stacked(records, label, "rows", role)
+        return self.units[head].unscale(values, rows, where).reshape(shape)
 
     def _check_recorded(self, records: Sequence[TensorRecord], label: str, domain: str, role: str) -> None:
         n_dropped = self.n_dropped_batches

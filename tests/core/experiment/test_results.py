@@ -229,3 +229,12 @@ def test_targets_that_were_not_scaled_are_named(lab: Any) -> None:
     results = lab.exp.run_phase(lab.evaluate())
     with pytest.raises(InvalidValueError, match=r"outputs of 'net' in .*\['targets.y.raw'\] were not scaled"):
         results.stacked_tensors("net", unscale=True)
+
+
+def test_targets_can_be_subtracted_from_outputs_without_broadcasting(lab: Any) -> None:
+    results = lab.exp.run_phase(lab.evaluate())
+    outputs, targets = (results.stacked_tensors(lab.node, domain) for domain in ("outputs", "targets"))
+    assert outputs.shape == targets.shape
+    assert float(((outputs - targets) ** 2).mean()) == pytest.approx(
+        results.aggregated_losses()["mse"], rel=1e-5
+    )
