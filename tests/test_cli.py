@@ -205,6 +205,7 @@ def hostile_tree(name):
     at = datetime(2026, 1, 1, tzinfo=UTC)
     what = {"status": name, "started_at": at, "ended_at": at}
     recording = {"loss_nodes": {name: name}, "losses": np.ones((1, 1)), "n_batches": [1], "metrics": {}}
+    recording |= {"n_samples": np.ones(1, int)}
     results = {"kind": "eval", "label": name, "recording": recording}
     run = what | {"label": name, "id": name, "error": name, "results": results}
     columns = {"table": {"columns": {name: np.zeros(2)}}, "splits": {"splits": {name: {"rows": np.zeros(1)}}}}

@@ -35,6 +35,7 @@ def results(losses=((1.0,), (3.0,), (0.5,)), n_batches=(2, 0, 1), metrics=None):
         "loss_nodes": {"mse": "net"},
         "losses": np.array(losses),
         "n_batches": list(n_batches),
+        "n_samples": np.full(len(losses), 4),
         "metrics": metrics or {},
     }
     return {"kind": "train", "label": "train", "recording": recording}

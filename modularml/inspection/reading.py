@@ -204,9 +204,14 @@ def _curves(results: Any, above: tuple[str, ...]) -> Iterator[Curve]:
             yield from _curves(entry, path)
         return
     recording, phase = results["recording"], _below_root(path)
-    epochs = np.split(recording["losses"], np.cumsum(recording["n_batches"], dtype=np.int64)[:-1])
+    ends = np.cumsum(recording["n_batches"], dtype=np.int64)[:-1]
+    epochs = zip(np.split(recording["losses"], ends), np.split(recording["n_samples"], ends), strict=True)
     with np.errstate(all="ignore"):  # of losses that went out of bounds
-        means = [(i, epoch.mean(axis=0).tolist()) for i, epoch in enumerate(epochs) if len(epoch)]
+        means = [
+            (i, np.average(losses, axis=0, weights=n_samples).tolist())
+            for i, (losses, n_samples) in enumerate(epochs)
+            if len(losses)
+        ]
     for column, name in enumerate(recording["loss_nodes"]):
         points = tuple((epoch, None, float(mean[column])) for epoch, mean in means)
         yield Curve(phase=phase, name=_text(name), points=points)

@@ -80,6 +80,8 @@ def _run_epoch(
     run_id, path, exec_ctx, n_done = scope.run_id, scope.path, scope.exec_ctx, 0
     next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
     recording.losses.append(losses.empty)
+    recording.n_samples.append(np.empty(0, np.int32))
+    n_samples = np.diff(next(iter(drawn.offsets.values()))).astype(np.int32)
     try:
         for n_done, batch in enumerate(resolved.feed.batches(drawn), start=1):
             slots[: len(batch)] = batch
@@ -103,6 +105,7 @@ def _run_epoch(
         # Also when a batch raises: what was done before it stays on record.
         last = losses.flush()
         recording.losses[epoch] = losses.all()
+        recording.n_samples[epoch] = n_samples[: len(recording.losses[epoch])]
         if records:
             recorder.close()
     yield BatchesEnded(run_id=run_id, path=path, epoch=epoch, n_done=n_done, losses=last)

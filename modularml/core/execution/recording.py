@@ -69,6 +69,7 @@ class Recording:
         budget_bytes: How much memory outputs, targets and rows may take.
         keeps: Which epochs' outputs are kept: ``"all"``, ``"last"`` or ``"none"``.
         losses: One array an epoch, ``(n_batches, n_losses)``.
+        n_samples: How many samples each batch had: one array an epoch, ``(n_batches,)``.
         metrics: Name of each metric -> its ``(epoch, batch or None, value)`` entries.
         tensors: What was kept of the outputs, oldest first.
         n_dropped: Batches whose outputs had to go.
@@ -78,6 +79,7 @@ class Recording:
     budget_bytes: int = DEFAULT_BUDGET_BYTES
     keeps: str = "all"
     losses: list[np.ndarray] = field(default_factory=list)
+    n_samples: list[np.ndarray] = field(default_factory=list)
     metrics: dict[str, list[tuple[int, int | None, float]]] = field(default_factory=dict)
     tensors: deque[TensorRecord] = field(default_factory=deque)
     n_dropped: int = 0
@@ -106,10 +108,10 @@ class Recording:
         self._n_bytes = 0
 
     def epoch_means(self, epoch: int) -> dict[str, float]:
-        """The mean of each loss over the batches of an epoch."""
+        """The mean of each loss over the samples of an epoch: a short batch counts for less."""
         if not self.loss_nodes or not len(self.losses[epoch]):
             return {}
-        means = self.losses[epoch].mean(axis=0)
+        means = np.average(self.losses[epoch], axis=0, weights=self.n_samples[epoch])
         return dict(zip(self.loss_nodes, means.tolist(), strict=True))
 
     def epoch_metrics(self, epoch: int) -> dict[str, float]:
@@ -130,6 +132,7 @@ class Recording:
             # One array for all epochs: a long run has many, and each would be a member of a file.
             "losses": np.concatenate(self.losses or [np.empty((0, len(self.loss_nodes)), np.float32)]),
             "n_batches": [len(epoch) for epoch in self.losses],
+            "n_samples": np.concatenate(self.n_samples or [np.empty(0, np.int32)]),
             "metrics": {name: [list(entry) for entry in entries] for name, entries in self.metrics.items()},
             "tensors": [vars(record) for record in self.tensors] if tensors else [],
             "n_dropped": self.n_dropped + n_left_out,
@@ -140,7 +143,9 @@ class Recording:
         """Make a record of what `get_state` returned."""
         recording = cls(state["loss_nodes"], state["budget_bytes"], n_dropped=state["n_dropped"])
         ends = np.cumsum(state["n_batches"])
-        recording.losses = np.split(state["losses"], ends[:-1]) if len(ends) else []
+        if len(ends):
+            recording.losses = np.split(state["losses"], ends[:-1])
+            recording.n_samples = np.split(state["n_samples"], ends[:-1])
         for name, entries in state["metrics"].items():
             recording.metrics[name] = [(epoch, batch, value) for epoch, batch, value in entries]
         for record in state["tensors"]:

@@ -80,13 +80,14 @@ class PhaseResults:
         return np.concatenate(epochs) if epochs else np.empty(0, np.float32)
 
     def epoch_losses(self, label: str | None = None) -> np.ndarray:
-        """Return the mean of a loss over each epoch that has a batch, shape ``(n_epochs,)``.
+        """Return the mean of a loss over the samples of each epoch that has any, shape ``(n_epochs,)``.
 
         Raises as `batch_losses`.
         """
         values, ends = self.batch_losses(label), np.cumsum([len(epoch) for epoch in self.recording.losses])
         parts = np.split(values, ends[:-1]) if len(ends) else []
-        return np.array([part.mean() for part in parts if len(part)], dtype=float)
+        pairs = zip(parts, self.recording.n_samples, strict=True)
+        return np.array([np.average(part, weights=n) for part, n in pairs if len(part)], dtype=float)
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Return every metric that was logged: name -> its values, in order."""
@@ -216,11 +217,11 @@ class SinglePassResults(PhaseResults):
         return sum(len(epoch) for epoch in self.recording.losses)
 
     def aggregated_losses(self, node: Any = None, *, reducer: str = "mean") -> dict[str, float]:
-        """Return each loss over all batches, by its label.
+        """Return each loss over all samples, by its label; it is the same for every batch size.
 
         Args:
             node: Only the losses applied on this node or label; None is all.
-            reducer: ``"mean"`` (NaN if no batch ended) or ``"sum"``.
+            reducer: ``"mean"`` over samples (NaN if no batch ended) or ``"sum"`` over batches.
 
         Raises:
             UnknownNameError: If the phase ran no such node.
@@ -232,7 +233,10 @@ class SinglePassResults(PhaseResults):
         wanted = [label for label, applied in self.recording.loss_nodes.items() if on in (None, applied)]
         if not self.n_batches:
             return dict.fromkeys(wanted, 0.0 if reducer == "sum" else math.nan)
-        return {label: float(getattr(self.batch_losses(label), reducer)()) for label in wanted}
+        if reducer == "sum":
+            return {label: float(self.batch_losses(label).sum()) for label in wanted}
+        n_samples = np.concatenate(self.recording.n_samples)
+        return {label: float(np.average(self.batch_losses(label), weights=n_samples)) for label in wanted}
 
 
 class EvalResults(SinglePassResults):

@@ -82,10 +82,11 @@ def test_the_last_epoch_that_ran_takes_the_place_of_the_one_before() -> None:
     assert recording.n_dropped == 0
 
 
-def test_means_are_over_the_batches_of_an_epoch() -> None:
+def test_means_are_over_the_samples_of_an_epoch() -> None:
     recording = Recording({"a": "A", "b": "A"})
     recording.losses += [np.array([[1.0, 2.0], [3.0, 6.0]]), np.empty((0, 2))]
-    assert recording.epoch_means(0) == {"a": 2.0, "b": 4.0}
+    recording.n_samples += [np.array([3, 1]), np.empty(0, int)]
+    assert recording.epoch_means(0) == {"a": 1.5, "b": 3.0}
     assert recording.epoch_means(1) == {}
 
 

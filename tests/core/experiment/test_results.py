@@ -238,3 +238,11 @@ def test_targets_can_be_subtracted_from_outputs_without_broadcasting(lab: Any) -
     assert float(((outputs - targets) ** 2).mean()) == pytest.approx(
         results.aggregated_losses()["mse"], rel=1e-5
     )
+
+
+def test_an_evaluation_is_the_same_for_every_batch_size(lab: Any) -> None:
+    whole = lab.exp.run_phase(lab.evaluate(split="train")).aggregated_losses()
+    for batch_size in (1, 5, 7, 18):
+        parts = lab.exp.run_phase(lab.evaluate(split="train", batch_size=batch_size))
+        assert parts.aggregated_losses() == pytest.approx(whole, rel=1e-5)
+        assert parts.final() == pytest.approx(whole, rel=1e-5)
