@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from modularml.backends.torch import as_array
 from modularml.base.errors import StateError
 from modularml.core.execution.streams import DEFAULT_ROLE, roles_among, stream_of
 from modularml.core.topology.graph_node import GraphNode
@@ -119,8 +120,7 @@ def dtype_of(node: ModelNode) -> torch.dtype:
 
 def array_of(batch: Any) -> np.ndarray:
     """Return a batch as a numpy array without a gradient."""
-    array: np.ndarray = batch.detach().cpu().numpy() if isinstance(batch, torch.Tensor) else np.asarray(batch)
-    return array
+    return as_array(batch) if isinstance(batch, torch.Tensor) else np.asarray(batch)
 
 
 def tensor_of(array: np.ndarray) -> Any:

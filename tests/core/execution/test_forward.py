@@ -86,6 +86,10 @@ def test_arrays_and_tensors_turn_into_each_other(dtype: Any) -> None:
     assert not array_of(torch.ones(2, requires_grad=True)).flags.owndata
 
 
+def test_a_type_that_numpy_lacks_reaches_an_estimator_too() -> None:
+    assert np.array_equal(array_of(torch.tensor([0.5, 2.0], dtype=torch.bfloat16)), [0.5, 2.0])
+
+
 # Flags.
 
 
