@@ -180,7 +180,7 @@ def from_bytes(member: memoryview, where: str) -> Any:
         soundness.check(estimator)
     except FileFormatError:
         raise
-    except Exception as error:
+    except Exception as error:  # the bytes are a stranger's, and what builds them may fail in any way
         raise FileFormatError(
             f"{where} is not a whole estimator: {type(error).__name__}: {error}."
         ) from error

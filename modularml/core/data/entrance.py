@@ -13,6 +13,15 @@ from modularml.display.notice import notice
 TITLE = "Node ID Collision"
 
 
+def tell_identical(present: Any) -> None:
+    """Say that what was loaded is in the context already."""
+    notice(
+        TITLE,
+        f"Loaded FeatureSet is identical to {present.label!r} in the existing ExperimentContext.\n"
+        f"Returning '{present}'.",
+    )
+
+
 def enter(loaded: Any, context: ExperimentContext, *, overwrite: bool) -> Any:
     """Register a loaded set, or return the one that is the same; say which where it matters.
 
@@ -24,11 +33,7 @@ def enter(loaded: Any, context: ExperimentContext, *, overwrite: bool) -> Any:
     """
     known = next((node for node in context.nodes.values() if node.node_id == loaded.node_id), None)
     if known is not None and known == loaded:
-        notice(
-            TITLE,
-            f"Loaded FeatureSet is identical to {known.label!r} in the existing ExperimentContext.\n"
-            f"Returning '{known}'.",
-        )
+        tell_identical(known)
         return known
     if overwrite:
         if known is not None:

@@ -19,6 +19,7 @@ from typing import Any
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import FileFormatError, ModularMLError, StateError
 from modularml.core.context import ExperimentContext, RegistrationPolicy
+from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
@@ -150,20 +151,16 @@ def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
     same_graph = before is not None and before == staged.model_graph
     for node in staged.nodes.values():
         present = ctx.nodes.get(node.label)
-        kind = type(node).__name__
         if present is not None and isinstance(node, FeatureSet) and node == present:
-            notice(
-                "Node ID Collision",
-                f"Loaded {kind} is identical to {node.label!r} in the existing ExperimentContext. "
-                f"Returning '{present!r}'.",
-            )
+            entrance.tell_identical(present)
             continue
         if present is not None:
             shared = "ID" if present.node_id == node.node_id else "label"
             notice(
-                "Node ID Collision",
-                f"The loaded {kind} has an overlapping {shared} with existing {type(present).__name__} "
-                f"{present.label!r}. {present.label!r} will be overwritten in the active ExperimentContext.",
+                entrance.TITLE,
+                f"The loaded {type(node).__name__} has an overlapping {shared} with existing "
+                f"{type(present).__name__} {present.label!r}. {present.label!r} will be "
+                "overwritten in the active ExperimentContext.",
             )
         node.move_to(ctx)
     if staged.model_graph is None:
