@@ -5,9 +5,8 @@ It knows no file: `modularml.inspection.reading` fills these.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from modularml.base.trees import digest, leaves
 from modularml.display.spec import GraphSpec
 from modularml.io.symbols import Symbol
-
-_OWN_IDS = {"node_id", "id_seed", "sample_uuids"}  # different in every object, and no setting of it
 
 Point = tuple[int, int | None, float]
 
@@ -190,7 +188,7 @@ class FileFacts:
             tree = {**tree["config"], "data": data, "nodes": tree["nodes"], "graph": tree["graph"]}
         elif self.kind == "checkpoint":
             tree = {"name": tree["name"], "meta": tree["meta"]}
-        return {("kind",): self.kind, **dict(_settings(tree, ()))}
+        return {("kind",): self.kind, **leaves(tree, _setting)}
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON can say it, each array as its dtype and shape."""
@@ -215,29 +213,10 @@ def type_name(tag: Any) -> str:
     return tag.short_name if isinstance(tag, Symbol) else str(tag)
 
 
-def _digest(data: bytes | memoryview) -> str:
-    return f"sha256 {hashlib.sha256(data).hexdigest()[:12]}"
-
-
-def _settings(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            if key not in _OWN_IDS:
-                yield from _settings(item, (*path, key.removeprefix("$")))
-    elif isinstance(value, list | tuple) and any(isinstance(item, dict | np.ndarray) for item in value):
-        labels = [
-            str(item.get("label", i)) if isinstance(item, dict) else str(i) for i, item in enumerate(value)
-        ]
-        names = labels if len(set(labels)) == len(labels) else map(str, range(len(labels)))
-        for name, item in zip(names, value, strict=True):
-            yield from _settings(item, (*path, name))
-    elif isinstance(value, np.ndarray):
-        data = np.ascontiguousarray(value).reshape(-1).view(np.uint8).data if value.nbytes else b""
-        yield path, f"{brief(value)} {_digest(data)}"
-    elif isinstance(value, Symbol) and value.source:
-        yield path, f"{value.full_name} {_digest(value.source.encode('utf-8', 'surrogatepass'))}"
-    else:
-        yield path, brief(value)
+def _setting(value: Any) -> str:
+    if isinstance(value, Symbol) and value.source:
+        return f"{value.full_name} {digest(value.source.encode('utf-8', 'surrogatepass'))}"
+    return brief(value)
 
 
 def _plain(value: Any) -> Any:
