@@ -105,8 +105,27 @@ def warn(text: str, kind: type[ModularMLWarning] = ModularMLWarning) -> None:
 def nearest(name: object, allowed: Iterable[str]) -> str | None:
     """Return the allowed name that `name` was most likely meant to be."""
     by_lower = {a.lower(): a for a in allowed}
-    found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[found[0]] if found else None
+    meant = str(name).lower()
+    found = difflib.get_close_matches(meant, by_lower, n=5, cutoff=0.6)
+    # The most alike first, but "adma" is one slip away from "adam", and three from "adamax".
+    return by_lower[min(found, key=lambda near: _slips(meant, near))] if found else None
+
+
+def _slips(left: str, right: str) -> int:
+    """Return how many slips of the keyboard lead from one word to another.
+
+    A slip is a letter more, a letter less, another letter, or two letters the wrong way round.
+    """
+    above: list[int] = []
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, start=1):
+        above, before, row = row, above, [i]
+        for j, b in enumerate(right, start=1):
+            n = min(above[j] + 1, row[-1] + 1, above[j - 1] + (a != b))
+            if min(i, j) > 1 and (a, left[i - 2]) == (right[j - 2], b):
+                n = min(n, before[j - 2] + 1)
+            row.append(n)
+    return row[-1]
 
 
 def unknown_name(what: str, name: object, allowed: Iterable[str], *, where: str = "") -> str:

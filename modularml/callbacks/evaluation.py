@@ -18,8 +18,8 @@ from modularml.core.experiment.results import EvalResults, PhaseResults
 class Evaluation(Callback):
     """Runs an `EvalPhase` at the end of every n-th epoch, and logs its losses.
 
-    The sum of the losses is logged as ``val_loss``; where there are several, each is
-    logged as ``val_<label>`` too.
+    The sum of the losses (but for those with ``trainable=False``) is logged as ``val_loss``;
+    where there are several, each is logged as ``val_<label>`` too.
 
     Args:
         eval_phase: What to run; it needs at least one loss.
@@ -68,7 +68,8 @@ class Evaluation(Callback):
         if (epoch + 1) % self.every_n_epochs:
             return
         losses = self.evaluate(experiment).aggregated_losses()
-        results.recording.log("val_loss", sum(losses.values()), epoch)
+        minimized = [losses[loss.label] for loss in self.eval_phase.losses if loss.trainable]
+        results.recording.log("val_loss", sum(minimized), epoch)
         for name, value in losses.items() if len(losses) > 1 else ():
             results.recording.log(f"val_{name}", value, epoch)
 

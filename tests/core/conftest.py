@@ -68,11 +68,9 @@ class Bench:
     ) -> AppliedLoss:
         return AppliedLoss(Loss(loss) if isinstance(loss, str) else loss, on, inputs, **kw)
 
-    def train(
-        self, losses: Sequence[AppliedLoss] | None = None, label: str = "train", **options: Any
-    ) -> TrainPhase:
+    def train(self, losses: Any = None, label: str = "train", **options: Any) -> TrainPhase:
         sampler = options.pop("sampler", None) or SimpleSampler(batch_size=16, shuffle=True, seed=5)
-        found = [self.loss()] if losses is None else list(losses)
+        found = [self.loss()] if losses is None else losses
         return TrainPhase.from_split(label, split="train", sampler=sampler, losses=found, **options)
 
     def evaluate(self, losses: Sequence[AppliedLoss] = (), label: str = "eval", **options: Any) -> EvalPhase:

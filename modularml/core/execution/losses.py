@@ -5,6 +5,7 @@ It knows no forward call and no optimizer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,11 +13,11 @@ from typing import Any
 import torch
 
 from modularml.backends.torch_losses import Alignment, LossInput
-from modularml.base.errors import InvalidTypeError, StateError
+from modularml.base.errors import InvalidTypeError, LossError, StateError
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.columns import Column, Stack, column_of, dtype_in_torch
 from modularml.core.execution.forward import dtype_of
-from modularml.core.execution.streams import domain_and_role, stream_of
+from modularml.core.execution.streams import InputName, input_name, stream_of
 from modularml.core.execution.units import Units
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
@@ -53,8 +54,13 @@ class HeadData:
         ref = self.bindings[head].upstream_ref
         return Units.of_targets(self.graph.ctx.get_node(ref), ref.targets) if ref.targets else None
 
-    def of_node(self, node: str, domain: str, where: str) -> Stack:
-        """Return the columns of a domain that reach a node.
+    def names(self, node: str) -> dict[str, tuple[str, ...]]:
+        """Return the full names of the columns that reach a node, by domain."""
+        ref = self.bindings[self.heads[node]].upstream_ref
+        return {"features": ref.features, "targets": ref.targets, "tags": ref.tags}
+
+    def of_node(self, node: str, domain: str, where: str, column: str | None = None) -> Stack:
+        """Return the columns of a domain that reach a node, or one of them.
 
         Raises:
             StateError: If its head's reference names none.
@@ -63,15 +69,16 @@ class HeadData:
         head = self.heads[node]
         if not getattr(self.bindings[head].upstream_ref, domain):
             raise StateError(f"{where} needs {domain}, but the reference of {head!r} names none.")
-        column = self._stack(head, domain)
-        if column.dtype.kind not in "biufc":
-            raise InvalidTypeError(f"{where}: {domain} of dtype {column.dtype} cannot enter a loss.")
-        return column
+        found = self._stack(head, domain, column)
+        if found.dtype.kind not in "biufc":
+            raise InvalidTypeError(f"{where}: {domain} of dtype {found.dtype} cannot enter a loss.")
+        return found
 
-    def _stack(self, head: str, domain: str) -> Stack:
+    def _stack(self, head: str, domain: str, column: str | None = None) -> Stack:
         ref = self.bindings[head].upstream_ref
         table = self.graph.ctx.get_node(ref).table
-        return Stack({name: table.column(name) for name in getattr(ref, domain)})
+        names = getattr(ref, domain) if column is None else (column,)
+        return Stack({name: table.column(name) for name in names})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,49 +88,126 @@ class Argument:
     Attributes:
         stream: The stream that it is of: of the node for outputs, else of the head.
         column: The slot of its column; None for outputs.
-        alignment: What is done with outputs at every step.
+        read: What is done with it at every step, if anything.
     """
 
     stream: str
     column: int | None
-    alignment: Alignment
+    read: Callable[[Any], Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What a loss reads.
+
+    Attributes:
+        inputs: What it is called with, in order: arguments, or the node's module.
+        weights: The column of weights of its samples, if it has one.
+    """
+
+    inputs: Sequence[Argument | torch.nn.Module]
+    weights: Argument | None
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams of what it compares, in order."""
+        return tuple(one.stream for one in self.inputs if isinstance(one, Argument))
 
 
 def arguments_of(
     loss: AppliedLoss, node: ModelNode, data: HeadData, columns: list[tuple[str, Column]]
-) -> list[Argument]:
+) -> Arguments:
     """Align the inputs of a loss, and append the columns that it needs to `columns`.
 
     Raises:
-        LossError: If inputs cannot be compared, or one names a role that is not there, or none.
+        LossError: If inputs cannot be compared, or one names a role or column that is not there, or none.
         StateError: If data are missing.
         InvalidTypeError: If they are text.
     """
     where, head = f"The loss {loss.label!r} on {node.label!r}", data.heads[node.label]
-    named = [domain_and_role(name, data.bindings[head].roles, where) for name in loss.arguments]
-    sources = [None if d == "outputs" else data.of_node(node.label, d, where) for d, _ in named]
+    roles, keys = data.bindings[head].roles, data.names(node.label)
+
+    def found(name: str) -> tuple[InputName, Stack | None]:
+        named = input_name(name, roles, keys, where)
+        if named.domain == "outputs":
+            return named, None
+        return named, data.of_node(node.label, named.domain, where, named.column)
+
+    named = [(name, *found(name)) for name in loss.arguments if name != "module"]
+    picks = [_pick(node, one, data, where) if source is None else None for _, one, source in named]
     inputs = [
-        LossInput(name=name, shape=tuple(node.output_shape or ()), dtype=dtype_of(node), is_output=True)
+        LossInput(
+            name=name,
+            shape=tuple(node.output_shape or ()) if pick is None else pick.shape[1:],
+            dtype=dtype_of(node),
+            is_output=True,
+        )
         if source is None
         else LossInput(name=name, shape=source.shape, dtype=dtype_in_torch(source), is_output=False)
-        for name, source in zip(loss.arguments, sources, strict=True)
+        for (name, _, source), pick in zip(named, picks, strict=True)
     ]
-    alignments = loss.loss.align(inputs, where=repr(node.label))
-    arguments = []
-    for (_, role), source, one, how in zip(named, sources, inputs, alignments, strict=True):
+    arguments: list[Argument | torch.nn.Module] = []
+    alignments = loss.loss.align(inputs, where=repr(node.label)) if inputs else ()
+    for (_, one, source), pick, seen, how in zip(named, picks, inputs, alignments, strict=True):
         if source is None:
             # An estimator's outputs may be of any numeric dtype.
-            aligned = how if node.backend == "torch" else replace(how, dtype=one.dtype)
-            arguments.append(Argument(stream=stream_of(node.label, role), column=None, alignment=aligned))
+            aligned = how if node.backend == "torch" else replace(how, dtype=seen.dtype)
+            read = _reading(pick, aligned)
+            arguments.append(Argument(stream=stream_of(node.label, one.role), column=None, read=read))
         else:
-            stream = stream_of(head, role)
-            arguments.append(Argument(stream=stream, column=len(columns), alignment=Alignment()))
-            columns.append((stream, column_of(source, how)))
-    return arguments
+            arguments.append(_argument(stream_of(head, one.role), source, how, columns))
+    for i, name in enumerate(loss.arguments):
+        if name == "module":
+            arguments.insert(i, node.module)
+    weights = None
+    if loss.sample_weight is not None:
+        one, source = found(loss.sample_weight)
+        assert source is not None
+        if math.prod(source.shape) != 1:
+            raise LossError(f"{where}: the weights {loss.sample_weight!r} must be one number a sample.")
+        number = Alignment(shape=(), dtype=torch.float32)
+        weights = _argument(stream_of(head, one.role), source, number, columns)
+    return Arguments(inputs=arguments, weights=weights)
+
+
+def _argument(stream: str, source: Stack, how: Alignment, columns: list[tuple[str, Column]]) -> Argument:
+    columns.append((stream, column_of(source, how)))
+    return Argument(stream=stream, column=len(columns) - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pick:
+    """One of several values side by side: `index` of the first axis of `shape`."""
+
+    shape: tuple[int, ...]
+    index: int
+
+    def apply(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.reshape(tensor.shape[0], *self.shape)[:, self.index]
+
+
+def _pick(node: ModelNode, named: InputName, data: HeadData, where: str) -> _Pick | None:
+    """Return where among the outputs those of one target are."""
+    if named.column is None:
+        return None
+    targets = data.names(node.label)["targets"]
+    shape, n_outputs = data.of_node(node.label, "targets", where).shape, math.prod(node.output_shape or ())
+    if n_outputs != math.prod(shape):
+        raise LossError(
+            f"{where}: the outputs of shape {node.output_shape} are not one for each of the targets "
+            f"{list(targets)} of shape {shape}, so {named.column!r} has none of its own."
+        )
+    return _Pick(shape=shape, index=targets.index(named.column))
+
+
+def _reading(pick: _Pick | None, how: Alignment) -> Callable[[Any], Any] | None:
+    if pick is None:
+        return how.apply if how.is_needed else None
+    return lambda tensor: how.apply(pick.apply(tensor))
 
 
 def loss_call(
-    loss: AppliedLoss, arguments: Sequence[Argument], slot_of: Mapping[str, int], weights: int | None
+    loss: AppliedLoss, arguments: Arguments, slot_of: Mapping[str, int], weights: int | None
 ) -> LossCall:
     """Return the function from the slots to the weighted value of a loss.
 
@@ -131,35 +215,46 @@ def loss_call(
         loss: The loss.
         arguments: Its inputs.
         slot_of: The slot of each stream's outputs.
-        weights: The slot of the samples' weights; None where samples have none.
+        weights: The slot of the weights that the sampler gives; None where it gives none.
     """
-    picks = [
-        (slot_of[a.stream] if a.column is None else a.column, a.alignment if a.alignment.is_needed else None)
-        for a in arguments
-    ]
+    takes = [_take(one, slot_of) for one in arguments.inputs]
     forms = loss.loss.build()
-    call = _call(forms.scalar, picks)
-    if weights is not None:
-        call = _weighted(call, _call(forms.per_sample, picks), weights, adds_up=forms.adds_up)
+    call = _call(forms.scalar, takes)
+    own = [] if arguments.weights is None else [arguments.weights.column]
+    slots_of_weights = [slot for slot in (*own, weights) if slot is not None]
+    if slots_of_weights:
+        call = _weighted(call, _call(forms.per_sample, takes), slots_of_weights, adds_up=forms.adds_up)
     if loss.weight == 1.0:
         return call
     factor = loss.weight
     return lambda slots: call(slots) * factor
 
 
-def _call(form: Callable[..., torch.Tensor], picks: Sequence[tuple[int, Alignment | None]]) -> LossCall:
-    if len(picks) == 2 and picks[0][1] is None and picks[1][1] is None:
-        first, second = picks[0][0], picks[1][0]
+Take = tuple[int, Callable[[Any], Any] | None]
+"""The slot of an input and what is done with it; -1: what is done needs no slot."""
+
+
+def _take(argument: Argument | torch.nn.Module, slot_of: Mapping[str, int]) -> Take:
+    if isinstance(argument, torch.nn.Module):
+        return -1, lambda _: argument
+    return slot_of[argument.stream] if argument.column is None else argument.column, argument.read
+
+
+def _call(form: Callable[..., torch.Tensor], takes: Sequence[Take]) -> LossCall:
+    if len(takes) == 2 and takes[0][1] is None and takes[1][1] is None:
+        first, second = takes[0][0], takes[1][0]
         return lambda slots: form(slots[first], slots[second])
-    return lambda slots: form(*(how.apply(slots[i]) if how else slots[i] for i, how in picks))
+    return lambda slots: form(*(read(slots[i]) if read else slots[i] for i, read in takes))
 
 
-def _weighted(whole: LossCall, each: LossCall, weights: int, *, adds_up: bool) -> LossCall:
+def _weighted(whole: LossCall, each: LossCall, weights: Sequence[int], *, adds_up: bool) -> LossCall:
     def call(slots: Sequence[Any]) -> torch.Tensor:
-        factors = slots[weights]
-        if factors is None:
+        factors = [slots[slot] for slot in weights if slots[slot] is not None]
+        if not factors:
             return whole(slots)
-        values = each(slots) * factors
+        values = each(slots)
+        for factor in factors:
+            values = values * factor
         return values.sum() if adds_up else values.mean()
 
     return call

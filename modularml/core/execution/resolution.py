@@ -15,7 +15,7 @@ from modularml.core.execution.checks import check_finite, check_lengths, check_v
 from modularml.core.execution.columns import Column, Stack
 from modularml.core.execution.feed import Feed, Source
 from modularml.core.execution.forward import Forward, built
-from modularml.core.execution.losses import Argument, HeadData, LossCall, arguments_of, loss_call
+from modularml.core.execution.losses import Arguments, HeadData, LossCall, arguments_of, loss_call
 from modularml.core.execution.streams import label_and_role, stream_of
 from modularml.core.execution.units import Units
 from modularml.core.topology import structure
@@ -109,7 +109,7 @@ def resolve(
         _compared(found, data.heads[node.label])
         for found, node in zip(arguments, node_of.values(), strict=True)
     ]
-    means = list(dict.fromkeys(of for of in compared if label_and_role(of[0])[0] in weighed))
+    means = list(dict.fromkeys(of for of in compared if of and label_and_role(of[0])[0] in weighed))
     slot_of_mean = {of: slot for slot, of in enumerate(means, start=len(columns))}
     forward = Forward(graph, nodes, len(columns) + len(means), roles)
     return Resolved(
@@ -168,9 +168,9 @@ def _sources(
     return sources
 
 
-def _compared(arguments: Sequence[Argument], head: str) -> tuple[str, ...]:
+def _compared(arguments: Arguments, head: str) -> tuple[str, ...]:
     """Return the streams of a head whose samples a loss compares, each once."""
-    roles = (label_and_role(argument.stream)[1] for argument in arguments)
+    roles = (label_and_role(stream)[1] for stream in arguments.streams)
     return tuple(dict.fromkeys(stream_of(head, role) for role in roles))
 
 

@@ -7,7 +7,8 @@ It knows no rows and no slots.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from modularml.base.errors import LossError, unknown_name
 
@@ -33,30 +34,62 @@ def roles_among(streams: Iterable[str], label: str) -> list[str]:
     return [role for found, role in map(label_and_role, streams) if found == label]
 
 
-def domain_and_role(name: str, roles: Sequence[str], where: str) -> tuple[str, str]:
-    """Return the domain and the role that an input of a loss names.
+@dataclass(frozen=True, kw_only=True)
+class InputName:
+    """What an input of a loss names.
+
+    Attributes:
+        domain: ``"outputs"``, ``"targets"``, ``"features"``, ``"tags"`` or ``"module"``.
+        column: The full name of the one column that is meant; None for all.
+        role: The role of the samples.
+    """
+
+    domain: str
+    column: str | None
+    role: str
+
+
+def input_name(
+    name: str, roles: Sequence[str], columns: Mapping[str, Sequence[str]], where: str
+) -> InputName:
+    """Return what an input of a loss names.
 
     Args:
-        name: The input, e.g. ``"outputs"`` or ``"outputs.anchor"``.
+        name: The input, e.g. ``"outputs"``, ``"targets.soh"`` or ``"outputs.anchor"``.
         roles: The roles that the batches have.
+        columns: Domain -> the full names of the columns that reach the node.
         where: The loss and its node, for messages.
 
     Raises:
-        LossError: If it names no role where there are several, or one that is not there.
+        LossError: If it names no role where there are several, or a column or role that is not there.
     """
-    domain, _, role = name.partition(".")
-    if role in roles:
-        return domain, role
-    if list(roles) == [DEFAULT_ROLE]:
-        if not role:
-            return domain, DEFAULT_ROLE
+    domain, _, rest = name.partition(".")
+    key, role = _key_and_role(rest, roles)
+    if domain == "module" or (role is None and list(roles) == [DEFAULT_ROLE]):
+        role = DEFAULT_ROLE
+    if role is None and not key:
         raise LossError(
-            f"{where}: the input {name!r} names a role, but the batches of this phase have none; "
-            f"use {domain!r}."
+            f"{where}: the input {name!r} names no role, and the batches of this phase have the roles "
+            f"{list(roles)}; use e.g. '{name}.{roles[0]}'."
         )
-    if role:
-        raise LossError(f"{where}: the input {name!r}: {unknown_name('role', role, roles)}")
-    raise LossError(
-        f"{where}: the input {name!r} names no role, and the batches of this phase have the roles "
-        f"{list(roles)}; use e.g. '{name}.{roles[0]}'."
-    )
+    if not key:
+        return InputName(domain=domain, column=None, role=str(role))
+    # An output belongs to the target that it is to be compared with.
+    known = columns.get("targets" if domain == "outputs" else domain, ())
+    found = [column for column in known if f"{column}.".partition(".")[2].startswith(f"{key}.")]
+    if len(found) == 1 and role is not None:
+        return InputName(domain=domain, column=found[0], role=role)
+    if len(found) == 1:
+        raise LossError(f"{where}: the input {name!r} names no role; use e.g. '{name}.{roles[0]}'.")
+    if found:
+        raise LossError(f"{where}: the input {name!r} may be any of {found}; write the one that is meant.")
+    named = [role for role in roles if role != DEFAULT_ROLE]
+    keys = list(dict.fromkeys(column.split(".")[1] for column in known))
+    raise LossError(f"{where}: the input {name!r}: {unknown_name('column or role', key, [*keys, *named])}")
+
+
+def _key_and_role(rest: str, roles: Sequence[str]) -> tuple[str, str | None]:
+    if rest in roles:
+        return "", rest
+    key, _, last = rest.rpartition(".")
+    return (key, last) if key and last in roles else (rest, None)

@@ -5,7 +5,7 @@ It knows no epochs (`run_epochs` does) and no phase.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,29 +30,41 @@ class Stage:
     Attributes:
         calls: The calls, in order.
         losses: Index and function of each loss.
-        optimizer: Updates the parameters of the calls.
+        watched: Index and function of each loss that is computed and not minimized.
+        optimizer: Updates the parameters of the calls; None where nothing is trained.
     """
 
     calls: Sequence[Call]
     losses: Sequence[tuple[int, LossCall]]
-    optimizer: Optimizer
+    watched: Sequence[tuple[int, LossCall]]
+    optimizer: Optimizer | None
 
 
-def stages(graph: ModelGraph, resolved: Resolved, trained: Sequence[GraphNode]) -> list[Stage]:
+def stages(
+    graph: ModelGraph, resolved: Resolved, trained: Sequence[GraphNode], watched: Collection[str] = ()
+) -> list[Stage]:
     """Return the stages of a training step.
 
     A graph with an optimizer is one stage. Without one, every trained node is a stage
     of its own, in topological order, and gradients stay within it.
 
+    Args:
+        graph: The graph.
+        resolved: What runs.
+        trained: The nodes to train.
+        watched: The labels of the losses that are not minimized.
+
     Raises:
         OptimizerNotSetError: If a trained node has no optimizer and the graph has none.
         InvalidValueError: If without a graph optimizer a loss is on a node that is not trained.
     """
-    losses = list(enumerate(resolved.losses))
+    labelled = list(zip(resolved.loss_nodes, enumerate(resolved.losses), strict=True))
+    shown = [loss for label, loss in labelled if label in watched]
     if graph.optimizer is not None:
-        return [Stage(calls=resolved.forward.calls, losses=losses, optimizer=graph.optimizer)]
+        losses = [loss for label, loss in labelled if label not in watched]
+        return [Stage(calls=resolved.forward.calls, losses=losses, watched=shown, optimizer=graph.optimizer)]
     for label, on in resolved.loss_nodes.items():
-        if not any(node.label == on for node in trained):
+        if label not in watched and not any(node.label == on for node in trained):
             raise InvalidValueError(
                 f"The loss {label!r} is on {on!r}, which is not trained (frozen, or no torch model), and "
                 "without an optimizer of the graph a loss trains the node that it is on, and no other."
@@ -65,12 +77,15 @@ def stages(graph: ModelGraph, resolved: Resolved, trained: Sequence[GraphNode]) 
             calls += of_node
             continue
         own = [
-            loss for loss, on in zip(losses, resolved.loss_nodes.values(), strict=True) if on == node.label
+            loss
+            for label, loss in labelled
+            if label not in watched and resolved.loss_nodes[label] == node.label
         ]
-        found.append(
-            Stage(calls=[*calls, *map(_detached, of_node)], losses=own, optimizer=own_optimizer(node))
-        )
+        detached = [*calls, *map(_detached, of_node)]
+        found.append(Stage(calls=detached, losses=own, watched=[], optimizer=own_optimizer(node)))
         calls = []
+    if shown:
+        found.append(Stage(calls=calls, losses=[], watched=shown, optimizer=None))
     return found
 
 
@@ -99,8 +114,9 @@ def train_step(found: Sequence[Stage], resolved: Resolved) -> Step:
     The step raises LossError if a loss cannot train, as no gradient leads from it to a parameter.
     """
     for stage in found:
-        stage.optimizer.zero_grad()
-    if len(found) == 1 and len(found[0].losses) == 1:
+        if stage.optimizer is not None:
+            stage.optimizer.zero_grad()
+    if len(found) == 1 and len(found[0].losses) == 1 and not found[0].watched:
         return _single_loss_step(found[0], resolved)
 
     def step(slots: list[Any]) -> list[torch.Tensor]:
@@ -108,6 +124,11 @@ def train_step(found: Sequence[Stage], resolved: Resolved) -> Step:
         for stage in found:
             for function, source, target in stage.calls:
                 slots[target] = function(slots[source])
+            if stage.watched:
+                with torch.no_grad():
+                    values |= {i: loss(slots) for i, loss in stage.watched}
+            if stage.optimizer is None:
+                continue
             computed = {i: loss(slots) for i, loss in stage.losses}
             total: Any = sum(computed.values())
             if not total.requires_grad:
@@ -123,6 +144,7 @@ def train_step(found: Sequence[Stage], resolved: Resolved) -> Step:
 
 def _single_loss_step(stage: Stage, resolved: Resolved) -> Step:
     """The common case without a list or a sum: about a tenth of a small network's step."""
+    assert stage.optimizer is not None
     calls, (_, loss) = stage.calls, stage.losses[0]
     update, zero_grad = stage.optimizer.step, stage.optimizer.zero_grad
 

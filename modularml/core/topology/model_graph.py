@@ -6,7 +6,7 @@ shapes, and holds the optimizer of the whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from modularml.backends.backend import Backend, load
@@ -20,7 +20,7 @@ from modularml.core.topology import structure
 from modularml.core.topology.diagram import graph_spec
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.optimizer import Optimizer
+from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.display.diagram import Diagram
 
 Shape = tuple[int, ...]
@@ -31,7 +31,7 @@ class ModelGraph:
 
     Args:
         nodes: Nodes or their labels; None takes every node registered so far.
-        optimizer: One optimizer for all torch nodes. Without it each node is trained
+        optimizer: One optimizer for all torch nodes, its name or its class. Without it each node is trained
             by the optimizer of its own.
         label: Its name.
         ctx: The context to look labels up in; None is the active one.
@@ -48,7 +48,7 @@ class ModelGraph:
     def __init__(
         self,
         nodes: Sequence[GraphNode | str] | None = None,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | str | Callable[..., Any] | None = None,
         label: str = "model-graph",
         *,
         ctx: ExperimentContext | None = None,
@@ -56,11 +56,9 @@ class ModelGraph:
     ) -> None:
         self.label = check_label(label, "ModelGraph")
         self.ctx = ctx or ExperimentContext.get_active()
-        if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise InvalidTypeError(
-                f"ModelGraph {label!r}: optimizer must be an Optimizer, got {optimizer!r}."
-            )
-        self.optimizer = optimizer
+        faults = Faults(f"ModelGraph {label!r}")
+        self.optimizer = None if optimizer is None else faults.attempt(as_optimizer, optimizer)
+        faults.raise_if_any()
         if nodes is None:
             nodes = [node for node in self.ctx.nodes.values() if isinstance(node, GraphNode)]
         if isinstance(nodes, str) or not isinstance(nodes, Iterable):

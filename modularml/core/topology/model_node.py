@@ -5,13 +5,14 @@ It knows no batches, losses or phases; execution calls its model directly.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from modularml.base.errors import Faults, GraphError, InvalidTypeError, ModularMLError, StateError
 from modularml.core.topology.graph_node import GraphNode
-from modularml.core.training.optimizer import Optimizer
+from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.models import BaseModel, wrap_model
 
 
@@ -23,7 +24,8 @@ class ModelNode(GraphNode):
         model: A `BaseModel`, a `torch.nn.Module` or a scikit-learn estimator.
         upstream_ref: Where its input comes from: a `FeatureSet`, ``fs.reference(...)``,
             or another node.
-        optimizer: Trains this node alone, in graphs without an optimizer of their own.
+        optimizer: Trains this node alone, in graphs without an optimizer of their own: an `Optimizer`,
+            its name or its class.
         node_id: Its id; made when None.
         register: Enter it in the active experiment.
 
@@ -37,7 +39,7 @@ class ModelNode(GraphNode):
         label: str,
         model: Any,
         upstream_ref: Any,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | str | Callable[..., Any] | None = None,
         *,
         node_id: str | None = None,
         register: bool = True,
@@ -45,14 +47,14 @@ class ModelNode(GraphNode):
         faults = Faults(f"ModelNode {label!r}")
         if isinstance(upstream_ref, list | tuple):
             faults.add(InvalidTypeError("it takes exactly one upstream, not a list."))
-        if optimizer is not None and not isinstance(optimizer, Optimizer):
-            faults.add(InvalidTypeError(f"its optimizer must be an Optimizer, got {optimizer!r}."))
+        self.optimizer: Optimizer | None = None
+        if optimizer is not None:
+            self.optimizer = faults.attempt(as_optimizer, optimizer)
         try:
             self.model: BaseModel = wrap_model(model)
         except ModularMLError as error:
             faults.add(error)
         faults.raise_if_any()
-        self.optimizer = optimizer
         super().__init__(label, [upstream_ref], node_id=node_id, register=register)
 
     @property

@@ -6,7 +6,6 @@ They know no phase, no batch and no graph: the loop hands them tensors.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from modularml.base.errors import Faults, InvalidTypeError, LossError, check_cho
 from modularml.core.context import ExperimentContext
 
 REDUCTIONS = ("none", "mean", "sum")
-INPUT_DOMAINS = ("outputs", "targets", "features", "tags")
+INPUT_DOMAINS = ("outputs", "targets", "features", "tags", "module")
 
 
 class Loss(Configurable):
@@ -145,13 +144,19 @@ class AppliedLoss(Configurable):
     """A loss, the node it applies to, and the data it takes.
 
     Args:
-        loss: The loss, or its name.
+        loss: The loss, its name, its class or a function of the inputs.
         on: The node, its label or its id.
         inputs: What the loss is called with, in order, or by the names of its arguments:
-            ``"outputs"`` and ``"targets"``, also ``"features"`` and ``"tags"``, each with
-            ``.role`` where samples have roles, e.g. ``"outputs.anchor"``.
+            ``"outputs"`` and ``"targets"``, also ``"features"`` and ``"tags"``. With ``.key``
+            it is one column of them, for outputs that of the target with this key; with
+            ``.role`` that of one role where samples have roles, e.g. ``"outputs.anchor"``.
+            ``"module"`` is the node's torch module, after its forward pass: for penalties on
+            its parameters, and for terms that it keeps in an attribute.
         weight: The factor in the sum of all losses, at least 0.
         label: The name in records and pictures (default: the loss's name).
+        sample_weight: A column whose values multiply the losses of the samples, before
+            their mean, e.g. ``"tags.importance"``.
+        trainable: False for a loss that is recorded and not minimized.
 
     Raises:
         LossError: If an input, the weight or an argument's name is not allowed.
@@ -160,15 +165,15 @@ class AppliedLoss(Configurable):
 
     def __init__(
         self,
-        loss: Loss | str,
+        loss: Loss | str | Callable[..., Any],
         on: Any,
         inputs: Sequence[str] | Mapping[str, str] = ("outputs", "targets"),
         *,
         weight: float = 1.0,
         label: str | None = None,
+        sample_weight: str | None = None,
+        trainable: bool = True,
     ) -> None:
-        if not isinstance(loss, Loss | str):
-            raise InvalidTypeError(f"loss must be a Loss or the name of one, got {type(loss).__name__}.")
         self.loss = loss if isinstance(loss, Loss) else Loss(loss)
         self.label = check_label(self.loss.name if label is None else label, "loss")
         node = ExperimentContext.get_active().get_node(on) if isinstance(on, str) else on
@@ -181,6 +186,8 @@ class AppliedLoss(Configurable):
         self.node_label: str = node.label
         self.inputs = dict(inputs) if isinstance(inputs, Mapping) else _as_list(inputs)
         self.weight = weight
+        self.sample_weight = sample_weight
+        self.trainable = trainable
         self._check()
 
     @property
@@ -195,6 +202,11 @@ class AppliedLoss(Configurable):
             return tuple(self.inputs)
         return tuple(self.inputs[name] for name in self.loss.allowed_keywords if name in self.inputs)
 
+    @property
+    def data(self) -> tuple[str, ...]:
+        """The names of everything that it reads: its arguments, and the column of weights."""
+        return self.arguments if self.sample_weight is None else (*self.arguments, self.sample_weight)
+
     def _check(self) -> None:
         faults = Faults(f"Loss {self.label!r} on {self.node_label!r}")
         number = self.weight
@@ -206,11 +218,11 @@ class AppliedLoss(Configurable):
         if not named:
             faults.add(LossError("inputs is empty; the usual ones are ['outputs', 'targets']"))
         for value in named.values():
-            domain, dot, role = value.partition(".") if isinstance(value, str) else (value, "", "")
-            if domain not in INPUT_DOMAINS:
-                faults.add(LossError(unknown_name("input", value, INPUT_DOMAINS)))
-            elif dot and not re.fullmatch(r"[^.\s]+", role):
-                faults.add(LossError(f"input {value!r} must be {domain!r} or '{domain}.<role>'"))
+            _check_input(value, INPUT_DOMAINS, faults)
+        if self.sample_weight is not None:
+            _check_input(self.sample_weight, ("tags", "targets", "features"), faults)
+        if not isinstance(self.trainable, bool):
+            faults.add(InvalidTypeError(f"trainable must be a bool, got {self.trainable!r}"))
         if isinstance(self.inputs, dict):
             self._check_names(faults)
         faults.raise_if_any()
@@ -226,5 +238,57 @@ class AppliedLoss(Configurable):
             faults.add(LossError(f"inputs lacks {missing!r}, which stands before others that are given"))
 
 
+def _check_input(value: object, domains: Sequence[str], faults: Faults) -> None:
+    domain, *parts = value.split(".") if isinstance(value, str) else (value,)
+    if domain not in domains:
+        faults.add(LossError(unknown_name("input", value, domains)))
+    elif not all(part.strip() for part in parts) or (domain == "module" and parts):
+        form = "'module'" if domain == "module" else f"{domain!r}, '{domain}.<key>' or '{domain}.<role>'"
+        faults.add(LossError(f"input {value!r} must be {form}"))
+
+
 def _as_list(inputs: Sequence[str]) -> list[str]:
     return [inputs] if isinstance(inputs, str) else list(inputs)
+
+
+Losses = Sequence[AppliedLoss] | AppliedLoss | Loss | str | Callable[..., Any] | Mapping[str, Any]
+"""What may be given as the losses of a phase."""
+
+
+def applied_losses(losses: Losses | None, tails: Sequence[Any], faults: Faults) -> list[AppliedLoss]:
+    """Return the losses that are meant by a list of them, or by something shorter.
+
+    Args:
+        losses: A list of `AppliedLoss`; or for the only tail a `Loss`, its name, its class or
+            a function ``(outputs, targets) -> tensor``; or for several a mapping from labels
+            of nodes to these.
+        tails: The nodes that feed no other.
+        faults: Where everything that is wrong is noted.
+    """
+    if losses is None:
+        return []
+    if isinstance(losses, Mapping):
+        found = [faults.attempt(AppliedLoss, loss, on) for on, loss in losses.items()]
+        made = [loss for loss in found if loss is not None]
+        names = [loss.label for loss in made]
+        for loss in made:
+            if names.count(loss.label) > 1:
+                loss.label = f"{loss.label}/{loss.on}"
+        return made
+    if isinstance(losses, AppliedLoss):
+        return [losses]
+    if isinstance(losses, str | Loss) or callable(losses):
+        if len(tails) != 1:
+            labels = [tail.label for tail in tails]
+            faults.add(
+                LossError(f"one loss for the tails {labels}: name its node, losses={{{labels[0]!r}: ...}}.")
+            )
+            return []
+        found = [faults.attempt(AppliedLoss, losses, tails[0])]
+        return [loss for loss in found if loss is not None]
+    listed: list[Any] = list(losses) if isinstance(losses, Sequence) else [losses]
+    for loss in listed:
+        if not isinstance(loss, AppliedLoss):
+            got = f"{loss!r} ({type(loss).__name__})"
+            faults.add(InvalidTypeError(f"losses must be a list of AppliedLoss objects, got {got}."))
+    return listed

@@ -5,6 +5,7 @@ They know no node and no graph: `build` takes named parameters.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
@@ -170,3 +171,29 @@ class Optimizer(Configurable):
             OptimizerError: If the state belongs to other parameters or shapes.
         """
         load(self.backend).set_optimizer_state(self.optimizer, self._names, state)
+
+
+def as_optimizer(value: Any) -> Optimizer:
+    """Return the optimizer that is meant by it, its name, its class, or a function of parameters.
+
+    Args:
+        value: An `Optimizer`, a name (``"adam"``), a class (``torch.optim.Adam``), one with
+            arguments (``functools.partial(torch.optim.Adam, lr=1e-2)``), or a function
+            ``(parameters) -> torch.optim.Optimizer``.
+
+    Raises:
+        OptimizerError: If the name or an argument is unknown, with the nearest match.
+        InvalidTypeError: If it is nothing of these.
+    """
+    if isinstance(value, Optimizer):
+        return value
+    if isinstance(value, str | type):
+        return Optimizer(value)
+    if isinstance(value, functools.partial) and isinstance(value.func, type) and not value.args:
+        return Optimizer(value.func, opt_kwargs=value.keywords)
+    if callable(value) and not hasattr(value, "param_groups"):
+        return Optimizer.from_factory(value)
+    raise InvalidTypeError(
+        'An optimizer is an Optimizer, its name ("adam"), its class (torch.optim.Adam) or '
+        f"functools.partial(torch.optim.Adam, lr=1e-3), got {value!r} ({type(value).__name__})."
+    )

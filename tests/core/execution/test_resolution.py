@@ -94,7 +94,7 @@ def test_a_role_that_no_batch_has_is_told(bench: Any, name: str) -> None:
     bench.graph(bench.node("A"))
     inputs = ["outputs", "targets"]
     inputs[name.startswith("targets")] = name
-    with pytest.raises(LossError, match=f"The loss 'mse' on 'A': the input '{name}' names a role"):
+    with pytest.raises(LossError, match=f"The loss 'mse' on 'A': the input '{name}': Unknown column or role"):
         resolved(bench, bench.loss(inputs=inputs))
 
 

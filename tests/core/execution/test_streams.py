@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from modularml.base.errors import LossError
 from modularml.core.execution.streams import (
     DEFAULT_ROLE,
-    domain_and_role,
+    InputName,
+    input_name,
     label_and_role,
     roles_among,
     stream_of,
@@ -13,6 +14,14 @@ from modularml.core.execution.streams import (
 
 NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1)
 ROLES = ["anchor", "pair"]
+COLUMNS = {
+    "targets": ("targets.soh.raw", "targets.temp.raw"),
+    "tags": ("tags.w.raw", "tags.w.transformed"),
+}
+
+
+def named(domain: str, column: str | None, role: str) -> InputName:
+    return InputName(domain=domain, column=column, role=role)
 
 
 @given(NAMES, NAMES)
@@ -28,9 +37,18 @@ def test_the_roles_of_a_label_are_not_those_of_another() -> None:
 
 
 def test_an_input_names_a_domain_and_a_role() -> None:
-    assert domain_and_role("targets.pair", ROLES, "") == ("targets", "pair")
-    assert domain_and_role("outputs", [DEFAULT_ROLE], "") == ("outputs", DEFAULT_ROLE)
-    assert domain_and_role("outputs.default", [DEFAULT_ROLE], "") == ("outputs", DEFAULT_ROLE)
+    assert input_name("targets.pair", ROLES, COLUMNS, "") == named("targets", None, "pair")
+    assert input_name("outputs", [DEFAULT_ROLE], COLUMNS, "") == named("outputs", None, DEFAULT_ROLE)
+    assert input_name("outputs.default", [DEFAULT_ROLE], {}, "") == named("outputs", None, DEFAULT_ROLE)
+    assert input_name("module", ROLES, {}, "") == named("module", None, DEFAULT_ROLE)
+
+
+@pytest.mark.parametrize("key", ["soh", "soh.raw"])
+def test_an_input_names_a_column_with_or_without_a_role(key: str) -> None:
+    for domain in ("targets", "outputs"):
+        found = input_name(f"{domain}.{key}", [DEFAULT_ROLE], COLUMNS, "")
+        assert found == named(domain, "targets.soh.raw", DEFAULT_ROLE)
+        assert input_name(f"{domain}.{key}.pair", ROLES, COLUMNS, "").role == "pair"
 
 
 @pytest.mark.parametrize(
@@ -41,12 +59,14 @@ def test_an_input_names_a_domain_and_a_role() -> None:
             ROLES,
             r"L: the input 'outputs' names no role.*\['anchor', 'pair'\]; use e.g. 'outputs.anchor'",
         ),
-        ("outputs.pairs", ROLES, "L: the input 'outputs.pairs': Unknown role 'pairs'.*mean 'pair'"),
-        ("targets.pair", [DEFAULT_ROLE], "L: the input 'targets.pair' names a role.*use 'targets'"),
+        ("outputs.pairs", ROLES, "L: the input 'outputs.pairs': Unknown column or role 'pairs'.*mean 'pair'"),
+        ("targets.pair", [DEFAULT_ROLE], "'targets.pair': Unknown column or role 'pair'.*'soh', 'temp'"),
+        ("targets.soh", ROLES, "L: the input 'targets.soh' names no role; use e.g. 'targets.soh.anchor'"),
+        ("tags.w", [DEFAULT_ROLE], "'tags.w' may be any of .*'tags.w.transformed'"),
     ],
 )
 def test_an_input_that_fits_no_role_is_told_with_those_there_are(
     name: str, roles: list[str], match: str
 ) -> None:
     with pytest.raises(LossError, match=match):
-        domain_and_role(name, roles, "L")
+        input_name(name, roles, COLUMNS, "L")

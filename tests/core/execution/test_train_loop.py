@@ -365,3 +365,32 @@ def test_two_heads_train_side_by_side_on_the_same_rows(bench: Any) -> None:
     for record in results.recording.tensors:
         assert np.array_equal(record.rows["A"], record.rows["B"])
         assert np.array_equal(record.targets["A"], record.targets["B"])
+
+
+# Losses that are watched only.
+
+
+@pytest.mark.parametrize("own_optimizers", [False, True])
+def test_a_loss_that_is_not_minimized_changes_nothing(bench: Any, own_optimizers: bool) -> None:
+    weights, watched = [], []
+    for losses in ([], [bench_loss_on("A"), bench_loss_on("B", "huber")]):
+        bench.ctx.clear()
+        bench.fs = bench.data()
+        torch.manual_seed(0)
+        a = bench.node("A", optimizer="sgd" if own_optimizers else None)
+        b = bench.node("B", a, nn.Linear(1, 1), optimizer="sgd" if own_optimizers else None)
+        bench.graph(a, b, optimizer=None if own_optimizers else "sgd")
+        made = [make(bench) for make in losses]
+        if own_optimizers:
+            b.freeze()
+        minimized = bench.loss("A" if own_optimizers else "B", label="main")
+        _, results = bench.drain(bench.train([minimized, *made]))
+        weights.append([p.tolist() for p in (*a.module.parameters(), *b.module.parameters())])
+        watched.append(results.loss_labels)
+    assert weights[0] == weights[1]
+    assert watched == [["main"], ["main", "mse", "huber"]]
+    assert np.isfinite(results.batch_losses("huber")).all()
+
+
+def bench_loss_on(on: str, loss: str = "mse") -> Callable[[Any], Any]:
+    return lambda bench: bench.loss(on, loss, trainable=False)

@@ -13,6 +13,7 @@ from modularml.base.errors import (
     DuplicateLabelError,
     GraphError,
     InvalidTypeError,
+    OptimizerError,
     StateError,
     UnknownNameError,
 )
@@ -106,8 +107,11 @@ def test_columns_that_a_re_run_cell_took_away_are_told(bench: Any) -> None:
 
 def test_an_optimizer_is_an_optimizer(bench: Any) -> None:
     bench.node("A")
-    with pytest.raises(InvalidTypeError, match="must be an Optimizer, got 'adam'"):
-        ModelGraph(optimizer="adam")  # type: ignore[arg-type]
+    with pytest.raises(InvalidTypeError, match="ModelGraph 'model-graph': An optimizer is .* got 3"):
+        ModelGraph(optimizer=3)  # type: ignore[arg-type]
+    with pytest.raises(OptimizerError, match="Unknown optimizer 'adma'.*mean 'adam'"):
+        ModelGraph(optimizer="adma")
+    assert ModelGraph(optimizer="adam").optimizer == Optimizer("adam")
 
 
 # Shapes.

@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from modularml.backends.torch_losses import Alignment, LossInput, loss_classes
-from modularml.base.errors import LossError
+from modularml.base.errors import Faults, LossError
 from modularml.core.context import ExperimentContext
-from modularml.core.training.loss import AppliedLoss, Loss
+from modularml.core.training.loss import AppliedLoss, Loss, applied_losses
 
 
 @dataclass(eq=False)
@@ -317,7 +317,8 @@ def test_named_inputs_come_in_the_order_of_the_loss() -> None:
         ({"inputs": ["outputs", "target"]}, "Did you mean 'targets'"),
         ({"inputs": ["outputs", 3]}, "Unknown input 3"),
         ({"inputs": ["outputs."]}, "<role>"),
-        ({"inputs": ["outputs.a.b"]}, "<role>"),
+        ({"inputs": ["module.a"]}, "must be 'module'"),
+        ({"sample_weight": "weights"}, "Unknown input 'weights'"),
         ({"inputs": []}, "inputs is empty"),
         ({"inputs": {"input": "outputs", "taget": "targets"}}, "Did you mean 'target'"),
         ({"inputs": {"target": "targets"}}, "lacks 'input'"),
@@ -335,7 +336,44 @@ def test_several_mistakes_are_told_together() -> None:
     assert "'mse' on 'MLP' has 3 faults" in str(told.value)
 
 
-@pytest.mark.parametrize("arguments", [{"loss": F.mse_loss}, {"on": 3}, {"on": None}])
+@pytest.mark.parametrize("arguments", [{"loss": 3}, {"on": 3}, {"on": None}, {"trainable": 1}])
 def test_other_types_in_an_applied_loss_are_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(TypeError, match="must be a"):
         AppliedLoss(**{"loss": "mse", "on": Node()} | arguments)
+
+
+# What may be given instead of a list of applied losses.
+
+
+@pytest.mark.parametrize("short", ["mse", nn.MSELoss, Loss("mse"), F.mse_loss])
+def test_one_loss_is_for_the_only_tail(short: object) -> None:
+    faults = Faults("P")
+    (applied,) = applied_losses(short, [Node()], faults)
+    faults.raise_if_any()
+    assert (applied.on, applied.inputs) == ("MLP", ["outputs", "targets"])
+    assert applied.loss.name in ("mse", "mse_loss")
+
+
+def test_losses_by_node_get_labels_of_their_own() -> None:
+    context = ExperimentContext()
+    for label in ("A", "B"):
+        context.register(Node(label, label))
+    with context.temporary():
+        found = applied_losses({"A": "mse", "B": "mse"}, [], Faults("P"))
+        assert [(loss.on, loss.label) for loss in found] == [("A", "mse/A"), ("B", "mse/B")]
+        assert applied_losses({"A": "mse", "B": "mae"}, [], Faults("P"))[1].label == "mae"
+    assert applied_losses(None, [], Faults("P")) == []
+
+
+def test_shortened_losses_with_faults_are_told_together() -> None:
+    for losses, tails, match in [
+        ("mse", [Node("A"), Node("B")], r"tails \['A', 'B'\].*losses=\{'A': ...\}"),
+        ("mze", [Node()], "mean 'mse'"),
+        ({"C": "mze", "D": "mse"}, [], "(?s)2 faults"),
+        (3, [], "must be a list of AppliedLoss"),
+        (["mse"], [Node()], "must be a list of AppliedLoss"),
+    ]:
+        faults = Faults("P")
+        assert not [loss for loss in applied_losses(losses, tails, faults) if isinstance(loss, AppliedLoss)]
+        with pytest.raises((ValueError, TypeError, KeyError), match=match):
+            faults.raise_if_any()

@@ -1,4 +1,5 @@
 import copy
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,8 +8,8 @@ import torch
 from torch import nn
 
 from modularml.backends.torch import optimizer_classes
-from modularml.base.errors import OptimizerError
-from modularml.core.training.optimizer import Optimizer
+from modularml.base.errors import InvalidTypeError, OptimizerError
+from modularml.core.training.optimizer import Optimizer, as_optimizer
 
 
 def small_net(seed: int = 0) -> nn.Sequential:
@@ -191,3 +192,33 @@ def test_no_parameters_and_no_build_are_told(net: nn.Sequential) -> None:
         optimizer.get_state()
     with pytest.raises(OptimizerError, match="no parameters"):
         optimizer.build({})
+
+
+@pytest.mark.parametrize(
+    "short",
+    [
+        "adam",
+        torch.optim.Adam,
+        functools.partial(torch.optim.Adam, lr=1e-3),
+        lambda parameters: torch.optim.Adam(parameters),
+        Optimizer("adam"),
+    ],
+)
+def test_whatever_means_an_optimizer_becomes_one(net: nn.Sequential, short: object) -> None:
+    optimizer = as_optimizer(short)
+    optimizer.build(net.named_parameters())
+    assert isinstance(optimizer.optimizer, torch.optim.Adam)
+    assert optimizer.optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_arguments_of_a_partial_class_can_be_kept_in_files() -> None:
+    short = functools.partial(torch.optim.SGD, lr=0.5)
+    assert as_optimizer(short) == Optimizer(torch.optim.SGD, opt_kwargs={"lr": 0.5})
+
+
+def test_what_is_no_optimizer_is_refused(net: nn.Sequential) -> None:
+    with pytest.raises(OptimizerError, match="mean 'adam'"):
+        as_optimizer("adma")
+    for wrong in (3, torch.optim.Adam(net.parameters())):
+        with pytest.raises(InvalidTypeError, match="An optimizer is an Optimizer, its name"):
+            as_optimizer(wrong)

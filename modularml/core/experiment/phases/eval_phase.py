@@ -22,7 +22,7 @@ from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, b
 from modularml.core.experiment.results import EvalResults
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
-from modularml.core.training.loss import AppliedLoss
+from modularml.core.training.loss import Losses
 from modularml.samplers import Sampler
 
 
@@ -52,7 +52,7 @@ class EvalPhase(ExperimentPhase):
         label: str,
         *,
         input_sources: Sequence[InputBinding],
-        losses: Sequence[AppliedLoss] | None = None,
+        losses: Losses | None = None,
         active_nodes: Sequence[GraphNode | str] | None = None,
         batch_size: int | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -72,7 +72,7 @@ class EvalPhase(ExperimentPhase):
         label: str,
         *,
         split: str,
-        losses: Sequence[AppliedLoss] | None = None,
+        losses: Losses | None = None,
         active_nodes: Sequence[GraphNode | str] | None = None,
         batch_size: int | None = None,
         callbacks: Sequence[Callback] | None = None,

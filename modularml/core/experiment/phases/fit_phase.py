@@ -26,7 +26,7 @@ from modularml.core.experiment.results import FitResults
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.loss import AppliedLoss
+from modularml.core.training.loss import Losses
 
 
 class FitPhase(ExperimentPhase):
@@ -59,7 +59,7 @@ class FitPhase(ExperimentPhase):
         label: str,
         *,
         input_sources: Sequence[InputBinding],
-        losses: Sequence[AppliedLoss] | None = None,
+        losses: Losses | None = None,
         active_nodes: Sequence[GraphNode | str] | None = None,
         freeze_after_fit: bool = True,
         callbacks: Sequence[Callback] | None = None,
@@ -81,7 +81,7 @@ class FitPhase(ExperimentPhase):
         label: str,
         *,
         split: str,
-        losses: Sequence[AppliedLoss] | None = None,
+        losses: Losses | None = None,
         active_nodes: Sequence[GraphNode | str] | None = None,
         freeze_after_fit: bool = True,
         callbacks: Sequence[Callback] | None = None,

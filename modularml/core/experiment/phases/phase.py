@@ -27,14 +27,14 @@ from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import GraphNodeReference
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.scope import PhaseScope
-from modularml.core.execution.streams import domain_and_role
+from modularml.core.execution.streams import input_name
 from modularml.core.experiment.callback import Callback, check_callbacks
 from modularml.core.experiment.phases.diagram import phase_spec
 from modularml.core.experiment.results import PhaseResults
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
-from modularml.core.training.loss import AppliedLoss
+from modularml.core.training.loss import Losses, applied_losses
 from modularml.display.diagram import Diagram
 from modularml.samplers import Sampler
 
@@ -62,7 +62,8 @@ class ExperimentPhase(Configurable):
     Args:
         label: Its name in plans, results and history.
         input_sources: One binding for each active head node.
-        losses: What is computed; each loss names the node that it is applied on.
+        losses: What is computed: `AppliedLoss` objects, or for the only tail a loss by itself, its
+            name (``"mse"``) or class, or such a one for each label of a node.
         active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
         callbacks: Hooks within the phase.
 
@@ -81,7 +82,7 @@ class ExperimentPhase(Configurable):
         label: str,
         *,
         input_sources: Sequence[InputBinding],
-        losses: Sequence[AppliedLoss] | None = None,
+        losses: Losses | None = None,
         active_nodes: Sequence[GraphNode | str] | None = None,
         callbacks: Sequence[Callback] | None = None,
     ) -> None:
@@ -91,10 +92,10 @@ class ExperimentPhase(Configurable):
         graph = active_graph(self.ctx, self._where)
         faults = Faults(self._where)
         self.input_sources = _checked(input_sources, InputBinding, "input_sources", faults)
-        self.losses = _checked(losses or [], AppliedLoss, "losses", faults)
+        self._active = None if active_nodes is None else _active_refs(graph, active_nodes, faults)
+        self.losses = applied_losses(losses, self._tails(graph), faults)
         faults.raise_if_any()
         self.callbacks = check_callbacks(callbacks, Callback, self._where)
-        self._active = None if active_nodes is None else _active_refs(graph, active_nodes, faults)
         faults.raise_if_any()
         self._check(graph, faults)
         faults.raise_if_any()
@@ -118,6 +119,13 @@ class ExperimentPhase(Configurable):
             return nodes
         active = {graph.ctx.get_node(ref).label for ref in self._active}
         return [node for node in nodes if node.label in active]
+
+    def _tails(self, graph: ModelGraph) -> list[GraphNode]:
+        """The nodes that take part and feed no other that does."""
+        nodes = self.nodes(graph)
+        upstreams = graph.upstreams()
+        tails = structure.tails({node.label: upstreams[node.label] for node in nodes})
+        return [node for node in nodes if node.label in tails]
 
     def _checked_nodes(self, graph: ModelGraph) -> list[GraphNode]:
         """Return the nodes that take part; the graph may be another one than at the definition."""
@@ -156,15 +164,17 @@ class ExperimentPhase(Configurable):
         self._check_roles(graph, faults)
 
     def _check_roles(self, graph: ModelGraph, faults: Faults) -> None:
-        """Note the inputs of losses that name no role, or one that the samples do not have."""
-        roles = {self._label_of(binding.node_ref): binding.roles for binding in self.input_sources}
+        """Note the inputs of losses that name no role, or a role or column that is not there."""
+        bindings = {self._label_of(binding.node_ref): binding for binding in self.input_sources}
         nodes = {node.label: node for node in self.nodes(graph)}
         for loss in self.losses:
             label = self._label_of(loss)
             head = graph.head_of(nodes[label]).label if label in nodes else ""
-            for name in loss.arguments if head in roles else ():
+            for name in loss.data if head in bindings else ():
                 where = f"the loss {loss.label!r} on {label!r}"
-                faults.attempt(domain_and_role, name, roles[head], where)
+                ref = bindings[head].upstream_ref
+                columns = {domain: getattr(ref, domain) for domain in ("features", "targets", "tags")}
+                faults.attempt(input_name, name, bindings[head].roles, columns, where)
 
     def _refuse_samplers(self, bindings: Sequence[InputBinding], faults: Faults) -> None:
         for binding in bindings:

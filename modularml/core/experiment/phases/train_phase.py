@@ -24,7 +24,7 @@ from modularml.core.experiment.results import TrainResults
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.loss import AppliedLoss
+from modularml.core.training.loss import AppliedLoss, Losses
 from modularml.samplers import Sampler
 
 
@@ -40,7 +40,9 @@ class TrainPhase(ExperimentPhase):
     Args:
         label: Its name in plans, results and history.
         input_sources: One binding with a sampler for each active head node.
-        losses: At least one; their sum is minimized.
+        losses: At least one; their sum is minimized, but for those that say ``trainable=False``.
+            For the only tail a loss by itself or its name, ``losses="mse"``, or one for each label
+            of a node, ``{"tail": "mse"}``.
         n_epochs: How many times it goes through the data.
         active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
         callbacks: Hooks at epochs and batches.
@@ -64,7 +66,7 @@ class TrainPhase(ExperimentPhase):
         label: str,
         *,
         input_sources: Sequence[InputBinding],
-        losses: Sequence[AppliedLoss],
+        losses: Losses,
         n_epochs: int = 1,
         active_nodes: Sequence[GraphNode | str] | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -89,7 +91,7 @@ class TrainPhase(ExperimentPhase):
         *,
         split: str,
         sampler: Sampler,
-        losses: Sequence[AppliedLoss],
+        losses: Losses,
         n_epochs: int = 1,
         active_nodes: Sequence[GraphNode | str] | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -139,10 +141,10 @@ class TrainPhase(ExperimentPhase):
         faults.attempt(check_int, self._n_epochs, "n_epochs")
         faults.attempt(check_choice, self.result_recording, "result_recording", KEEPS)
         faults.attempt(check_choice, self.nan, "nan", NAN)
-        if not self.losses:
+        if not self._minimized:
             faults.add(InvalidValueError("it needs at least one loss to minimize."))
-        for loss in self.losses:
-            if not any(name.partition(".")[0] == "outputs" for name in loss.arguments):
+        for loss in self._minimized:
+            if not any(name.partition(".")[0] in ("outputs", "module") for name in loss.arguments):
                 faults.add(
                     LossError(f"the loss {loss.label!r} takes no outputs, so nothing can learn from it.")
                 )
@@ -155,7 +157,7 @@ class TrainPhase(ExperimentPhase):
         trained = {node.label for node in self._trained(graph)}
         for node in self.nodes(graph):
             learns = isinstance(node, ModelNode) and node.backend == "torch" and not node.is_frozen
-            if self.losses and learns and node.label not in trained:
+            if self._minimized and learns and node.label not in trained:
                 faults.add(
                     f"no loss reaches the node {node.label!r}: put a loss on it or on a node that it feeds, "
                     "freeze it, or leave it out of active_nodes."
@@ -164,8 +166,12 @@ class TrainPhase(ExperimentPhase):
             for node in self._trained(graph):
                 faults.attempt(own_optimizer, node)
 
+    @property
+    def _minimized(self) -> list[AppliedLoss]:
+        return [loss for loss in self.losses if loss.trainable]
+
     def _trained(self, graph: ModelGraph) -> list[GraphNode]:
-        reached = nodes_with_gradients(graph, self.nodes(graph), self.losses)
+        reached = nodes_with_gradients(graph, self.nodes(graph), self._minimized)
         return [node for node in reached if not node.is_frozen]
 
     def execute(self, scope: PhaseScope) -> Execution:
@@ -182,7 +188,8 @@ class TrainPhase(ExperimentPhase):
                 f"{self._where}: there is nothing to train; every torch node that a loss reaches is frozen."
             )
         resolved = resolve(graph, nodes, self.input_sources, self.losses, where=self._where, nan=self.nan)
-        step = train_step(stages(graph, resolved, trained), resolved)
+        watched = [loss.label for loss in self.losses if not loss.trainable]
+        step = train_step(stages(graph, resolved, trained, watched), resolved)
         recording = Recording(resolved.loss_nodes, scope.budget_bytes, self.result_recording)
         results = TrainResults(self.label, recording, resolved.heads, resolved.units)
 

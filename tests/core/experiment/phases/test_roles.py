@@ -142,7 +142,7 @@ def test_nodes_with_optimizers_of_their_own_train_on_every_role(bench: Any) -> N
             ["outputs", "targets.anchor"],
             r"the loss 'mse' on 'B': the input 'outputs' names no role.*'anchor', 'pair'",
         ),
-        (["outputs.anchor", "outputs.par"], "Unknown role 'par'.*mean 'pair'"),
+        (["outputs.anchor", "outputs.par"], "Unknown column or role 'par'.*mean 'pair'"),
     ],
 )
 def test_a_loss_names_a_role_that_the_sampler_draws(bench: Any, inputs: list[str], match: str) -> None:

@@ -44,12 +44,30 @@ def test_binding_by_hand_and_by_split_is_the_same(bench: Any) -> None:
         ({"nan": "rise"}, InvalidValueError, "Unknown nan 'rise'.*mean 'raise'"),
         ({"result_recording": "al"}, InvalidValueError, "Unknown result_recording 'al'.*mean 'all'"),
         ({"losses": []}, InvalidValueError, "TrainPhase 'train': it needs at least one loss"),
+        ({"losses": "mze"}, InvalidValueError, "TrainPhase 'train': Unknown loss 'mze'.*mean 'mse'"),
     ],
 )
 def test_options_are_checked(bench: Any, changed: Any, error: Any, match: str) -> None:
     bench.graph(bench.node("A"))
     with pytest.raises(error, match=match):
         bench.train(**changed)
+
+
+def test_losses_and_optimizers_by_name_are_those_at_length(bench: Any) -> None:
+    bench.graph(bench.node("A"), optimizer=None)
+    bench.ctx.remove_model_graph()
+    ModelGraph(optimizer="sgd").build()
+    phase = bench.train("mse")
+    assert phase == bench.train([bench.loss()]) == bench.train({"A": "mse"})
+    _, results = bench.drain(phase)
+    assert results.loss_labels == ["mse"]
+    assert TrainPhase.from_config(phase.get_config()) == phase
+
+
+def test_only_watching_trains_nothing(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    with pytest.raises(InvalidValueError, match="it needs at least one loss to minimize"):
+        bench.train([bench.loss(trainable=False)])
 
 
 def test_a_sampler_is_needed(bench: Any) -> None:

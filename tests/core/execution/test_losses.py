@@ -1,0 +1,129 @@
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from modularml.base.errors import LossError
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.training.loss import AppliedLoss, Loss
+from modularml.samplers import SimpleSampler
+
+
+@pytest.fixture
+def two(bench: Any) -> Any:
+    """The bench with a graph of one node on data with two targets and two kinds of weights."""
+    rng = np.random.default_rng(0)
+    data = {name: rng.random((40, 1)).astype(np.float32) for name in ("a", "b", "w")}
+    data |= {"x": rng.random((40, 4)).astype(np.float32), "odd": rng.random((40, 2))}
+    bench.two = FeatureSet.from_dict("Two", data, ["x"], ["a", "b"], ["w", "odd"])
+    bench.two.split_random({"train": 0.8, "test": 0.2}, seed=3)
+    bench.module = nn.Linear(4, 2)
+    bench.graph(bench.node("A", bench.two.reference(), bench.module))
+    return bench
+
+
+def whole(bench: Any) -> tuple[torch.Tensor, ...]:
+    """The rows of the split: features, both targets, weights."""
+    view = bench.two.get_split("test")
+    names = ("features.x.raw", "targets.a.raw", "targets.b.raw", "tags.w.raw")
+    return tuple(torch.from_numpy(bench.two.table.column(name)[view.rows]) for name in names)
+
+
+def evaluated(bench: Any, *losses: AppliedLoss) -> dict[str, float]:
+    _, results = bench.drain(bench.evaluate(losses))
+    return dict(results.aggregated_losses())
+
+
+def test_one_target_is_compared_with_its_own_output(two: Any) -> None:
+    x, a, b, _ = whole(two)
+    outputs = two.module(x)
+    found = evaluated(
+        two,
+        AppliedLoss("mse", "A", label="both"),
+        AppliedLoss("mse", "A", ["outputs.a", "targets.a"], label="a"),
+        AppliedLoss("mae", "A", {"input": "outputs.b", "target": "targets.b.raw"}, label="b"),
+    )
+    assert found["a"] == pytest.approx(F.mse_loss(outputs[:, :1], a.reshape(-1, 1)).item())
+    assert found["b"] == pytest.approx(F.l1_loss(outputs[:, 1:], b.reshape(-1, 1)).item())
+    assert found["both"] == pytest.approx(
+        F.mse_loss(outputs, torch.stack([a.flatten(), b.flatten()], 1)).item()
+    )
+
+
+def test_outputs_that_belong_to_no_one_target_are_refused(bench: Any, two: Any) -> None:
+    bench.ctx.remove_model_graph()
+    bench.graph(bench.node("B", two.two.reference(), nn.Linear(4, 3)))
+    losses = [AppliedLoss("mse", "B", ["outputs.a", "targets.a"])]
+    with pytest.raises(LossError, match=r"outputs of shape \(.*3\) are not one for each of the targets"):
+        bench.drain(bench.evaluate(losses))
+
+
+def test_a_column_weighs_the_samples(two: Any) -> None:
+    x, a, _, w = whole(two)
+    each = F.mse_loss(two.module(x)[:, :1], a.reshape(-1, 1), reduction="none")
+    inputs = ["outputs.a", "targets.a"]
+    found = evaluated(
+        two,
+        AppliedLoss("mse", "A", inputs, sample_weight="tags.w"),
+        AppliedLoss(Loss("mse", reduction="sum"), "A", inputs, sample_weight="tags.w", label="sum", weight=2),
+    )
+    assert found["mse"] == pytest.approx((each * w.reshape(-1, 1)).mean().item())
+    assert found["sum"] == pytest.approx(2 * (each * w.reshape(-1, 1)).sum().item(), rel=1e-5)
+
+
+def test_weights_are_one_number_a_sample(two: Any) -> None:
+    with pytest.raises(LossError, match="weights 'tags.odd' must be one number a sample"):
+        evaluated(two, AppliedLoss("mse", "A", sample_weight="tags.odd"))
+    with pytest.raises(LossError, match="Unknown column or role 'ww'.*mean 'w'"):
+        evaluated(two, AppliedLoss("mse", "A", sample_weight="tags.ww"))
+
+
+def test_classes_are_weighted_as_torch_does_it(bench: Any) -> None:
+    module, weights = nn.Linear(4, 3), [0.2, 1.0, 3.0]
+    bench.graph(bench.node("A", bench.ref(targets="kind"), module))
+    found = evaluated(bench, bench.loss(loss=Loss("cross_entropy", loss_kwargs={"weight": weights})))
+    rows = bench.fs.get_split("test").rows
+    x = torch.from_numpy(bench.fs.table.column("features.x.raw")[rows])
+    kinds = torch.from_numpy(bench.fs.table.column("targets.kind.raw")[rows])
+    own = F.cross_entropy(module(x), kinds, weight=torch.tensor(weights)).item()
+    assert found["cross_entropy"] == pytest.approx(own)
+
+
+def penalty(module: nn.Module) -> torch.Tensor:
+    return sum(p.square().sum() for p in module.parameters())  # type: ignore[return-value]
+
+
+class Bottleneck(nn.Module):
+    """A module that keeps a term of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(4, 2), nn.Linear(2, 1)
+        self.extra = torch.zeros(())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        code = self.inner(x)
+        self.extra = code.square().mean()
+        return self.outer(code)
+
+
+@pytest.mark.parametrize("term", [penalty, lambda module: module.extra])
+def test_a_term_of_the_module_is_minimized_with_the_others(bench: Any, term: Any) -> None:
+    module = Bottleneck()
+    twin = copy.deepcopy(module)
+    bench.graph(bench.node("A", model=module), lr=0.05)
+    losses = [bench.loss(), AppliedLoss(term, "A", "module", weight=0.1, label="term")]
+    phase = bench.train(losses, sampler=SimpleSampler(batch_size=48))
+    _, results = bench.drain(phase)
+    x, y = (torch.from_numpy(bench.fs.table.column(n)) for n in ("features.x.raw", "targets.y.raw"))
+    rows = bench.rows(phase)[0]
+    outputs = twin(x[rows])
+    (F.mse_loss(outputs[:, 0], y[rows]) + 0.1 * term(twin)).backward()
+    torch.optim.SGD(twin.parameters(), lr=0.05).step()
+    for own, other in zip(module.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(own, other, atol=1e-6)
+    assert results.batch_losses("term")[0] > 0
