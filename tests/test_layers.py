@@ -34,7 +34,7 @@ def test_imports_point_down() -> None:
 @pytest.mark.parametrize(
     ("path", "line"),
     [
-        ("base/errors.py", "import modularml.core.context"),
+        ("base/errors.py", "import modularml.io"),
         ("display/environment.py", "from modularml import io"),
         ("models/__init__.py", "def f():\n    import modularml.core"),
         ("core/context.py", "import modularml.core.experiment"),

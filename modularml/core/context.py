@@ -27,7 +27,8 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
-from modularml.display.environment import in_notebook
+from modularml.core import cells
+from modularml.display.notice import notice
 
 POLICY_VARIABLE = "MODULARML_EXP_REGISTRATION_POLICY"
 
@@ -55,12 +56,10 @@ class RegistrationPolicy:
         return check_choice(value, "registration policy", cls.ALLOWED)
 
     @classmethod
-    def default(cls) -> str:
-        """Return the policy where none was chosen: a re-run cell replaces, a script raises."""
+    def of_environment(cls) -> str | None:
+        """Return the policy that `MODULARML_EXP_REGISTRATION_POLICY` names, or None."""
         chosen = os.environ.get(POLICY_VARIABLE)
-        if chosen:
-            return cls.from_value(chosen)
-        return cls.OVERWRITE if in_notebook() else cls.RAISE
+        return cls.from_value(chosen) if chosen else None
 
 
 class Registered(Protocol):
@@ -81,7 +80,8 @@ class ExperimentContext:
     Args:
         registration_policy: ``"raise" | "overwrite" | "rename"``, or None for the
             default: the environment's `MODULARML_EXP_REGISTRATION_POLICY`, else
-            ``"overwrite"`` in notebooks and ``"raise"`` in scripts.
+            ``"raise"``, but that a cell of a notebook which is executed again replaces
+            what it defined before.
 
     Raises:
         InvalidValueError: If the policy is unknown.
@@ -89,9 +89,10 @@ class ExperimentContext:
 
     def __init__(self, *, registration_policy: str | None = None) -> None:
         self._nodes: dict[str, Any] = {}
+        self._cells: dict[str, cells.Cell] = {}
         self._model_graph: Any = None
+        self._graph_cell: cells.Cell | None = None
         self._experiment: weakref.ref[Any] | None = None
-        self._registers = True
         self.set_registration_policy(registration_policy)
 
     def __repr__(self) -> str:
@@ -133,8 +134,17 @@ class ExperimentContext:
 
     @property
     def registration_policy(self) -> str:
-        """The policy in force, as one of the public words."""
-        return self._policy or RegistrationPolicy.default()
+        """The policy in force here and now, as one of the public words."""
+        return self._policy_in_force() or RegistrationPolicy.RAISE
+
+    def _policy_in_force(self) -> str | None:
+        lent = _lent.get().get(self)
+        return lent or self._policy or RegistrationPolicy.of_environment()
+
+    def may_replace(self, defined_in: cells.Cell | None) -> bool:
+        """Tell whether what that cell defined may be replaced now, by policy or as the cell runs again."""
+        policy = self._policy_in_force()
+        return policy == RegistrationPolicy.OVERWRITE or (policy is None and cells.is_again(defined_in))
 
     @property
     def chosen_policy(self) -> str | None:
@@ -147,22 +157,25 @@ class ExperimentContext:
 
     @contextlib.contextmanager
     def use_policy(self, policy: str) -> Iterator[None]:
-        """Use another policy within a ``with`` block."""
-        before = self._policy
-        self.set_registration_policy(policy)
+        """Use another policy within a ``with`` block, in this thread only."""
+        token = _lent.set({**_lent.get(), self: RegistrationPolicy.from_value(policy)})
         try:
             yield
         finally:
-            self._policy = before
+            _lent.reset(token)
 
     @contextlib.contextmanager
     def dont_register(self) -> Iterator[None]:
-        """Make objects within a ``with`` block that stay unknown to the context."""
-        before, self._registers = self._registers, False
+        """Make objects within a ``with`` block that stay unknown to the context, in this thread only."""
+        token = _unregistered.set(_unregistered.get() | {self})
         try:
             yield
         finally:
-            self._registers = before
+            _unregistered.reset(token)
+
+    @property
+    def _registers(self) -> bool:
+        return self not in _unregistered.get()
 
     # -- nodes -----------------------------------------------------------------
 
@@ -179,16 +192,20 @@ class ExperimentContext:
         """
         if not self._registers or self._nodes.get(node.label) is node:
             return
-        if node.label in self._nodes:
-            if self.registration_policy == RegistrationPolicy.RAISE:
-                taken_by = type(self._nodes[node.label]).__name__
-                raise DuplicateLabelError(
-                    f"The label {node.label!r} is taken by a {taken_by} of this experiment. Choose another "
-                    f'label, or let it be replaced: registration_policy="overwrite" (or "rename").'
+        present = self._nodes.get(node.label)
+        if present is not None and self.registration_policy == RegistrationPolicy.RENAME:
+            node.label = self.free_label(node.label)
+        elif present is not None:
+            if not self.may_replace(self._cells.get(node.label)):
+                taken = f"The label {node.label!r} is taken by a {type(present).__name__} of this experiment"
+                raise DuplicateLabelError(taken_by(taken, self._cells.get(node.label)))
+            if _kind(present) is not _kind(node):
+                notice(
+                    "Replaced",
+                    f"{type(present).__name__} {node.label!r} made room for a {type(node).__name__} "
+                    "of the same label.",
                 )
-            if self.registration_policy == RegistrationPolicy.RENAME:
-                node.label = self.free_label(node.label)
-        self._nodes[node.label] = node
+        self.replace(node)
 
     def free_label(self, label: str) -> str:
         """Return `label`, or `label` with the first free suffix: ``MLP_2``, ``MLP_3``, ..."""
@@ -200,7 +217,23 @@ class ExperimentContext:
 
     def replace(self, node: Registered) -> None:
         """Enter a node in the place of whatever bears its label, whatever the policy."""
+        if node.label in self._nodes:
+            cells.replaced(self._nodes[node.label])
         self._nodes[node.label] = node
+        self._note(node.label, node)
+
+    def _note(self, label: str, thing: Any) -> None:
+        """Note which cell defines what."""
+        cell = cells.current()
+        self._cells.pop(label, None)
+        if cell is not None:
+            self._cells[label] = cell
+            cells.define(thing, "node", label, self)
+
+    def withdraw(self, thing: Any) -> None:
+        """Forget a node that its cell, run again, does not define any more."""
+        if self.has_node(thing):
+            self.remove_node(label=thing.label)
 
     def rename(self, node: Registered, label: str) -> None:
         """Keep a registered node under another label; setting ``node.label`` calls this.
@@ -212,7 +245,10 @@ class ExperimentContext:
         taken = self._nodes.get(label)
         if taken is not None and taken is not node:
             raise DuplicateLabelError(f"Cannot rename {node.label!r} to {label!r}: that label is taken.")
+        cell = self._cells.pop(node.label, None)
         self._nodes = {(label if n is node else key): n for key, n in self._nodes.items()}
+        if cell is not None:
+            self._cells[label] = cell
 
     def remove_node(
         self,
@@ -228,7 +264,9 @@ class ExperimentContext:
         """
         key = label if label is not None else node_id
         if key is not None and self.has_node(key):
-            del self._nodes[self.get_node(key).label]
+            label = self.get_node(key).label
+            del self._nodes[label]
+            self._cells.pop(label, None)
         elif error_if_missing:
             raise UnknownNameError(unknown_name("node", key, self._nodes))
 
@@ -282,6 +320,7 @@ class ExperimentContext:
     def clear(self) -> None:
         """Forget every node and the model graph."""
         self._nodes.clear()
+        self._cells.clear()
         self._model_graph = None
 
     # -- the one graph and the one experiment ------------------------------------
@@ -300,12 +339,19 @@ class ExperimentContext:
         present = self._model_graph
         if not self._registers or graph is present:
             return
-        if present is not None and self.registration_policy == RegistrationPolicy.RAISE:
+        renames = self.registration_policy == RegistrationPolicy.RENAME
+        if present is not None and not renames and not self.may_replace(self._graph_cell):
             raise DuplicateLabelError(
-                f"This experiment already has the ModelGraph {present.label!r}, so {graph.label!r} cannot be "
-                f'registered too. Make a new Experiment, or use registration_policy="overwrite".'
+                taken_by(
+                    f"This experiment already has the ModelGraph {present.label!r}, so {graph.label!r} "
+                    "cannot be registered too",
+                    self._graph_cell,
+                    otherwise="Make a new Experiment",
+                )
             )
-        self._model_graph = graph
+        if present is not None:
+            cells.replaced(present)
+        self._model_graph, self._graph_cell = graph, cells.current()
 
     def remove_model_graph(self) -> None:
         """Forget the model graph; its nodes stay."""
@@ -321,9 +367,33 @@ class ExperimentContext:
         self._experiment = weakref.ref(experiment)
 
 
+def taken_by(fault: str, cell: cells.Cell | None, *, otherwise: str = "Choose another label") -> str:
+    """Say that a label is taken: by which cell, if it was one, and what can be done."""
+    if cell is None:
+        return f'{fault}. {otherwise}, or let it be replaced: registration_policy="overwrite" (or "rename").'
+    twice = cells.current() is not None and cells.current() == cell
+    where = "this cell itself, in the same run" if twice else f"the cell {cell}"
+    again = "" if twice else "Run that cell again to replace it. "
+    return (
+        f"{fault}; it was defined in {where}. {again}{otherwise}, or let it be replaced: "
+        'registration_policy="overwrite" (or "rename").'
+    )
+
+
+def _kind(node: object) -> type:
+    """The root of the classes of a node: FeatureSets are of one kind, graph nodes of another."""
+    ours = (c for c in reversed(type(node).__mro__) if c.__module__.partition(".")[0] == "modularml")
+    return next(ours, type(node))
+
+
 # The public address of the class: users know it there, and print() shows it. It is defined
 # down here because everything that has a label registers with it.
 ExperimentContext.__module__ = "modularml.core.experiment.experiment_context"
 
 _base = threading.local()
+# Context variables, as what one thread lends itself must not reach the others.
+_lent: ContextVar[Mapping[ExperimentContext, str]] = ContextVar(
+    "modularml_policies", default=MappingProxyType({})
+)
+_unregistered: ContextVar[frozenset[ExperimentContext]] = ContextVar("modularml_silent", default=frozenset())
 _scoped: ContextVar[ExperimentContext | None] = ContextVar("modularml_context", default=None)

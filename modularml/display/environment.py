@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 
-def _shell() -> Any:
+def running_shell() -> Any:
     """Return the running IPython shell; where IPython was never loaded there is none."""
     ipython = sys.modules.get("IPython")
     get_ipython = getattr(ipython, "get_ipython", None)
@@ -18,9 +18,9 @@ def _shell() -> Any:
 
 def in_ipython() -> bool:
     """Whether this process runs under IPython, in a terminal or in a notebook."""
-    return _shell() is not None
+    return running_shell() is not None
 
 
 def in_notebook() -> bool:
     """Whether this process is a Jupyter kernel, whose front end draws rich output."""
-    return any(cls.__name__ == "ZMQInteractiveShell" for cls in type(_shell()).__mro__)
+    return any(cls.__name__ == "ZMQInteractiveShell" for cls in type(running_shell()).__mro__)

@@ -109,6 +109,16 @@ def test_a_policy_can_be_lent_and_registration_switched_off(ctx: ExperimentConte
         ctx.register(Thing("A"))
 
 
+def test_what_a_thread_lends_itself_does_not_reach_the_others(ctx: ExperimentContext) -> None:
+    ctx.register(Thing("A"))
+    with ThreadPoolExecutor(1) as other, ctx.use_policy("overwrite"), ctx.dont_register():
+        assert other.submit(lambda: ctx.registration_policy).result() == "raise"
+        other.submit(ctx.register, Thing("B")).result()
+        with pytest.raises(DuplicateLabelError):
+            other.submit(ctx.register, Thing("A")).result()
+    assert list(ctx.nodes) == ["A", "B"]
+
+
 # Looking up.
 
 

@@ -21,6 +21,7 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.base.events import DisplayOptions, EventBus
+from modularml.core import cells
 from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.experiment import storage
 from modularml.core.experiment.callback import ExperimentCallback, check_callbacks
@@ -42,7 +43,9 @@ class Experiment:
         label: Its name.
         registration_policy: What happens when a node's label is taken: ``"raise"``,
             ``"overwrite"`` or ``"rename"``; None is the default of `ExperimentContext`.
-        ctx: The context to bind to; None makes a new, empty one and activates it.
+        ctx: The context to bind to; None makes a new, empty one and activates it. Where a cell of
+            a notebook that made an experiment of this label is executed again, the new one takes the
+            place of that: what other cells defined for it, its plan and its history stay.
         checkpointing: When to write checkpoints by itself.
         callbacks: Hooks at phases, groups and the whole plan.
 
@@ -70,27 +73,41 @@ class Experiment:
         self.label = check_label(label, "Experiment")
         if ctx is not None and not isinstance(ctx, ExperimentContext):
             raise InvalidTypeError(f"Experiment {label!r}: ctx must be an ExperimentContext, got {ctx!r}.")
-        self.ctx = ExperimentContext(registration_policy=registration_policy) if ctx is None else ctx
-        self.events = EventBus()
-        self.epochs_done: dict[str, int] = {}
-        self._plan = PhaseGroup(label)
-        self._history = History()
+        former = cells.made_before("experiment", label) if ctx is None else None
+        if former is not None:
+            self._succeed(former)
+        else:
+            self._begin(ExperimentContext(registration_policy=registration_policy) if ctx is None else ctx)
         self._callbacks: list[ExperimentCallback] = self._checked(callbacks)
-        self._checkpoints = CheckpointStore(label)
-        self._running = threading.Lock()
-        self.random_stream = RandomStream(label)
         self.set_checkpointing(checkpointing)
-        self._bind(registration_policy)
+        self._bind(former, registration_policy)
         if ctx is None:
             self.ctx.activate()
+        cells.define(self, "experiment", label)
 
-    def _bind(self, registration_policy: str | None) -> None:
+    def _begin(self, ctx: ExperimentContext) -> None:
+        self.ctx = ctx
+        self.events = EventBus()
+        self.epochs_done: dict[str, int] = {}
+        self._plan = PhaseGroup(self.label)
+        self._history = History()
+        self._checkpoints = CheckpointStore(self.label)
+        self._running = threading.Lock()
+        self.random_stream = RandomStream(self.label)
+
+    def _succeed(self, former: Experiment) -> None:
+        """Take the place of the experiment that the same cell made before."""
+        self.ctx, self.events, self.epochs_done = former.ctx, former.events, former.epochs_done
+        self._plan, self._history, self._checkpoints = former._plan, former._history, former._checkpoints
+        self._running, self.random_stream = former._running, former.random_stream
+
+    def _bind(self, former: Experiment | None, registration_policy: str | None) -> None:
         """Make the context this experiment's, once nothing can go wrong any more."""
         policy = self.ctx.registration_policy
         if registration_policy is not None:
             policy = RegistrationPolicy.from_value(registration_policy)
         present = self.ctx.experiment
-        if present is not None and policy == RegistrationPolicy.RAISE:
+        if present is not None and present is not former and policy == RegistrationPolicy.RAISE:
             raise InvalidValueError(
                 f"The context belongs to the experiment {present.label!r}, so {self.label!r} cannot have it "
                 'too. Leave out ctx for a new one, or take it over: registration_policy="overwrite".'
@@ -242,6 +259,7 @@ class Experiment:
         return plan
 
     def _own(self, entry: Any, kind: Any, method: str) -> Any:
+        entry = self._refreshed(entry)
         if not isinstance(entry, kind):
             what = "phase" if kind is ExperimentPhase else kind.__name__
             raise InvalidTypeError(f"{method} takes a {what}, got {entry!r} ({type(entry).__name__}).")
@@ -253,6 +271,16 @@ class Experiment:
                     f"{phase!r} was defined in another experiment than {self.label!r}; run it there, "
                     "or define it again after making this one."
                 )
+        return entry
+
+    def _refreshed(self, entry: Any) -> Any:
+        """Let what cells defined anew meet what named it before; return what `entry` is by now."""
+        cells.settle()
+        if self.model_graph is not None:
+            self.model_graph.refresh()
+        if isinstance(entry, ExperimentPhase | PhaseGroup):
+            entry = cells.present(entry)
+            entry.refresh()
         return entry
 
     def _record(self, entry: Any, display: Mapping[str, Any], *, whole_plan: bool = False) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 from modularml.backends.backend import Backend, load
 from modularml.base.config import same_tree
 from modularml.base.errors import Faults, GraphError, InvalidTypeError, StateError, check_label, unknown_name
+from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
@@ -59,6 +60,7 @@ class ModelGraph:
         faults = Faults(f"ModelGraph {label!r}")
         self.optimizer = None if optimizer is None else faults.attempt(as_optimizer, optimizer)
         faults.raise_if_any()
+        self._was_built = False
         if nodes is None:
             nodes = [node for node in self.ctx.nodes.values() if isinstance(node, GraphNode)]
         if isinstance(nodes, str) or not isinstance(nodes, Iterable):
@@ -180,6 +182,7 @@ class ModelGraph:
                 wanted = self.target_shape(node)
             node.build(self.input_shape(node), wanted, force=force)
         self._build_optimizers(force)
+        self._was_built = True
         return self
 
     def input_shape(self, node: GraphNode) -> Shape:
@@ -238,6 +241,16 @@ class ModelGraph:
         for node in trained:
             if node.optimizer is not None:
                 node.optimizer.build(dict(node.module.named_parameters()), force=force)
+
+    def refresh(self) -> None:
+        """Take what was defined anew, as cells ran again: optimizers, and nodes that are to be built."""
+        owners: list[ModelGraph | ModelNode] = [self, *self._models()]
+        for owner in owners:
+            if owner.optimizer is not None:
+                owner.optimizer = cells.present(owner.optimizer)
+        optimizers = [owner.optimizer for owner in owners if owner.optimizer is not None]
+        if self._was_built and not (self.is_built and all(optimizer.is_built for optimizer in optimizers)):
+            self.build()
 
     def move_to(self, ctx: ExperimentContext) -> None:
         """Make it the model graph of another context, which must have its nodes."""

@@ -12,6 +12,7 @@ from typing import Any
 from modularml.backends.backend import Backend, load
 from modularml.base.config import Configurable
 from modularml.base.errors import Faults, InvalidTypeError, LossError, check_choice, check_label, unknown_name
+from modularml.core import cells
 from modularml.core.context import ExperimentContext
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -189,6 +190,11 @@ class AppliedLoss(Configurable):
         self.sample_weight = sample_weight
         self.trainable = trainable
         self._check()
+        cells.define(self, "loss", f"{self.label} on {self.node_label}", self.context)
+
+    def refresh(self) -> None:
+        """Take the loss function that came in the place of its own as a cell ran again."""
+        self.loss = cells.present(self.loss)
 
     @property
     def on(self) -> str:

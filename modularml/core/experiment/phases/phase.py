@@ -22,6 +22,7 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.base.events import Event
+from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import GraphNodeReference
@@ -99,6 +100,20 @@ class ExperimentPhase(Configurable):
         faults.raise_if_any()
         self._check(graph, faults)
         faults.raise_if_any()
+        cells.define(self, "phase", label, self.ctx)
+
+    def refresh(self) -> None:
+        """Take what was defined anew, as cells ran again: bindings, samplers, losses, callbacks."""
+        bindings = [cells.present(binding) for binding in self.input_sources]
+        for i, binding in enumerate(bindings):
+            sampler = None if binding.sampler is None else cells.present(binding.sampler)
+            if sampler is not binding.sampler:
+                bindings[i] = replace(binding, sampler=sampler)
+        self.input_sources = bindings
+        self.losses = [cells.present(loss) for loss in self.losses]
+        for loss in self.losses:
+            loss.refresh()
+        self.callbacks = [cells.present(callback) for callback in self.callbacks]
 
     # -- what is in it -------------------------------------------------------------
 

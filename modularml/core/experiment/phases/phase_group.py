@@ -18,7 +18,8 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
-from modularml.core.context import ExperimentContext, RegistrationPolicy
+from modularml.core import cells
+from modularml.core.context import ExperimentContext
 from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.phases.fit_phase import FitPhase
 from modularml.core.experiment.phases.phase import ExperimentPhase
@@ -44,6 +45,7 @@ class PhaseGroup(Configurable):
     def __init__(self, label: str, phases: Iterable[ExperimentPhase | PhaseGroup] | None = None) -> None:
         self._label = check_label(label, "PhaseGroup")
         self._entries: dict[str, ExperimentPhase | PhaseGroup] = {}
+        self._cells: dict[str, cells.Cell | None] = {}
         self.add_items(phases or [])
 
     def get_config(self) -> dict[str, Any]:
@@ -157,8 +159,8 @@ class PhaseGroup(Configurable):
     def add_item(self, item: ExperimentPhase | PhaseGroup) -> Self:
         """Append a phase or a group.
 
-        Under the policy ``"overwrite"`` it takes the place of an entry with its label, so that a
-        cell which defines and adds a phase can be run again.
+        Under the policy ``"overwrite"``, and where a cell of a notebook is run again that added an
+        entry with its label, it takes the place of that.
 
         Raises:
             DuplicateLabelError: If an entry has that label, under the other policies.
@@ -174,13 +176,33 @@ class PhaseGroup(Configurable):
                 f"{self._where} cannot contain itself, through {item.label!r} or directly."
             )
         ctx = item.ctx if isinstance(item, ExperimentPhase) else ExperimentContext.get_active()
-        if item.label in self._entries and ctx.registration_policy != RegistrationPolicy.OVERWRITE:
+        cell = self._cells.get(item.label)
+        if item.label in self._entries and not ctx.may_replace(cell):
+            where = "" if cell is None else f", added in the cell {cell}"
             raise DuplicateLabelError(
-                f"An item already exists with label {item.label!r} in {self._where}. "
+                f"An item already exists with label {item.label!r} in {self._where}{where}. "
                 "Remove it first, or choose another label."
             )
         self._entries[item.label] = item
+        self._cells[item.label] = cells.current()
+        cells.define(item, "entry", item.label, self)
         return self
+
+    def withdraw(self, item: ExperimentPhase | PhaseGroup) -> None:
+        """Forget an entry that its cell, run again, does not add any more."""
+        if self._entries.get(item.label) is item:
+            del self._entries[item.label]
+
+    def refresh(self) -> None:
+        """Put what was defined anew, as cells ran again, in the place of what it follows."""
+        followers = [cells.present(entry) for entry in self.all]
+        places = {
+            entry.label: self._cells.get(label) for label, entry in zip(self._entries, followers, strict=True)
+        }
+        self._entries = {entry.label: entry for entry in followers}
+        self._cells = places
+        for entry in self.all:
+            entry.refresh()
 
     def _holds(self, group: PhaseGroup) -> bool:
         return self is group or any(nested._holds(group) for nested in self.phase_groups)

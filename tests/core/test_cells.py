@@ -1,0 +1,254 @@
+"""Cells that run again, edited, out of order, and by halves, in a real IPython shell."""
+
+import gc
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+from modularml import Experiment
+from modularml.core import cells
+from modularml.core.context import ExperimentContext
+
+SETUP = """
+import numpy as np, torch
+from modularml import *
+from modularml.models.torch import SequentialMLP
+from modularml.samplers import SimpleSampler
+"""
+EXPERIMENT = "exp = Experiment('lab')"
+DATA = """
+rng = np.random.default_rng(0)
+x, y = rng.standard_normal((40, 3)), rng.standard_normal((40, 1))
+fs = FeatureSet.from_dict("Sensor", {"x": x, "y": y}, "x", "y")
+fs.split_random(ratios={"train": 0.8, "test": 0.2}, seed=1)
+"""
+NODE = """
+node = ModelNode("MLP", SequentialMLP(output_shape=(1, 1), n_layers=1, hidden_dim=4), fs.reference())
+"""
+GRAPH = """
+graph = ModelGraph([node], optimizer=Optimizer("sgd", opt_kwargs={"lr": 0.01}))
+graph.build()
+"""
+LOSS = "mse = AppliedLoss(Loss('mse'), on=node)"
+SAMPLER = "sampler = SimpleSampler(batch_size=8, shuffle=True, seed=0)"
+PHASE = "train = TrainPhase.from_split('train', split='train', sampler=sampler, losses=[mse], n_epochs=2)"
+PLAN = """
+exp.execution_plan.add_phase(train)
+exp.execution_plan.add_phase(EvalPhase.from_split('eval', split='test', losses=[mse]))
+"""
+RUN = "exp.run()"
+NOTEBOOK = {
+    "setup": SETUP,
+    "experiment": EXPERIMENT,
+    "data": DATA,
+    "node": NODE,
+    "graph": GRAPH,
+    "loss": LOSS,
+    "sampler": SAMPLER,
+    "phase": PHASE,
+    "plan": PLAN,
+    "run": RUN,
+}
+
+
+class Notebook:
+    """A notebook in a front end: cells with ids, run in any order."""
+
+    def __init__(self, *, sends_ids: bool = True) -> None:
+        config = Config({"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "nocolor"}})
+        self.shell = InteractiveShell.instance(config=config)
+        cells.current()  # as where the library is imported in an earlier cell
+        self.cells, self.sends_ids = dict(NOTEBOOK), sends_ids
+
+    def run(self, *names: str) -> None:
+        for name in names or tuple(self.cells):
+            error = self.fail(name)
+            if error is not None:
+                raise error
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        assert old in self.cells[name]
+        self.cells[name] = self.cells[name].replace(old, new)
+
+    def fail(self, name: str) -> BaseException | None:
+        cell_id = f"id-{name}" if self.sends_ids else None
+        result = self.shell.run_cell(self.cells[name], store_history=True, cell_id=cell_id)
+        found: BaseException | None = result.error_before_exec or result.error_in_exec
+        return found
+
+    def __getitem__(self, name: str) -> Any:
+        return self.shell.user_ns[name]
+
+
+@pytest.fixture
+def shell() -> Iterator[None]:
+    main = sys.modules["__main__"]  # a shell puts a module of its own there
+    yield
+    InteractiveShell.clear_instance()
+    sys.modules["__main__"] = main
+
+
+@pytest.fixture(params=[True, False], ids=["ids", "hashes"])
+def notebook(request: pytest.FixtureRequest, shell: None) -> Notebook:
+    found = Notebook(sends_ids=request.param)
+    found.run()
+    return found
+
+
+def test_outside_of_a_notebook_there_is_no_cell() -> None:
+    assert cells.current() is None
+    assert not cells.is_again(None)
+
+
+def test_a_cell_that_is_executed_again_replaces_what_it_defined(notebook: Notebook) -> None:
+    before = {name: notebook[name] for name in ("fs", "node", "graph")}
+    notebook.run("data", "node", "graph", "loss", "sampler", "phase", "plan", "run")
+    ctx: ExperimentContext = notebook["exp"].ctx
+    assert list(ctx.nodes) == ["Sensor", "MLP"]
+    for name, old in before.items():
+        assert notebook[name] is not old
+    assert ctx.get_node("Sensor") is notebook["fs"]
+    assert [entry.label for entry in notebook["exp"].execution_plan] == ["train", "eval"]
+    assert [run.status for run in notebook["exp"].history] == ["completed"] * 2
+
+
+def test_a_label_of_another_cell_is_refused_and_that_cell_named(notebook: Notebook) -> None:
+    notebook.cells["copy"] = "other_fs = FeatureSet.from_dict('Sensor', {'x': np.zeros((4, 3))}, 'x')"
+    error = notebook.fail("copy")
+    assert "it was defined in the cell [3] rng = np.random.default_rng(0)" in str(error)
+    assert notebook["exp"].ctx.get_node("Sensor") is notebook["fs"]
+    notebook.cells["twice"] = "a, b = (FeatureSet.from_dict('Z', {'x': np.zeros((4, 3))}, 'x') for _ in 'ab')"
+    assert "in this cell itself" in str(notebook.fail("twice"))
+
+
+def test_an_edited_cell_is_the_same_cell(notebook: Notebook) -> None:
+    notebook.edit("data", "(40, 3)", "(80, 3)")
+    notebook.edit("data", "(40, 1)", "(80, 1)")
+    notebook.run("data", "run")
+    assert notebook["exp"].ctx.get_node("Sensor") is notebook["fs"]
+    assert notebook["exp"].last_run.status == "completed"
+
+
+def test_an_edited_cell_takes_back_what_it_defines_no_more(notebook: Notebook) -> None:
+    notebook.cells["node"] += (
+        "spare = ModelNode('Spare', SequentialMLP(output_shape=(1, 1)), fs.reference())\n"
+    )
+    notebook.run("node")
+    assert list(notebook["exp"].ctx.nodes) == ["Sensor", "MLP", "Spare"]
+    notebook.edit("node", "'Spare'", "'Other'")
+    notebook.run("node")
+    assert list(notebook["exp"].ctx.nodes) == ["Sensor", "MLP", "Other"]
+
+
+def test_a_cell_that_failed_leaves_whole_definitions_only(notebook: Notebook) -> None:
+    nodes = dict(notebook["exp"].ctx.nodes)
+    notebook.edit("node", "fs.reference()", "fs.refrence()")
+    assert isinstance(notebook.fail("node"), AttributeError)
+    notebook.edit("loss", "AppliedLoss(Loss('mse')", "AppliedLoss(Loss('msee')")
+    assert "Did you mean 'mse'" in str(notebook.fail("loss"))
+    assert notebook["exp"].ctx.nodes == nodes
+    assert [entry.label for entry in notebook["exp"].execution_plan] == ["train", "eval"]
+    notebook.run("run")
+
+
+@pytest.mark.parametrize(
+    ("cell", "old", "new", "seen"),
+    [
+        (
+            "sampler",
+            "batch_size=8",
+            "batch_size=16",
+            lambda exp: _train(exp).input_sources[0].sampler.batch_size == 16,
+        ),
+        ("loss", "'mse'", "'l1'", lambda exp: _train(exp).losses[0].label == "l1"),
+        ("phase", "n_epochs=2", "n_epochs=3", lambda exp: exp.last_run.results["train"].n_epochs == 3),
+        ("graph", "0.01", "0.5", lambda exp: exp.model_graph.optimizer.opt_kwargs == {"lr": 0.5}),
+        (
+            "node",
+            "hidden_dim=4",
+            "hidden_dim=8",
+            lambda exp: exp.ctx.get_node("MLP") is exp.model_graph.head_nodes[0],
+        ),
+        ("data", "(0)", "(1)", lambda exp: exp.last_run.status == "completed"),
+    ],
+)
+def test_definitions_meet_from_the_next_run_on(shell: None, cell: str, old: str, new: str, seen: Any) -> None:
+    notebook = Notebook()
+    notebook.run()
+    notebook.edit(cell, old, new)
+    notebook.run(cell, "run")
+    assert seen(notebook["exp"])
+    assert [entry.label for entry in notebook["exp"].execution_plan] == ["train", "eval"]
+
+
+def _train(exp: Experiment) -> Any:
+    return exp.execution_plan["train"]
+
+
+def test_what_a_cell_redefines_is_used_by_a_run_in_the_same_cell(shell: None) -> None:
+    notebook = Notebook()
+    notebook.cells["sampler"] += "\nresults = exp.run() if 'train' in exp.execution_plan else None"
+    notebook.run()
+    notebook.edit("sampler", "batch_size=8", "batch_size=16")
+    notebook.run("sampler")
+    assert _train(notebook["exp"]).input_sources[0].sampler.batch_size == 16
+
+
+def test_equal_names_in_different_cells_have_nothing_to_do_with_each_other(notebook: Notebook) -> None:
+    notebook.cells["again"] = "sampler = SimpleSampler(batch_size=32)\ntrain = None"
+    notebook.run("again", "run")
+    assert _train(notebook["exp"]).input_sources[0].sampler.batch_size == 8
+
+
+def test_the_experiment_s_cell_again_keeps_what_other_cells_defined(notebook: Notebook) -> None:
+    first = notebook["exp"]
+    notebook.run("experiment", "run")
+    exp = notebook["exp"]
+    assert exp is not first
+    assert (exp.ctx, len(exp.history), exp.ctx.experiment) == (first.ctx, 2, exp)
+    notebook.run("experiment", "data", "node", "graph", "loss", "sampler", "phase", "plan", "run")
+    assert len(notebook["exp"].history) == 3
+
+
+def test_a_set_is_not_replaced_silently_by_a_node(
+    notebook: Notebook, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook.cells["data"] += "fs2 = FeatureSet.from_dict('Two', {'x': np.zeros((4, 3))}, 'x')"
+    notebook.run("data")
+    notebook.edit(
+        "data",
+        "fs2 = FeatureSet.from_dict('Two', {'x': np.zeros((4, 3))}, 'x')",
+        "fs2 = ModelNode('Two', SequentialMLP(), fs)",
+    )
+    capsys.readouterr()
+    notebook.run("data")
+    assert "FeatureSet 'Two' made room for a ModelNode" in capsys.readouterr().err
+
+
+def test_fifty_runs_of_a_whole_notebook_leave_one_of_each(notebook: Notebook) -> None:
+    def alive() -> dict[str, int]:
+        gc.collect()
+        kinds = (
+            "Experiment",
+            "ExperimentContext",
+            "FeatureSet",
+            "ModelNode",
+            "ModelGraph",
+            "TrainPhase",
+            "EvalPhase",
+            "AppliedLoss",
+            "SimpleSampler",
+        )
+        names = [type(thing).__name__ for thing in gc.get_objects()]
+        return {kind: names.count(kind) for kind in kinds}
+
+    notebook.run()
+    before, n_runs = alive(), len(notebook["exp"].history)
+    for _ in range(50):
+        notebook.run()
+    assert alive() == before
+    assert len(notebook["exp"].history) == n_runs + 50
