@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.training.loss import AppliedLoss as AppliedLoss
     from modularml.core.training.loss import Loss as Loss
     from modularml.core.training.optimizer import Optimizer as Optimizer
+    from modularml.core.training.schedule import Schedule as Schedule
     from modularml.inspection.reading import inspect as inspect
     from modularml.models import wrap_model as wrap_model
     from modularml.models.model import BaseModel as BaseModel
@@ -94,6 +95,7 @@ _HOMES = {
     "SampleShapes": "core.data.batch",
     "SampledView": "core.data.batch_view",
     "Scaler": "scalers.scaler",
+    "Schedule": "core.training.schedule",
     "ScikitModelWrapper": "models.sklearn",
     "TorchBaseModel": "models.torch.module",
     "TorchModelWrapper": "models.torch.wrapper",

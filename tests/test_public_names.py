@@ -45,6 +45,7 @@ PINNED = [
     "SampleShapes",
     "SampledView",
     "Scaler",
+    "Schedule",
     "ScikitModelWrapper",
     "TorchBaseModel",
     "TorchModelWrapper",

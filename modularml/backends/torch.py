@@ -19,6 +19,7 @@ from torch.autograd.variable import Variable
 from torch.optim import optimizer as _hooks
 
 from modularml.backends import torch_losses as losses
+from modularml.backends import torch_schedules as schedules
 from modularml.base.errors import OptimizerError, unknown_name
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "on_one_thread",
     "optimizer_classes",
     "optimizer_state",
+    "schedules",
     "set_optimizer_state",
     "untouched_rng",
 ]
@@ -204,7 +206,8 @@ def fast_step(cls: type[torch.optim.Optimizer]) -> Callable[[Any], None]:
 
     For torch's own optimizers this is the undecorated method: torch wraps each step
     in a profiler record and graph breaks that take as long as a small fused update.
-    An optimizer with hooks, or whose ``step`` is patched, gets the decorated one.
+    An optimizer with hooks, or whose ``step`` is patched (other than by a scheduler, to
+    count calls), gets the decorated one.
     """
     plain = inspect.unwrap(cls.step)
     if plain is cls.step or not plain.__module__.startswith("torch.optim."):
@@ -217,11 +220,12 @@ def fast_step(cls: type[torch.optim.Optimizer]) -> Callable[[Any], None]:
             or optimizer._optimizer_step_post_hooks
             or _hooks._global_optimizer_pre_hooks
             or _hooks._global_optimizer_post_hooks
-            or "step" in vars(optimizer)
+            or ("step" in vars(optimizer) and not hasattr(optimizer.step, "_wrapped_by_lr_sched"))
             or optimizer.defaults.get("differentiable", False)
         ):
             optimizer.step()
             return
+        optimizer._opt_called = True
         before = torch.is_grad_enabled()
         set_grad_enabled(False)
         try:

@@ -36,6 +36,10 @@ class BatchEnded(Event):
     """A batch ended; drawn only where a callback watches batches."""
 
 
+def _do_nothing(_: int) -> None:
+    pass
+
+
 def run_epochs(
     scope: PhaseScope,
     resolved: Resolved,
@@ -43,6 +47,8 @@ def run_epochs(
     recording: Recording,
     *,
     n_epochs: int,
+    before_end: Callable[[int], None] = _do_nothing,
+    after_end: Callable[[int], None] = _do_nothing,
 ) -> Iterator[Event]:
     """Run epochs until all are done, the scope says stop, or a callback asked to end.
 
@@ -52,6 +58,8 @@ def run_epochs(
         step: Runs one batch.
         recording: Where losses and outputs go.
         n_epochs: How many epochs to run.
+        before_end: Called with each epoch when its batches are done.
+        after_end: Called with each epoch when everything at its end is done.
 
     Yields:
         The events of the epochs.
@@ -65,8 +73,10 @@ def run_epochs(
         yield from _run_epoch(scope, resolved, step, recording, epoch)
         if is_finite:
             is_finite = _warn_unless_finite(scope, recording, epoch)
+        before_end(epoch)
         metrics = recording.epoch_means(epoch)
         yield EpochEnded(run_id=scope.run_id, path=scope.path, epoch=epoch, metrics=metrics)
+        after_end(epoch)
 
 
 def _run_epoch(

@@ -17,6 +17,7 @@ from modularml.core.execution.epochs import Step
 from modularml.core.execution.forward import Call
 from modularml.core.execution.losses import LossCall
 from modularml.core.execution.resolution import Resolved
+from modularml.core.execution.schedules import update_of
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
@@ -32,12 +33,14 @@ class Stage:
         losses: Index and function of each loss.
         watched: Index and function of each loss that is computed and not minimized.
         optimizer: Updates the parameters of the calls; None where nothing is trained.
+        rate: The metric that its learning rate is recorded as.
     """
 
     calls: Sequence[Call]
     losses: Sequence[tuple[int, LossCall]]
     watched: Sequence[tuple[int, LossCall]]
     optimizer: Optimizer | None
+    rate: str = "lr"
 
 
 def stages(
@@ -82,7 +85,15 @@ def stages(
             if label not in watched and resolved.loss_nodes[label] == node.label
         ]
         detached = [*calls, *map(_detached, of_node)]
-        found.append(Stage(calls=detached, losses=own, watched=[], optimizer=own_optimizer(node)))
+        found.append(
+            Stage(
+                calls=detached,
+                losses=own,
+                watched=[],
+                optimizer=own_optimizer(node),
+                rate=f"lr/{node.label}",
+            )
+        )
         calls = []
     if shown:
         found.append(Stage(calls=calls, losses=[], watched=shown, optimizer=None))
@@ -116,25 +127,26 @@ def train_step(found: Sequence[Stage], resolved: Resolved) -> Step:
     for stage in found:
         if stage.optimizer is not None:
             stage.optimizer.zero_grad()
+    updates = [None if stage.optimizer is None else update_of(stage.optimizer) for stage in found]
     if len(found) == 1 and len(found[0].losses) == 1 and not found[0].watched:
         return _single_loss_step(found[0], resolved)
 
     def step(slots: list[Any]) -> list[torch.Tensor]:
         values: dict[int, torch.Tensor] = {}
-        for stage in found:
+        for stage, update in zip(found, updates, strict=True):
             for function, source, target in stage.calls:
                 slots[target] = function(slots[source])
             if stage.watched:
                 with torch.no_grad():
                     values |= {i: loss(slots) for i, loss in stage.watched}
-            if stage.optimizer is None:
+            if stage.optimizer is None or update is None:
                 continue
             computed = {i: loss(slots) for i, loss in stage.losses}
             total: Any = sum(computed.values())
             if not total.requires_grad:
                 raise _no_gradient(resolved, [i for i, _ in stage.losses])
             backward(total)
-            stage.optimizer.step()
+            update()
             stage.optimizer.zero_grad()
             values |= computed
         return [values[i].detach() for i in range(len(values))]
@@ -146,7 +158,7 @@ def _single_loss_step(stage: Stage, resolved: Resolved) -> Step:
     """The common case without a list or a sum: about a tenth of a small network's step."""
     assert stage.optimizer is not None
     calls, (_, loss) = stage.calls, stage.losses[0]
-    update, zero_grad = stage.optimizer.step, stage.optimizer.zero_grad
+    update, zero_grad = update_of(stage.optimizer), stage.optimizer.zero_grad
 
     def step(slots: list[Any]) -> tuple[torch.Tensor]:
         for function, source, target in calls:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from modularml.backends.backend import Backend, load
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, OptimizerError, StateError, unknown_name
+from modularml.core.training.schedule import Schedule, as_schedule
 
 FEW_VALUES = 2**16
 """Below so many parameters an update on one thread is the fastest."""
@@ -26,6 +27,8 @@ class Optimizer(Configurable):
             it exists unless ``fused`` or ``foreach`` is among them.
         factory: A function ``(parameters) -> torch.optim.Optimizer``, instead of `opt`.
         backend: The library that it belongs to; optimizers are torch's.
+        schedule: How its learning rate changes: a `Schedule`, or the name, the class or a
+            function ``(optimizer) -> scheduler`` of one that moves on after each epoch.
 
     Raises:
         OptimizerError: If the name or an argument is unknown (with the nearest match),
@@ -39,6 +42,7 @@ class Optimizer(Configurable):
         opt_kwargs: Mapping[str, Any] | None = None,
         factory: Callable[..., Any] | None = None,
         backend: str | None = None,
+        schedule: Schedule | str | Callable[..., Any] | None = None,
     ) -> None:
         if (opt is None) == (factory is None):
             raise OptimizerError("An Optimizer needs either opt (a name or a class) or a factory.")
@@ -50,6 +54,8 @@ class Optimizer(Configurable):
         self.opt_kwargs = dict(opt_kwargs) if opt_kwargs else None
         self.factory = factory
         self.backend = str(Backend.TORCH)
+        self.schedule = None if schedule is None else as_schedule(schedule)
+        self._scheduler: Any = None
         self._names: tuple[str, ...] = ()
         self._parameters: tuple[Any, ...] = ()
         self._optimizer: Any = None
@@ -127,11 +133,14 @@ class Optimizer(Configurable):
             return
         torch = load(self.backend)
         made = torch.build_optimizer(self._make, self.opt_kwargs or {}, list(named))
+        scheduler = None if self.schedule is None else self.schedule.build(made)
         if self.is_built and not force:
             made.state.update({p: kept for p, kept in self._optimizer.state.items() if p in named})
             for group, before in zip(made.param_groups, self._optimizer.param_groups, strict=False):
                 group.update({key: value for key, value in before.items() if key != "params"})
-        self._optimizer = made
+            if scheduler is not None:
+                torch.schedules.set_schedule_state(scheduler, torch.schedules.schedule_state(self._scheduler))
+        self._optimizer, self._scheduler = made, scheduler
         self._parameters = tuple(p for group in made.param_groups for p in group["params"])
         self._names = tuple(named[p] for p in self._parameters)
         self._step = torch.fast_step(type(made))
@@ -154,13 +163,34 @@ class Optimizer(Configurable):
         for parameter in self._parameters:
             parameter.grad = None
 
+    @property
+    def rate(self) -> float:
+        """The present learning rate, of its first group of parameters."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def move_on(self, value: float | None = None) -> None:
+        """Set the learning rate to the next one of its schedule.
+
+        Args:
+            value: The metric, for a schedule that needs one.
+
+        Raises:
+            StateError: If it has no schedule, or is not built.
+        """
+        if self._scheduler is None:
+            raise StateError(f"Optimizer {self.name!r} has no schedule, or is not built.")
+        load(self.backend).schedules.move_on(self._scheduler, value)
+
     def get_state(self) -> dict[str, Any]:
-        """Return groups and moments as plain values and arrays, by parameter name.
+        """Return groups, moments and schedule as plain values and arrays, by parameter name.
 
         Raises:
             StateError: If it is not built.
         """
-        state: dict[str, Any] = load(self.backend).optimizer_state(self.optimizer, self._names)
+        torch = load(self.backend)
+        state: dict[str, Any] = torch.optimizer_state(self.optimizer, self._names)
+        if self._scheduler is not None:
+            state["schedule"] = torch.schedules.schedule_state(self._scheduler)
         return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -170,7 +200,10 @@ class Optimizer(Configurable):
             StateError: If it is not built.
             OptimizerError: If the state belongs to other parameters or shapes.
         """
-        load(self.backend).set_optimizer_state(self.optimizer, self._names, state)
+        torch = load(self.backend)
+        torch.set_optimizer_state(self.optimizer, self._names, state)
+        if self._scheduler is not None and "schedule" in state:
+            torch.schedules.set_schedule_state(self._scheduler, state["schedule"])
 
 
 def as_optimizer(value: Any) -> Optimizer:

@@ -16,6 +16,7 @@ from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.forward import training_flags
 from modularml.core.execution.recording import KEEPS, Recording
 from modularml.core.execution.resolution import nodes_of_losses, nodes_with_gradients, resolve
+from modularml.core.execution.schedules import Rates
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.execution.train_loop import own_optimizer, stages, train_step
 from modularml.core.experiment.callback import Callback
@@ -189,13 +190,25 @@ class TrainPhase(ExperimentPhase):
             )
         resolved = resolve(graph, nodes, self.input_sources, self.losses, where=self._where, nan=self.nan)
         watched = [loss.label for loss in self.losses if not loss.trainable]
-        step = train_step(stages(graph, resolved, trained, watched), resolved)
+        found = stages(graph, resolved, trained, watched)
+        step = train_step(found, resolved)
         recording = Recording(resolved.loss_nodes, scope.budget_bytes, self.result_recording)
+        announced = {name for c in self.callbacks for name in getattr(c, "metric_names", ())}
+        optimizers = {stage.rate: stage.optimizer for stage in found if stage.optimizer is not None}
+        rates = Rates(optimizers, recording, announced)
         results = TrainResults(self.label, recording, resolved.heads, resolved.units)
 
         def events() -> Iterator[Event]:
             with training_flags(nodes, trained):
-                yield from run_epochs(scope, resolved, step, recording, n_epochs=self.n_epochs)
+                yield from run_epochs(
+                    scope,
+                    resolved,
+                    step,
+                    recording,
+                    n_epochs=self.n_epochs,
+                    before_end=rates.record,
+                    after_end=rates.move_on,
+                )
 
         n_batches = resolved.feed.n_batches(scope.first_epoch)
         return Execution(results=results, events=events(), n_batches=n_batches, nodes=labels_of(nodes))
