@@ -8,6 +8,7 @@ Example:
 
 from __future__ import annotations
 
+import datetime
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +24,7 @@ from modularml.base.errors import (
     ModularMLError,
     UnknownNameError,
 )
-from modularml.base.rows import SampleSource
+from modularml.base.rows import SampleSource, is_missing
 
 
 class Predicate(Configurable, ABC):
@@ -62,15 +63,21 @@ class _Comparison(Predicate):
 
 
 class EQ(_Comparison):
-    """Equal to `value`."""
+    """Equal to `value`; None stands for what is missing."""
 
     _compare = operator.eq
 
+    def mask(self, values: np.ndarray) -> np.ndarray:
+        """Compare each sample with the value."""
+        return _missing(values) if self.value is None else super().mask(values)
 
-class NE(_Comparison):
-    """Not equal to `value`."""
 
-    _compare = operator.ne
+class NE(EQ):
+    """Not equal to `value`; None stands for what is missing."""
+
+    def mask(self, values: np.ndarray) -> np.ndarray:
+        """Compare each sample with the value."""
+        return ~super().mask(values)
 
 
 class LT(_Comparison):
@@ -98,7 +105,7 @@ class GTE(_Comparison):
 
 
 class In(Predicate):
-    """One of `values`."""
+    """One of `values`, among which None stands for what is missing."""
 
     def __init__(self, values: Iterable[Any]) -> None:
         if isinstance(values, str | bytes) or not isinstance(values, Iterable):
@@ -109,9 +116,9 @@ class In(Predicate):
 
     def mask(self, values: np.ndarray) -> np.ndarray:
         """Look each sample up among the values."""
-        if not self.values:
-            return np.zeros(len(values), bool)
-        return np.isin(values, np.asarray([_comparable(values, value) for value in self.values]))
+        present = [_comparable(values, value) for value in self.values if value is not None]
+        mask = np.isin(values, np.asarray(present)) if present else np.zeros(len(values), bool)
+        return mask | _missing(values) if None in self.values else mask
 
 
 class NotIn(In):
@@ -153,7 +160,7 @@ class Lambda(Predicate):
 
 
 def as_predicate(condition: Any) -> Predicate:
-    """Read a condition: a predicate, a function, a list (membership) or a value (equality).
+    """Read a condition: a predicate, a function, a list (membership), a value (equality) or None (missing).
 
     Raises:
         InvalidTypeError: If it is none of them.
@@ -164,27 +171,46 @@ def as_predicate(condition: Any) -> Predicate:
         return Lambda(condition)
     if isinstance(condition, list | tuple | set | frozenset | range | np.ndarray):
         return In(condition)
-    if condition is None or isinstance(condition, dict):
+    if isinstance(condition, dict):
         raise InvalidTypeError(
             f"A condition must be a value, a list of values, a function or a predicate, got {condition!r}."
         )
     return EQ(condition)
 
 
-def _comparable(values: np.ndarray, value: Any) -> Any:
-    """Return `value` in a form that compares with the column, else raise InvalidTypeError."""
+def _missing(values: np.ndarray) -> np.ndarray:
+    _check_scalar(values, None)
+    return is_missing(values)
+
+
+def _check_scalar(values: np.ndarray, value: Any) -> None:
     if values.ndim > 1:
         raise InvalidTypeError(
             f"Its samples are arrays of shape {values.shape[1:]}; they cannot be compared with {value!r}. "
             "Pass a function, which gets one sample at a time."
         )
-    if values.dtype.kind == "M":
-        return np.datetime64(value)
+
+
+def _comparable(values: np.ndarray, value: Any) -> Any:
+    """Return `value` in a form that compares with the column, else raise InvalidTypeError."""
+    _check_scalar(values, value)
+    if values.dtype.kind in "mM":
+        return _time(values.dtype, value)
     is_text = isinstance(value, str)
-    if is_text != (values.dtype.kind == "U") or np.ndim(value):
+    if is_text != (values.dtype.kind == "U") or np.ndim(value) or value is None:
         holds = "text" if values.dtype.kind == "U" else str(values.dtype)
         raise InvalidTypeError(f"It holds {holds}, which cannot be compared with {value!r}.")
     return value
+
+
+def _time(dtype: np.dtype, value: Any) -> Any:
+    """Return a date or a time span as numpy has it; a date with a time zone as one of UTC."""
+    if getattr(value, "tzinfo", None) is not None:
+        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+    try:
+        return np.datetime64(value) if dtype.kind == "M" else np.timedelta64(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidTypeError(f"It holds {dtype}, which cannot be compared with {value!r}.") from error
 
 
 def match_all(source: SampleSource, conditions: Mapping[str, Any]) -> np.ndarray:
@@ -196,7 +222,7 @@ def match_all(source: SampleSource, conditions: Mapping[str, Any]) -> np.ndarray
 
     Raises:
         InvalidTypeError: If a condition does not fit its column; the message names it.
-        UnknownNameError: If there is no such column.
+        UnknownColumnError: If there is no such column.
     """
     if not isinstance(conditions, Mapping):
         raise InvalidTypeError(f"Conditions must be a dict of column -> condition, got {conditions!r}.")

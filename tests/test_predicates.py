@@ -103,9 +103,9 @@ def test_conditions_are_read() -> None:
         assert as_predicate(several) == In([1, 2])
     assert as_predicate(is_odd) == Lambda(is_odd)
     assert as_predicate(LT(1)) == LT(1)
-    for wrong in (None, {"a": 1}):
-        with pytest.raises(InvalidTypeError, match="condition"):
-            as_predicate(wrong)
+    assert as_predicate(None) == EQ(None)
+    with pytest.raises(InvalidTypeError, match="condition"):
+        as_predicate({"a": 1})
     with pytest.raises(InvalidTypeError, match="list of values"):
         In("ab")
 
@@ -147,3 +147,38 @@ def test_an_error_in_a_function_names_the_column() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         match_all(Source(), {"n": fail})
     assert "'n'" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([1.0, np.nan, 2.0]),
+        np.array(["a", "", "b"]),
+        np.array(["2024-01-01", "NaT", "2024-01-02"], "M8[D]"),
+        np.array([1, "NaT", 2], "m8[s]"),
+    ],
+)
+def test_what_is_missing_can_be_selected(values: np.ndarray) -> None:
+    assert EQ(None).mask(values).tolist() == [False, True, False]
+    assert NE(None).mask(values).tolist() == [True, False, True]
+    first = values[0].item() if values.dtype.kind in "fU" else values[0]
+    assert In([None, first]).mask(values).tolist() == [True, True, False]
+    assert NotIn([None, first]).mask(values).tolist() == [False, False, True]
+
+
+def test_nothing_is_missing_among_whole_numbers_and_bools() -> None:
+    assert not EQ(None).mask(np.arange(3)).any() and not EQ(None).mask(np.ones(3, bool)).any()
+    with pytest.raises(InvalidTypeError, match=r"arrays of shape \(2,\)"):
+        EQ(None).mask(np.ones((3, 2)))
+    with pytest.raises(InvalidTypeError, match="None"):
+        LT(None).mask(np.arange(3))
+
+
+def test_times_are_compared_with_dates_of_any_zone_and_with_time_spans() -> None:
+    days = np.array(["2024-01-01T22:00", "2024-01-02T01:00"], "M8[us]")
+    zone = datetime.timezone(datetime.timedelta(hours=2))
+    assert LT(datetime.datetime(2024, 1, 2, 1, tzinfo=zone)).mask(days).tolist() == [True, False]
+    spans = np.array([1, 3], "m8[h]")
+    assert GT(datetime.timedelta(hours=2)).mask(spans).tolist() == [False, True]
+    with pytest.raises(InvalidTypeError, match="datetime64.*'soon'"):
+        EQ("soon").mask(days)

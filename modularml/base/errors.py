@@ -12,6 +12,7 @@ Every error is also one of the built-in kinds, so ``except ValueError`` works::
     │   └── FileFormatError                a file that is not what it should be
     ├── InvalidTypeError (TypeError)       a value of a wrong type
     ├── UnknownNameError (KeyError)        a name that nothing answers to
+    │   └── UnknownColumnError             a column that is not there; also a ResolutionError
     ├── ResolutionError (RuntimeError)     a reference that leads nowhere
     ├── StateError (RuntimeError)          a call at the wrong time
     │   └── OptimizerNotSetError
@@ -52,6 +53,10 @@ class UnknownNameError(ModularMLError, KeyError):
 
 class ResolutionError(ModularMLError, RuntimeError):
     """A reference that leads to nothing, or to more than one thing."""
+
+
+class UnknownColumnError(UnknownNameError, ResolutionError):
+    """A selector that no column answers to."""
 
 
 class StateError(ModularMLError, RuntimeError):

@@ -149,3 +149,15 @@ def _refine(codes: np.ndarray, n_codes: int, part: np.ndarray) -> tuple[np.ndarr
     present[combined] = True
     numbers = np.cumsum(present) - 1
     return numbers[combined], int(numbers[-1]) + 1
+
+
+def is_missing(values: np.ndarray) -> np.ndarray:
+    """Return which values stand for none, bools of the shape of `values`: NaN, NaT and empty text."""
+    match values.dtype.kind:
+        case "f":
+            return np.isnan(values)
+        case "m" | "M":
+            return np.isnat(values)
+        case "U":
+            return values == ""
+    return np.zeros(values.shape, bool)

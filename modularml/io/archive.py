@@ -128,13 +128,26 @@ def write_archive(
         OSError: If it cannot be written; what was there before stays as it was.
     """
     target = with_suffix(path, kind)
+    with writing(target, overwrite=overwrite) as file:
+        _write_members(file, kind, members)
+    return target
+
+
+@contextmanager
+def writing(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """Open a file to write to that takes its place when it is whole, and leaves nothing if not.
+
+    Raises:
+        FileExistsError: If the file is there and `overwrite` is False.
+        OSError: If it cannot be written; what was there before stays as it was.
+    """
     _refuse_existing(target, overwrite)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(target.parent)!r} for the file {target.name!r}.")
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            _write_members(file, kind, members)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         _refuse_existing(target, overwrite)
@@ -144,7 +157,6 @@ def write_archive(
             temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
-    return target
 
 
 def _refuse_existing(target: Path, overwrite: bool) -> None:

@@ -6,7 +6,7 @@ caller hands over and in what is defined already.
 What a name in a file may be bound to, unless the caller passes it:
 
 - a class that a loaded module defines under that name, if it is a torch module,
-  optimizer or schedule, a scikit-learn estimator or a `Configurable`;
+  optimizer or schedule, a scikit-learn estimator, a type of numpy's or a `Configurable`;
 - a function that ``__main__`` (the notebook or script) defines.
 
 So neither ``os.system`` nor any other function of a library can be reached by a file.
@@ -30,6 +30,7 @@ _BASES = (
     ("torch.optim.optimizer", "Optimizer"),
     ("torch.optim.lr_scheduler", "LRScheduler"),
     ("sklearn.base", "BaseEstimator"),
+    ("numpy", "generic"),  # the dtypes that estimators are made with
 )
 _NOTHING: Mapping[str, Any] = {}
 

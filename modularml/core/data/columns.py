@@ -17,7 +17,7 @@ from modularml.base.errors import (
     InvalidValueError,
     ModularMLError,
     ResolutionError,
-    UnknownNameError,
+    UnknownColumnError,
     nearest,
 )
 
@@ -87,7 +87,7 @@ def match(
         where: The place, for the message.
 
     Raises:
-        UnknownNameError: If nothing matches.
+        UnknownColumnError: If nothing matches.
     """
     if not isinstance(selector, str):
         raise InvalidTypeError(f"A column selector must be a string, got {selector!r}.")
@@ -99,7 +99,7 @@ def match(
         if any(pattern.fullmatch(c.short(domain=d, rep=r)) for d in (True, False) for r in (True, False))
     ]
     if not found:
-        raise UnknownNameError(_no_match(selector, allowed, rep, where))
+        raise UnknownColumnError(_no_match(selector, allowed, rep, where))
     return found
 
 
@@ -116,7 +116,7 @@ def one(selector: str, names: Sequence[str], *, domain: str | None = None, where
     """Return the one full name that a selector picks.
 
     Raises:
-        UnknownNameError: If nothing matches.
+        UnknownColumnError: If nothing matches.
         ResolutionError: If several names match; the message lists them.
     """
     if selector in names:
@@ -147,7 +147,7 @@ def select(
         where: The place, for messages.
 
     Raises:
-        UnknownNameError: If a selector matches nothing.
+        UnknownColumnError: If a selector matches nothing.
     """
     check_rep(rep)
     mentioned = {d: [s] if isinstance(s, str) else list(s) for d, s in chosen.items() if s is not None}
@@ -197,8 +197,9 @@ def complete(
     that is asked for where its keys have it, and what there is where they have not.
 
     Raises:
-        UnknownNameError: If a selector matches nothing.
+        UnknownColumnError: If a selector matches nothing.
     """
+    check_rep(rep)
     picked = select(names, chosen, rep=rep, where=where) if any(chosen.values()) else ()
     of_domain = {domain: tuple(n for n in picked if Column.parse(n).domain == domain) for domain in DOMAINS}
     for domain in DOMAINS:
@@ -216,3 +217,11 @@ def doubled_keys(names: Sequence[str], selectors: Iterable[str | Sequence[str] |
         return []
     found = [Column.parse(name)[:2] for name in names]
     return sorted({key for domain, key in found if found.count((domain, key)) > 1})
+
+
+def newest(selector: str, names: Sequence[str]) -> list[str]:
+    """Return names without the raw ones of keys that are transformed, unless `selector` names one."""
+    if selector.rpartition(".")[2] in REPS:
+        return list(names)
+    transformed = {name: str(Column.parse(name)._replace(rep=TRANSFORMED)) for name in names}
+    return [name for name, made in transformed.items() if name == made or made not in transformed]

@@ -14,7 +14,6 @@ from modularml.base.errors import (
     InvalidTypeError,
     InvalidValueError,
     ResolutionError,
-    UnknownNameError,
     check_label,
     warn,
 )
@@ -41,6 +40,13 @@ AnyKeys = Keys | None
 
 class FeatureSet(SampleSet):
     """Samples with features, targets and tags; usually made by one of the ``from_`` methods.
+
+    A column holds numbers, bools, text, dates or time spans, one array of any shape a sample.
+    What is missing is NaN, NaT or the empty text; categories become their values, dates with a
+    time zone those of UTC. Of all these only numbers and bools can feed a model, as features and
+    as targets; anything else has to be encoded first (any transformer of scikit-learn that keeps
+    the number of columns will do, see `fit_transform`), and a phase that would train on NaN or an
+    infinity says so.
 
     It registers itself with the active experiment context.
 
@@ -86,9 +92,9 @@ class FeatureSet(SampleSet):
         Args:
             label: The set's label.
             data: Key -> array of shape ``(n_samples, *sample_shape)``, or a list of samples.
-            feature_keys: The keys of features: numbers.
-            target_keys: The keys of targets: numbers.
-            tag_keys: The keys of tags: numbers, bools, text or dates.
+            feature_keys: The keys of features.
+            target_keys: The keys of targets.
+            tag_keys: The keys of tags, by which samples are chosen and grouped.
 
         Raises:
             UnknownNameError: If a key is not in the data.
@@ -200,14 +206,19 @@ class FeatureSet(SampleSet):
         return cls.from_dict(label, tensors().columns_of(data, keys), feature_keys, target_keys, tag_keys)
 
     @classmethod
-    def from_pyarrow_table(cls, label: str, table: Any) -> Self:
+    def from_pyarrow_table(cls, label: str, table: Any, schema: Any = None) -> Self:
         """Make a set of what `to_arrow` returned: columns named ``<domain>.<key>.<rep>``.
+
+        Args:
+            label: The set's label.
+            table: A pyarrow Table, or anything else that speaks Arrow.
+            schema: A pyarrow schema that it is cast to.
 
         Raises:
             ImportError: If pyarrow is not installed.
-            InvalidValueError: If a column is named otherwise.
+            InvalidValueError: If a column is named otherwise, or cannot be cast.
         """
-        return cls(label, SampleCollection(table))
+        return cls(label, SampleCollection(table, schema))
 
     # Identity
 
@@ -274,10 +285,7 @@ class FeatureSet(SampleSet):
             restore_scalers: Whether it has the same scalers and transformed columns.
             register: Whether to register it.
         """
-        kept = [c for c in self.columns if restore_scalers or Column.parse(c).rep == names.RAW]
-        table = self._table.without(set(self.columns) - set(kept))
-        if not share_raw_data_buffer:
-            table = table.with_columns({name: table.column(name).copy() for name in kept})
+        table = self._table.copy(raw_only=not restore_scalers, deep=not share_raw_data_buffer)
         twin = FeatureSet(self._label if label is None else label, table, register=register)
         if restore_splits:
             twin._splits = self._splits.copy(twin._where)
@@ -327,12 +335,9 @@ class FeatureSet(SampleSet):
         """Return a reference to one column.
 
         Raises:
-            ResolutionError: If the selectors do not leave exactly one.
+            ResolutionError: If the selectors do not leave exactly one column.
         """
-        try:
-            picked = self._picked(column, feature, target, tag, rep)
-        except UnknownNameError as error:
-            raise ResolutionError(str(error)) from error
+        picked = self._picked(column, feature, target, tag, rep)
         if len(picked) != 1:
             listed = ", ".join(map(repr, picked))
             raise ResolutionError(

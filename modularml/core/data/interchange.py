@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, UnknownNameError, unknown_name
+from modularml.base.errors import (
+    Faults,
+    FileFormatError,
+    InvalidTypeError,
+    InvalidValueError,
+    UnknownNameError,
+    unknown_name,
+)
+from modularml.io.archive import writing
 
 
 def require(package: str) -> ModuleType:
@@ -31,11 +40,15 @@ def require(package: str) -> ModuleType:
 
 
 def to_pandas(columns: Mapping[str, np.ndarray]) -> Any:
-    """Return a DataFrame; the samples of an array column become objects."""
+    """Return a DataFrame; the samples of an array column become objects, empty text is missing."""
     pandas = require("pandas")
-    return pandas.DataFrame(
-        {name: array if array.ndim == 1 else pandas.Series(list(array)) for name, array in columns.items()}
-    )
+
+    def series(array: np.ndarray) -> Any:
+        if array.ndim > 1:
+            return pandas.Series(list(array))
+        return pandas.Series(array).where(array != "", None) if array.dtype.kind == "U" else array
+
+    return pandas.DataFrame({name: series(array) for name, array in columns.items()})
 
 
 def from_pandas(
@@ -67,20 +80,31 @@ def from_pandas(
     if not group_by:
         if sort_by:
             raise InvalidValueError("sort_by orders the rows of a group; it needs group_by.")
-        return {name: df[name].to_numpy() for name in wanted}
+        return {name: _to_numpy(df[name]) for name in wanted}
     if sort_by:
         df = df.sort_values(list(sort_by), kind="stable")
-    group = df.groupby(list(group_by), sort=False, dropna=False).ngroup().to_numpy()
+    group = df.groupby(list(group_by), sort=False, dropna=False, observed=True).ngroup().to_numpy()
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     starts = np.cumsum(sizes) - sizes
     one_a_group = set(tags)
     return {
-        name: _constant(df[name].to_numpy()[order], starts, sizes, name)
+        name: _distinct(_to_numpy(df[name])[order], starts, sizes, name)
         if name in one_a_group
-        else _by_group(df[name].to_numpy()[order], sizes, name)
+        else _by_group(_to_numpy(df[name])[order], sizes, name)
         for name in wanted
     }
+
+
+def _to_numpy(series: Any) -> np.ndarray:
+    """Return a column of a DataFrame, in which categories are values and dates those of UTC."""
+    if hasattr(series, "cat"):
+        codes = series.cat.codes.to_numpy()  # -1, the last, is missing
+        return np.array([*series.cat.categories.tolist(), None], object)[codes]
+    if hasattr(series, "dt") and getattr(series.dtype, "tz", None) is not None:
+        series = series.dt.tz_convert(None)
+    values: np.ndarray = series.to_numpy()
+    return values
 
 
 def _by_group(values: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:
@@ -92,18 +116,24 @@ def _by_group(values: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:
     return values.reshape(len(sizes), -1)
 
 
-def _constant(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:
+def _distinct(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:
+    """Return the one value of each group, or the distinct ones where every group has as many."""
     first = values[starts]
     expected = np.repeat(first, sizes)
     differs = (values != expected) & (
         (values == values) | (expected == expected)
     )  # a missing value is like itself
-    if differs.any():
-        row = int(np.argmax(differs))
+    if not differs.any():
+        return first
+    groups = np.split(values, starts[1:])
+    distinct = [list(dict.fromkeys(group.tolist())) for group in groups]
+    counts = {len(of_group) for of_group in distinct}
+    if len(counts) > 1:
         raise InvalidValueError(
-            f"A tag has one value a group, but {name!r} has {values[row - 1]!r} and {values[row]!r} in one."
+            f"A tag has one value a group, or as many in each, but {name!r} has between {min(counts)} and "
+            f"{max(counts)}. Leave it out, or add it to group_by."
         )
-    return first
+    return np.array(distinct, None if values.dtype.kind == "O" else values.dtype)
 
 
 def from_numpy(array: Any, keys: Sequence[str]) -> dict[str, np.ndarray]:
@@ -123,11 +153,12 @@ def from_numpy(array: Any, keys: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def to_arrow(columns: Mapping[str, np.ndarray]) -> Any:
-    """Return a pyarrow Table; the samples of an array column become fixed-size lists."""
+    """Return a pyarrow Table; the samples of an array column become fixed-size lists, empty text null."""
     arrow = require("pyarrow")
 
     def nest(array: np.ndarray) -> Any:
-        nested = arrow.array(array.reshape(-1))
+        flat = array.reshape(-1)
+        nested = arrow.array(flat, mask=flat == "") if flat.dtype.kind == "U" else arrow.array(flat)
         for size in reversed(array.shape[1:]):
             nested = arrow.FixedSizeListArray.from_arrays(nested, size)
         return nested
@@ -135,22 +166,44 @@ def to_arrow(columns: Mapping[str, np.ndarray]) -> Any:
     return arrow.table({name: nest(array) for name, array in columns.items()})
 
 
-def from_arrow(data: Any) -> dict[str, Any]:
-    """Return name -> values of everything that has ``__arrow_c_stream__``.
+def from_arrow(data: Any, schema: Any = None) -> dict[str, Any]:
+    """Return name -> values of everything that has ``__arrow_c_stream__``, and of `datasets`.
+
+    Args:
+        data: The columns.
+        schema: A pyarrow schema that they are cast to; None leaves them as they are.
 
     Raises:
-        InvalidTypeError: If it has not.
-        InvalidValueError: If the lists of a column differ in length.
+        InvalidTypeError: If it does not speak Arrow.
+        InvalidValueError: If the lists of a column differ in length, or it cannot be cast.
     """
+    table = _table(data)
+    if schema is not None:
+        try:
+            table = table.cast(schema)
+        except (ValueError, NotImplementedError) as error:
+            raise InvalidValueError(f"The table cannot be cast to the schema: {error}") from error
+    return {name: _unnest(_whole(table.column(name)), name) for name in table.column_names}
+
+
+def _table(data: Any) -> Any:
     arrow = require("pyarrow")
-    if not isinstance(data, arrow.Table):
-        if not hasattr(data, "__arrow_c_stream__"):
-            raise InvalidTypeError(
-                "Something that speaks Arrow is needed (it has __arrow_c_stream__), "
-                f"got a {type(data).__name__}."
-            )
-        data = arrow.table(data)
-    return {name: _unnest(data.column(name).combine_chunks(), name) for name in data.column_names}
+    if isinstance(data, arrow.Table):
+        return data
+    if hasattr(data, "__arrow_c_stream__"):
+        return arrow.table(data)
+    if callable(getattr(data, "with_format", None)):  # a Dataset of Hugging Face
+        return data.with_format("arrow")[:]
+    advice = "; call its collect() first" if callable(getattr(data, "collect", None)) else ""
+    raise InvalidTypeError(
+        "Something that speaks Arrow is needed (it has __arrow_c_stream__), "
+        f"got a {type(data).__name__}{advice}."
+    )
+
+
+def _whole(column: Any) -> Any:
+    """Return a chunked column as one array, whose dictionaries are the same in every chunk."""
+    return column.unify_dictionaries().combine_chunks()
 
 
 def _unnest(array: Any, name: str) -> np.ndarray:
@@ -158,7 +211,7 @@ def _unnest(array: Any, name: str) -> np.ndarray:
     if not any(
         is_list(array.type) for is_list in (types.is_list, types.is_large_list, types.is_fixed_size_list)
     ):
-        return array.to_numpy(zero_copy_only=False)
+        return _flat(array, types)
     lengths = require("pyarrow.compute").list_value_length(array)
     if lengths.null_count or len(lengths.unique()) > 1:
         raise InvalidValueError(
@@ -166,3 +219,39 @@ def _unnest(array: Any, name: str) -> np.ndarray:
         )
     inner = _unnest(array.flatten(), name)
     return inner.reshape(len(array), -1, *inner.shape[1:])
+
+
+def _flat(array: Any, types: Any) -> np.ndarray:
+    if types.is_dictionary(array.type):
+        categories = np.array([*_flat(array.dictionary, types).tolist(), None], object)
+        return categories[array.indices.fill_null(len(categories) - 1).to_numpy(zero_copy_only=False)]
+    if types.is_decimal(array.type):
+        array = array.cast("float64")
+    values: np.ndarray = array.to_numpy(zero_copy_only=False)
+    return values
+
+
+def write_arrow(filepath: str | Path, table: Any, *, overwrite: bool) -> Path:
+    """Write a table to an Arrow IPC file, all or nothing, and return its path.
+
+    Raises:
+        FileExistsError: If the file is there and `overwrite` is False.
+    """
+    arrow, path = require("pyarrow"), Path(filepath)
+    with writing(path, overwrite=overwrite) as file, arrow.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    return path
+
+
+def read_arrow(filepath: str | Path) -> Any:
+    """Return the table of an Arrow IPC file, mapped into memory.
+
+    Raises:
+        FileFormatError: If it is no such file.
+        FileNotFoundError: If it is not there.
+    """
+    arrow = require("pyarrow")
+    try:
+        return arrow.ipc.open_file(arrow.memory_map(str(filepath))).read_all()
+    except arrow.ArrowInvalid as error:
+        raise FileFormatError(f"{filepath} is no Arrow IPC file: {error}") from error

@@ -98,14 +98,14 @@ def _digests(columns: list[np.ndarray], n_rows: int) -> np.ndarray:
 
     Rows that differ have the same number with a chance of 2**-64 a pair.
     """
-    width = sum(int(np.prod(column.shape[1:])) for column in columns)
+    width = sum(_bits(column[:1]).shape[1] for column in columns)
     factors = np.random.default_rng(0).integers(1, 1 << 63, width, np.uint64) * np.uint64(2) + np.uint64(1)
     digests = np.zeros(n_rows, np.uint64)
     step = max(1, _CHUNK_BYTES // (8 * max(width, 1)))
     for start in range(0, n_rows, step):
         rows, done = slice(start, start + step), 0
         for column in columns:
-            bits = _bits(column[rows].reshape(len(column[rows]), -1))
+            bits = _bits(column[rows])
             mixed = (bits ^ (bits >> np.uint64(32))) * factors[done : done + bits.shape[1]]
             mixed ^= mixed >> np.uint64(29)
             digests[rows] += (mixed * factors[done : done + bits.shape[1]]).sum(axis=1, dtype=np.uint64)
@@ -114,6 +114,13 @@ def _digests(columns: list[np.ndarray], n_rows: int) -> np.ndarray:
 
 
 def _bits(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind == "f":
-        return (values.astype(np.float64) + 0.0).view(np.uint64)  # minus zero becomes zero
-    return values.astype(np.int64).view(np.uint64)
+    """Return values as numbers that are equal where they are, uint64 of shape ``(n_rows, n_numbers)``."""
+    flat = np.ascontiguousarray(values.reshape(len(values), -1))
+    match flat.dtype.kind:
+        case "f":
+            return (flat.astype(np.float64) + 0.0).view(np.uint64)  # minus zero becomes zero
+        case "U":
+            return flat.view(np.uint32).reshape(len(flat), -1).astype(np.uint64)
+        case "m" | "M":
+            return flat.view(np.uint64)
+    return flat.astype(np.int64).view(np.uint64)

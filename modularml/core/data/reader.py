@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from modularml.base.rows import is_missing
 from modularml.core.data import columns as names
 from modularml.core.data.batch import SampleData
 from modularml.core.data.columns import FEATURES, SAMPLE_UUIDS, TAGS, TARGETS, Column
@@ -24,9 +25,8 @@ _CHUNK_BYTES = 1 << 21
 class ColumnSource(Protocol):
     """Whole columns, by their full names."""
 
-    @property
-    def sample_uuids(self) -> np.ndarray:
-        """An id a sample, shape ``(n_samples,)``, text."""
+    def ids(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Return the ids of some rows, shape ``(n_rows,)``, text."""
         ...
 
     def column(self, name: str) -> np.ndarray:
@@ -68,6 +68,9 @@ class ColumnReader(ABC):
     def column(self, name: str) -> np.ndarray:
         """Return the values of one column, not copied where the rows lie side by side.
 
+        What is not a copy is read-only, here and in every other getter: writing into it would
+        change the samples behind the back of splits, scalers and files.
+
         Args:
             name: A full column name or any selector that picks just one, or
                 ``"sample_uuids"``.
@@ -76,13 +79,15 @@ class ColumnReader(ABC):
             Array of shape ``(n_samples, *sample_shape)``.
 
         Raises:
-            UnknownNameError: If nothing matches.
+            UnknownColumnError: If nothing matches.
             ResolutionError: If several columns match.
         """
         if name == SAMPLE_UUIDS:
-            return self.table.sample_uuids[self._index]
-        full = names.one(name, self.columns, where=self._where)
-        return self.table.column(full)[self._index]
+            return self.table.ids(self._index)
+        return self._rows_of(names.one(name, self.columns, where=self._where))
+
+    def _rows_of(self, name: str) -> np.ndarray:
+        return _locked(self.table.column(name)[self._index])
 
     def _picked(
         self, columns: Selector, features: Selector, targets: Selector, tags: Selector, rep: str | None
@@ -197,12 +202,12 @@ class ColumnReader(ABC):
                 tells two columns apart stays.
 
         Raises:
-            UnknownNameError: If a selector matches nothing.
+            UnknownColumnError: If a selector matches nothing.
             InvalidValueError: If the format is unknown or the shapes do not fit it.
         """
         picked = self._picked(columns, features, targets, tags, rep)
         short = names.short_names(picked, domain=include_domain_prefix, rep=include_rep_suffix)
-        return export({key: self.table.column(name)[self._index] for name, key in short.items()}, fmt)
+        return export({key: self._rows_of(name) for name, key in short.items()}, fmt)
 
     def get_features(
         self,
@@ -289,7 +294,7 @@ class ColumnReader(ABC):
         values = {}
         for domain, picked in names.complete(self.columns, chosen, rep=rep, where=self._where).items():
             short = names.short_names(picked, domain=False, rep=False)
-            arrays = {key: self.table.column(name)[self._index] for name, key in short.items()}
+            arrays = {key: self._rows_of(name) for name, key in short.items()}
             if arrays:
                 values[domain] = export(arrays, DataFormat.DICT if domain == TAGS else fmt)
         return SampleData(values, sample_uuids=lambda: self.column(SAMPLE_UUIDS))
@@ -315,7 +320,7 @@ class ColumnReader(ABC):
                 shape ``(n_keys, *key_shape)``.
 
         Raises:
-            UnknownNameError: If a selector matches nothing.
+            UnknownColumnError: If a selector matches nothing.
         """
         index = self._index
         of_rows, rows = slice(None), index
@@ -370,16 +375,26 @@ class ColumnReader(ABC):
         found = column[index][::step] if isinstance(index, slice) else column[index[::step]]
         return found.reshape(-1)
 
-    def non_finite(self) -> dict[str, int]:
-        """Count the samples that hold a NaN or an infinity: column -> count, where there are any."""
-        names_of_numbers = self._of(FEATURES) + self._of(TARGETS)
-        counts = {name: sum(map(_n_non_finite, self.chunks(name))) for name in names_of_numbers}
-        return {name: n for name, n in counts.items() if n}
+    def count_gaps(self, name: str) -> tuple[int, int]:
+        """Return how many samples of a column hold something missing, and how many an infinity."""
+        counts = [_n_gaps(values) for values in self.chunks(name)]
+        return sum(n for n, _ in counts), sum(n for _, n in counts)
 
 
-def _n_non_finite(values: np.ndarray) -> int:
+def _locked(array: np.ndarray) -> np.ndarray:
+    """Return an array, read-only if it is a view of another."""
+    if array.base is not None and array.flags.writeable:
+        array.flags.writeable = False
+    return array
+
+
+def _n_gaps(values: np.ndarray) -> tuple[int, int]:
+    is_float = values.dtype.kind == "f"
     # A sum is finite unless a value is not (or it overflows), and costs no array of bools.
     with np.errstate(over="ignore", invalid="ignore"):
-        if values.dtype.kind != "f" or np.isfinite(values.sum()):
-            return 0
-    return int(np.count_nonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1)))
+        if values.dtype.kind in "biu" or (is_float and np.isfinite(values.sum())):
+            return 0, 0
+    of_samples = values.reshape(len(values), -1)
+    found = [is_missing(of_samples), *([np.isinf(of_samples)] if is_float else [])]
+    counts = [int(np.count_nonzero(mask.any(axis=1))) for mask in found]
+    return counts[0], counts[1] if is_float else 0

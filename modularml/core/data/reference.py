@@ -155,10 +155,7 @@ class FeatureSetColumnReference(ExperimentNodeReference):
         if not isinstance(node, Selection):
             raise ResolutionError(f"{label!r} is a {type(node).__name__}, not a FeatureSet.")
         selector = text[len(label) + 1 :]
-        try:
-            column = Column.parse(one(selector, node.columns, where=f"FeatureSet {label!r}"))
-        except UnknownNameError as error:
-            raise ResolutionError(str(error)) from error
+        column = Column.parse(one(selector, node.columns, where=f"FeatureSet {label!r}"))
         return cls(label, context.get_node(label).node_id, *column)
 
     def resolve(self, ctx: ExperimentContext | None = None) -> FeatureSetView:

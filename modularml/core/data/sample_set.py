@@ -278,7 +278,8 @@ class SampleSet(Selection):
         Args:
             data: Shape ``(n_samples, n_columns, *key_shape)``.
             domain: The domain of the columns.
-            columns: The columns, in the order of `data`.
+            columns: The columns, in the order of `data`. A key stands for its transformed column,
+                if it has one.
 
         Raises:
             UnknownNameError: If there is no such column.
@@ -290,7 +291,11 @@ class SampleSet(Selection):
     def _exactly(self, domain: str, columns: str | Sequence[str]) -> list[str]:
         selectors = [columns] if isinstance(columns, str) else columns
         return [
-            name for s in selectors for name in names.match(s, self.columns, domain=domain, where=self._where)
+            name
+            for selector in selectors
+            for name in names.newest(
+                selector, names.match(selector, self.columns, domain=domain, where=self._where)
+            )
         ]
 
     # Looking at it

@@ -154,7 +154,8 @@ class Scaling:
             merged_axes=None if merged_axes is None else tuple(merged_axes),
             scaler_obj=scaler.clone_unfitted(),
         )
-        data = table.stack(record.columns(record.rep_in))
+        data = table.stack(record.columns(record.rep_in)).view()
+        data.flags.writeable = False  # a scaler that works in place would change the raw data
         record.scaler_obj.fit(flatten(data if fit_rows is None else data[fit_rows], record.merged_axes)[0])
         flat, restore = flatten(data, record.merged_axes)
         transformed = record.scaler_obj.transform(flat)
@@ -257,11 +258,14 @@ class Scaling:
                 f"{columns}."
             )
         beside = data.reshape(shape)
-        by_key = {Column.parse(name).key: beside[:, i] for i, name in enumerate(columns)}
+        values = {name: beside[:, i] for i, name in enumerate(columns)}
         for record in reversed(list(self.on_columns(domain, columns))):
-            mine = {key: values for key, values in by_key.items() if key in record.keys}
-            by_key |= record.invert(mine)
-        return stack(by_key).reshape(data.shape)
+            # A raw column may stand beside the transformed one of its key, and stays as it is.
+            scaled = dict(zip(record.columns(TRANSFORMED), record.keys, strict=True))
+            mine = {key: values[name] for name, key in scaled.items() if name in values}
+            inverted = record.invert(mine)
+            values |= {name: inverted[key] for name, key in scaled.items() if name in values}
+        return stack(values).reshape(data.shape)
 
     def get_state(self) -> list[dict[str, Any]]:
         """Return the records as a tree."""

@@ -11,12 +11,13 @@ from html import escape
 
 import numpy as np
 
+from modularml.base.rows import is_missing
 from modularml.core.data.overlap import Overlap
 from modularml.core.data.reader import ColumnReader
 
 _N_BINS = 24
 _N_BINNED = 100_000
-_HEADS = ("column", "shape", "dtype", "values")
+_HEADS = ("column", "shape", "dtype", "missing", "values")
 _SHARED_HEADS = ("shared by", "rows", "equal samples", "tag values")
 _N_SHOWN = 10
 _N_SPLITS_SHOWN = 4
@@ -32,6 +33,7 @@ class ColumnSummary:
         name: Its full name.
         shape: The shape of a sample.
         dtype: Its dtype.
+        missing: How many samples hold a value that is missing: NaN, NaT or empty text.
         values: What it holds, in words.
         bins: How many values lie in each of equal ranges, of all samples and of each split;
             empty for text and dates.
@@ -40,6 +42,7 @@ class ColumnSummary:
     name: str
     shape: str
     dtype: str
+    missing: str
     values: str
     bins: tuple[tuple[int, ...], ...]
 
@@ -51,18 +54,19 @@ def summarize(data: ColumnReader, parts: Mapping[str, ColumnReader]) -> list[Col
         data: The samples.
         parts: Split -> its samples, whose histograms are beside that of all.
     """
-    missing = data.non_finite()
     lines = []
     for name in data.columns:
         column = data.table.column(name)
+        n_missing, n_infinite = data.count_gaps(name)
         text = _in_words(data, name)
-        if name in missing:
-            text += f"; not finite in {missing[name]} samples"
+        if n_infinite:
+            text += f"; infinite in {n_infinite} samples"
         lines.append(
             ColumnSummary(
                 name=name,
                 shape=str(column.shape[1:]),
                 dtype=str(column.dtype),
+                missing=str(n_missing),
                 values=text,
                 bins=_histograms(name, [data, *list(parts.values())[:_N_SPLITS_SHOWN]]),
             )
@@ -78,7 +82,7 @@ def as_text(data: ColumnReader, splits: Mapping[str, ColumnReader], shared: Sequ
         splits: Split -> its samples.
         shared: What pairs of splits share.
     """
-    rows = [_HEADS, *((c.name, c.shape, c.dtype, c.values) for c in summarize(data, {}))]
+    rows = [_HEADS, *((c.name, c.shape, c.dtype, c.missing, c.values) for c in summarize(data, {}))]
     lines = [repr(data), *_aligned(rows)]
     if splits:
         lines += ["", *_aligned([("split", "samples", "share"), *_split_rows(splits, data.n_samples)])]
@@ -95,7 +99,7 @@ def as_html(data: ColumnReader, splits: Mapping[str, ColumnReader], shared: Sequ
     The arguments are those of `as_text`.
     """
     rows = [
-        [*map(escape, (c.name, c.shape, c.dtype, c.values)), *map(_svg, c.bins)]
+        [*map(escape, (c.name, c.shape, c.dtype, c.missing, c.values)), *map(_svg, c.bins)]
         for c in summarize(data, splits)
     ]
     heads = [*_HEADS, "all" if splits else "", *map(escape, list(splits)[:_N_SPLITS_SHOWN])]
@@ -117,13 +121,14 @@ def _in_words(data: ColumnReader, name: str) -> str:
         return "none"
     if kind == "U":
         some = data.some_values(name, _N_BINNED)
-        distinct = np.unique(some)
+        distinct = np.unique(some[some != ""])
         more = " or more" if len(some) < data.n_samples else ""
         shown = ", ".join(map(str, distinct[:3])) + (", ..." if len(distinct) > 3 else "")
         return f"{len(distinct)}{more} values: {shown}"
     if kind in "mM":
-        ends = [(values.min(), values.max()) for values in data.chunks(name)]
-        return f"{min(low for low, _ in ends)} to {max(high for _, high in ends)}"
+        present = (values[~is_missing(values)] for values in data.chunks(name))
+        ends = [(values.min(), values.max()) for values in present if values.size]
+        return f"{min(ends)[0]} to {max(high for _, high in ends)}" if ends else "none"
     finite = (v[np.isfinite(v)] if kind == "f" else v.reshape(-1) for v in data.chunks(name))
     found = [(v.min(), v.max(), v.sum(dtype=float), v.size) for v in finite if v.size]
     if not found:
@@ -140,10 +145,14 @@ def _histograms(name: str, parts: Sequence[ColumnReader]) -> tuple[tuple[int, ..
     samples = [values[np.isfinite(values)].astype(float) for values in samples]
     if not samples or not samples[0].size:
         return ()
-    ends = samples[0].min(), samples[0].max()
+    low, span = samples[0].min() / 2, samples[0].max() / 2 - samples[0].min() / 2  # halves do not overflow
     # Whole numbers have a bar each, or bars that they share, but no gaps between.
-    n_bins = _N_BINS if kind == "f" else int(min(_N_BINS, ends[1] - ends[0] + 1))
-    return tuple(tuple(np.histogram(values, n_bins, ends)[0].tolist()) for values in samples)
+    n_bins = _N_BINS if kind == "f" else int(min(_N_BINS, 2 * span + 1))
+    if not span:
+        return tuple((len(values),) for values in samples)
+    # Counted on a scale from 0 to 1: bars can be too narrow to have ends of their own in the column's units.
+    shares = ((values / 2 - low) / span for values in samples)
+    return tuple(tuple(np.histogram(values, n_bins, (0, 1))[0].tolist()) for values in shares)
 
 
 def _svg(bins: Sequence[int]) -> str:

@@ -23,8 +23,8 @@ def stack(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     if len({array.shape for array in columns.values()}) > 1:
         listed = ", ".join(f"{name} {array.shape[1:]}" for name, array in columns.items())
         raise InvalidValueError(f"Columns of different sample shapes cannot be stacked: {listed}.")
-    if len({array.dtype.kind == "U" for array in columns.values()}) > 1:
+    if len({array.dtype.kind if array.dtype.kind in "UmM" else "" for array in columns.values()}) > 1:
         listed = ", ".join(f"{name} {array.dtype}" for name, array in columns.items())
-        raise InvalidTypeError(f"Text and numbers cannot be stacked: {listed}.")
+        raise InvalidTypeError(f"Numbers, text, dates and time spans cannot be stacked: {listed}.")
     arrays = list(columns.values())
     return arrays[0][:, None] if len(arrays) == 1 else np.stack(arrays, axis=1)

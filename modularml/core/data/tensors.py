@@ -21,7 +21,15 @@ Columns = Mapping[str, np.ndarray]
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """Return an array as a tensor; one that may not be written to is copied."""
+    """Return an array as a tensor; one that may not be written to is copied.
+
+    Raises:
+        InvalidTypeError: If it holds text or dates.
+    """
+    if array.dtype.kind not in "biufc":
+        raise InvalidTypeError(
+            f"An array of {array.dtype} cannot become a tensor: tensors hold numbers and bools."
+        )
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
@@ -66,8 +74,8 @@ class SampleDataset(Dataset):
 
     def _part(self, columns: Columns) -> Any:
         if self._keep_apart:
-            return {name: torch.from_numpy(array) for name, array in columns.items()}
-        return torch.from_numpy(stack(columns))
+            return {name: as_tensor(array) for name, array in columns.items()}
+        return as_tensor(stack(columns))
 
 
 def _sample(batch: Any, i: int) -> Any:

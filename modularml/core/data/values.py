@@ -1,31 +1,35 @@
 """Values of any kind -> one contiguous numpy array a column.
 
-It knows no FeatureSet and no column names, only what a feature, a target or a tag may hold.
+It knows no FeatureSet and no column names, only what a column may hold: numbers, bools, text,
+dates and time spans. Of these only numbers and bools can feed a model, which is the business
+of the phase that would do so; a FeatureSet holds them all, for data are data.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from modularml.base.errors import InvalidTypeError, InvalidValueError
+from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError
 
-_NUMBERS = "biuf"
-_TAGS = _NUMBERS + "UmM"
+_KINDS = "biufUmM"
+_KIND_NAMES = {"U": "text", "M": "dates", "m": "time spans"}
 
 
-def as_column(values: Any, *, is_tag: bool) -> np.ndarray:
+def as_column(values: Any) -> np.ndarray:
     """Return values as a contiguous array of shape ``(n_samples, *sample_shape)``.
 
     An array that is fit to be kept is kept, not copied. Samples of length 1 become
-    scalars. A missing text is the empty text; a missing number is NaN.
+    scalars. What is missing becomes NaN among numbers and bools (which makes them floats), NaT
+    among dates and the empty text among text. Dates with a time zone become those of UTC,
+    categories their values, decimals floats.
 
     Args:
         values: An array, tensor or sequence with one element a sample.
-        is_tag: Whether text and dates are allowed beside numbers and bools.
 
     Raises:
         InvalidTypeError: If the values are of a kind that is not allowed.
@@ -41,8 +45,8 @@ def as_column(values: Any, *, is_tag: bool) -> np.ndarray:
     if array.size == 0:
         raise InvalidValueError(f"holds no values (shape {array.shape})")
     is_wide = array.dtype.kind == "f" and array.dtype.itemsize > 8
-    if is_wide or array.dtype.kind not in (_TAGS if is_tag else _NUMBERS):
-        raise InvalidTypeError(_refusal(array, is_tag))
+    if is_wide or array.dtype.kind not in _KINDS:
+        raise InvalidTypeError(_refusal(array))
     if array.shape[1:] == (1,):
         array = array[:, 0]
     return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
@@ -53,7 +57,7 @@ def _as_array(values: Any) -> np.ndarray:
         raise InvalidTypeError("is a masked array; decide what stands for the missing values: .filled(...)")
     if isinstance(values, np.ndarray):
         return np.asarray(values)
-    if isinstance(values, str | bytes | dict | set):
+    if isinstance(values, str | bytes | dict | set | Iterator):
         raise InvalidTypeError(f"needs an array or a list with one element a sample, got {values!r:.60}")
     if hasattr(values, "detach"):
         return np.asarray(values.detach().cpu())
@@ -63,6 +67,8 @@ def _as_array(values: Any) -> np.ndarray:
         raise InvalidValueError("is an empty list")
     if hasattr(values[0], "detach"):  # numpy would read tensors number by number
         values = [_as_array(sample) for sample in values]
+    if isinstance(values[0], datetime.datetime):
+        values = [_naive(value) for value in values]
     try:
         return np.stack(values) if isinstance(values[0], np.ndarray) else np.asarray(values)
     except ValueError:
@@ -74,14 +80,18 @@ def _ragged(values: Sequence[Any]) -> InvalidValueError:
         try:
             return np.shape(sample)
         except ValueError:
-            return "ragged itself"
+            return None
 
     first = shape(values[0])
     row = next((i for i, sample in enumerate(values) if shape(sample) != first), 0)
+    other = f", sample {row} {_has(shape(values[row]))}" if row else ""
     return InvalidValueError(
-        f"is ragged: sample 0 has shape {first}, sample {row} has shape {shape(values[row])}; "
-        "all samples of a column need one shape"
+        f"is ragged: sample 0 {_has(first)}{other}; all samples of a column need one shape"
     )
+
+
+def _has(shape: tuple[int, ...] | None) -> str:
+    return "is ragged itself" if shape is None else f"has shape {shape}"
 
 
 def _from_objects(array: np.ndarray) -> np.ndarray:
@@ -92,12 +102,24 @@ def _from_objects(array: np.ndarray) -> np.ndarray:
         return _as_array(items)
     if isinstance(first, str) and all(isinstance(item, str) or _is_missing(item) for item in items):
         return np.array(["" if _is_missing(item) else item for item in items]).reshape(array.shape)
-    for kind, dtype in ((datetime.date, "datetime64[us]"), (datetime.timedelta, "timedelta64[us]")):
+    for kind, unit in ((datetime.date, "datetime64[us]"), (datetime.timedelta, "timedelta64[us]")):
         if isinstance(first, kind):
-            return np.array([None if _is_missing(i) else i for i in items], dtype).reshape(array.shape)
-    if all(isinstance(item, int | float | np.number | np.bool_) or _is_missing(item) for item in items):
-        return np.array([np.nan if _is_missing(i) else i for i in items]).reshape(array.shape)
+            dates = [None if _is_missing(item) else _naive(item) for item in items]
+            return np.array(dates, unit).reshape(array.shape)
+    if all(isinstance(item, _NUMBERS) or _is_missing(item) for item in items):
+        numbers = [np.nan if _is_missing(item) else item for item in items]
+        return np.array(numbers, float if isinstance(first, Decimal) else None).reshape(array.shape)
     return array
+
+
+_NUMBERS = (int, float, np.number, np.bool_, Decimal)
+
+
+def _naive(date: Any) -> Any:
+    """Return a date with a time zone as one of UTC: numpy has no zones."""
+    if getattr(date, "tzinfo", None) is None:
+        return date
+    return date.astimezone(datetime.UTC).replace(tzinfo=None)
 
 
 def _is_missing(item: Any) -> bool:
@@ -106,17 +128,33 @@ def _is_missing(item: Any) -> bool:
     return item is None or type(item).__name__ in ("NAType", "NaTType")
 
 
-def _refusal(array: np.ndarray, is_tag: bool) -> str:
-    kinds = {"U": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "time spans"}
-    holds = kinds.get(array.dtype.kind, f"values of type {array.dtype}")
-    if array.dtype.kind == "O":
-        holds = f"objects ({type(array.ravel()[0]).__name__})"
-    if is_tag:
-        return f"holds {holds}; a tag holds numbers, bools, text or dates"
-    advice = {
-        "U": "; encode it as integers, or pass it as a tag",
-        "M": "; convert them to numbers, or pass them as a tag",
-        "m": "; convert them to numbers, or pass them as a tag",
-        "c": "; pass the real and the imaginary part as two columns",
-    }
-    return f"holds {holds}; features and targets hold numbers{advice.get(array.dtype.kind, '')}"
+def _refusal(array: np.ndarray) -> str:
+    if array.dtype.kind == "c":
+        return "holds complex numbers; pass the real and the imaginary part as two columns"
+    objects = f"objects ({type(array.ravel()[0]).__name__})"
+    holds = objects if array.dtype.kind == "O" else f"values of type {array.dtype}"
+    return f"holds {holds}; a column holds numbers, bools, text, dates or time spans"
+
+
+def check_feeds(columns: Mapping[str, np.ndarray], where: str) -> None:
+    """Check that columns can feed a model: numbers and bools, which count as 0 and 1.
+
+    Args:
+        columns: Full column name -> values.
+        where: The node that they feed, for the message.
+
+    Raises:
+        InvalidTypeError: If one holds text, dates or time spans, which have to be encoded.
+    """
+    faults = Faults(where)
+    for name, values in columns.items():
+        kind = _KIND_NAMES.get(values.dtype.kind)
+        if kind:
+            domain, key, _ = name.split(".")
+            advice = (
+                f"Encode it, e.g. with fit_transform(OrdinalEncoder(), domain={domain!r}, keys={key!r}), and "
+                f"refer to rep='transformed'; or leave it out: reference({domain}=[...])."
+            )
+            holds = f"holds {kind} ({values.dtype}); only numbers and bools feed a model"
+            faults.add(InvalidTypeError(f"{name!r} {holds}. {advice}"))
+    faults.raise_if_any()

@@ -14,6 +14,7 @@ import numpy as np
 from modularml.base.errors import (
     InvalidTypeError,
     InvalidValueError,
+    UnknownColumnError,
     UnknownNameError,
     check_choice,
     check_label,
@@ -118,7 +119,7 @@ class Selection(ColumnReader):
 
         Raises:
             InvalidTypeError: If a condition does not fit its column.
-            UnknownNameError: If there is no such column.
+            UnknownColumnError: If there is no such column.
         """
         return self._view(self.rows[match_all(self, conditions)], label)
 
@@ -135,7 +136,7 @@ class Selection(ColumnReader):
         """Return these rows with some of the columns, or all if none is named.
 
         Raises:
-            UnknownNameError: If a selector matches nothing.
+            UnknownColumnError: If a selector matches nothing.
         """
         return self._view(self.rows, label, self._picked(columns, features, targets, tags, rep))
 
@@ -299,7 +300,7 @@ class FeatureSetView(Selection):
     Raises:
         InvalidTypeError: If the indices are not integers.
         IndexError: If an index is out of range.
-        UnknownNameError: If there is no such column.
+        UnknownColumnError: If there is no such column.
     """
 
     def __init__(
@@ -316,7 +317,7 @@ class FeatureSetView(Selection):
         available = source.table.columns
         for name in () if columns is None else columns:
             if name not in available:
-                raise UnknownNameError(unknown_name("column", name, available, where=repr(source.label)))
+                raise UnknownColumnError(unknown_name("column", name, available, where=repr(source.label)))
         self._source = source
         self._rows = rows
         self._columns = available if columns is None else tuple(columns)

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from modularml.base.errors import Faults, InvalidTypeError, StateError, warn
+from modularml.base.errors import Faults, StateError, warn
+from modularml.core.data.values import check_feeds
 from modularml.core.data.view import FeatureSetView
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.columns import CHUNK_BYTES
@@ -21,16 +22,11 @@ NAN = ("raise", "warn", "allow")
 
 
 def check_view(head: ModelNode, binding: InputBinding, view: FeatureSetView, faults: Faults) -> None:
-    """Note that there are no rows, or that text would feed a model."""
+    """Note that there are no rows, or that something else than numbers and bools would feed a model."""
     if view.n_samples == 0:
         faults.add(StateError(f"there are no rows{_of_split(binding)} to feed {head.label!r}."))
-    for name in binding.upstream_ref.features:
-        if view.source.table.column(name).dtype.kind not in "biufc":
-            faults.add(
-                InvalidTypeError(
-                    f"{name!r} holds text, which cannot feed {head.label!r}; encode it as numbers."
-                )
-            )
+    ref, table = binding.upstream_ref, view.source.table
+    faults.attempt(check_feeds, {n: table.column(n) for n in (*ref.features, *ref.targets)}, repr(head))
 
 
 def check_finite(

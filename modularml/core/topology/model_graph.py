@@ -17,6 +17,7 @@ from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.data.table import stack
+from modularml.core.data.values import check_feeds
 from modularml.core.topology import structure
 from modularml.core.topology.diagram import graph_spec
 from modularml.core.topology.graph_node import GraphNode
@@ -218,7 +219,9 @@ class ModelGraph:
 
     def _stacked_shape(self, head: GraphNode, columns: Sequence[str]) -> Shape:
         table = self._featureset(head.featureset_refs[0], head).table
-        shape: Shape = stack({name: table.column(name)[:1] for name in columns}).shape[1:]
+        samples = {name: table.column(name)[:1] for name in columns}
+        check_feeds(samples, repr(head))
+        shape: Shape = stack(samples).shape[1:]
         return shape
 
     def _featureset(self, ref: FeatureSetReference, node: GraphNode) -> FeatureSet:

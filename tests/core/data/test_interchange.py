@@ -1,8 +1,12 @@
 """Tables in and out: pandas, Arrow, and what speaks Arrow."""
 
 import sys
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import datasets
+import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -22,6 +26,7 @@ def frame() -> pd.DataFrame:
             "voltage": np.arange(12.0),
             "soh": np.repeat([0.9, 0.8, 0.7], 4),
             "site": np.repeat(["a", "b", None], 4),
+            "day": [1, 1, 1, 2, 3, 3, 3, 3, 4, 4, 4, 4],
         }
     )
 
@@ -50,7 +55,7 @@ def test_groups_without_an_order_keep_their_rows() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"group_by": "cycle", "tag_cols": "time"}, InvalidValueError, "one value a group.*'time'"),
+        ({"group_by": "cycle", "tag_cols": "day"}, InvalidValueError, "one value a group.*'day'.*1 and 2"),
         ({"group_by": "cycl"}, UnknownNameError, "Did you mean 'cycle'"),
         ({"sort_by": "time"}, InvalidValueError, "group_by"),
         ({"tag_cols": "sight"}, UnknownNameError, "Did you mean 'site'"),
@@ -74,7 +79,17 @@ def test_what_is_no_frame_is_refused() -> None:
         FeatureSet.from_arrow("P", {"a": [1]}, "a")
 
 
-@pytest.mark.parametrize("make", [pa.table, pl.DataFrame, pd.DataFrame])
+def test_a_tag_with_as_many_values_in_every_group_keeps_them() -> None:
+    fs = FeatureSet.from_pandas("P", frame(), "voltage", group_by="cycle", tag_cols=["time", "site"])
+    assert fs.column("time").tolist() == [[3, 1, 2, 0]] * 3
+    assert fs.column("site").tolist() == ["a", "b", ""]
+
+
+def relation(columns: dict[str, Any]) -> Any:
+    return duckdb.from_arrow(pa.table(columns))
+
+
+@pytest.mark.parametrize("make", [pa.table, pl.DataFrame, pd.DataFrame, relation, datasets.Dataset.from_dict])
 def test_whatever_speaks_arrow_is_read(make: Any) -> None:
     columns = {"n": [1, 2, 3], "x": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "t": ["a", None, "c"]}
     fs = FeatureSet.from_arrow("P", make(columns), "x", "n", "t")
@@ -109,6 +124,64 @@ def test_others_read_a_set_by_themselves(fs: FeatureSet) -> None:
     assert frame.columns == [*fs.columns, "sample_uuids"]
     assert np.array_equal(frame["features.voltage.raw"].to_numpy(), fs.column("voltage"))
     pd.testing.assert_frame_equal(to_pandas(fs.get_data()), fs.to_pandas())
+
+
+def test_rows_that_a_dataset_has_chosen_are_read() -> None:
+    chosen = datasets.Dataset.from_dict({"x": [1.0, 2.0, 3.0]}).select([2, 0])
+    assert FeatureSet.from_arrow("P", chosen, "x").column("x").tolist() == [3.0, 1.0]
+
+
+def test_others_read_a_view(fs: FeatureSet) -> None:
+    view = fs.take([3, 1]).select(features="temperature")
+    assert duckdb.from_arrow(view.to_arrow()).fetchall() == pl.DataFrame(view).rows()
+    assert pl.DataFrame(view)["features.temperature.raw"].to_list() == view.column("temperature").tolist()
+
+
+def test_what_has_to_be_collected_first_is_told() -> None:
+    with pytest.raises(InvalidTypeError, match=r"LazyFrame; call its collect\(\) first"):
+        FeatureSet.from_arrow("P", pl.DataFrame({"x": [1]}).lazy(), "x")
+
+
+DATES = pd.to_datetime(["2024-01-01", None, "2024-01-03"])
+UTC = np.array(["2023-12-31T23:00", "NaT", "2024-01-02T23:00"], "M8[us]")
+KINDS = {
+    "categories": (pd.Categorical(["b", None, "a"]), ["b", "", "a"]),
+    "categories of numbers": (pd.Categorical([2, None, 1]), [2.0, np.nan, 1.0]),
+    "text": (pd.array(["b", None, "a"], dtype="string"), ["b", "", "a"]),
+    "whole numbers": (pd.array([2, None, 1], dtype="Int64"), [2.0, np.nan, 1.0]),
+    "bools": (pd.array([True, None, False], dtype="boolean"), [1.0, np.nan, 0.0]),
+    "dates": (DATES, DATES.to_numpy()),
+    "dates in a zone": (DATES.tz_localize("Europe/Berlin"), UTC),
+    "time spans": (pd.to_timedelta([1, None, 2], unit="h"), np.array([1, "NaT", 2], "m8[h]")),
+    "decimals": ([Decimal("1.5"), None, Decimal(2)], [1.5, np.nan, 2.0]),
+}
+
+
+@pytest.mark.parametrize("domain", ["features", "tags"])
+@pytest.mark.parametrize("source", ["pandas", "arrow"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_kept_selectable_and_given_back(
+    kind: str, source: str, domain: str, tmp_path: Path
+) -> None:
+    values, expected = KINDS[kind]
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "c": values})
+    features, tags = (["x", "c"], None) if domain == "features" else (["x"], ["c"])
+    if source == "pandas":
+        fs = FeatureSet.from_pandas("P", frame, features, tag_cols=tags)
+    else:
+        fs = FeatureSet.from_arrow("P", pa.Table.from_pandas(frame), features, None, tags)
+    np.testing.assert_array_equal(fs.column("c"), np.asarray(expected))
+    assert fs.filter({"c": None}).rows.tolist() == [1]
+    assert fs.filter({"c": fs.column("c")[:1]}).rows.tolist() == [0]
+    name = f"{domain}.c.raw"
+    assert any(line.startswith(name) and " 1 " in line for line in fs.summary().splitlines())
+    assert fs.to_pandas()[name].isna().tolist() == [False, True, False]
+    for again in (
+        FeatureSet.from_pyarrow_table("arrow", fs.to_arrow()),
+        FeatureSet.from_pandas("pandas", fs.to_pandas().rename(columns={name: "c"}), "c"),
+        FeatureSet.load(fs.save(tmp_path / "f"), overwrite=True),
+    ):
+        np.testing.assert_array_equal(again.column("c"), fs.column("c"))
 
 
 @pytest.mark.parametrize("package", ["pandas", "pyarrow"])

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modularml.base.errors import ResolutionError, UnknownNameError
+from modularml.base.errors import InvalidTypeError, ResolutionError, UnknownNameError
 from modularml.core.data.featureset import FeatureSet
+from modularml.samplers import SimpleSampler
 
 
 def test_keys(fs: FeatureSet) -> None:
@@ -85,10 +86,41 @@ def test_a_set_without_tags_has_none() -> None:
     assert (fs.get_tags(), fs.get_targets(), fs.get_tag_keys(), fs.get_tag_shapes()) == ({}, {}, [], {})
 
 
-def test_non_finite_samples_are_counted() -> None:
+def test_gaps_are_counted() -> None:
     x = np.zeros((5, 2))
     x[1] = np.nan
     x[3, 0], x[3, 1] = np.inf, -np.inf
     fs = FeatureSet.from_dict("A", {"x": x, "y": np.arange(5), "z": [1e308] * 5}, ["x", "z"], "y")
-    assert fs.non_finite() == {"features.x.raw": 2}
-    assert fs.take([0, 2]).non_finite() == {}
+    assert [fs.count_gaps(name) for name in fs.columns] == [(1, 1), (0, 0), (0, 0)]
+    assert fs.take([0, 2]).count_gaps("features.x.raw") == (0, 0)
+
+
+def test_what_is_handed_out_cannot_change_the_set(fs: FeatureSet) -> None:
+    before = fs.table.copy(deep=True)
+    batch = next(iter(SimpleSampler(batch_size=8, source=fs)))["default"].materialize_batch("dict")
+    for array in (
+        fs.column("voltage"),
+        fs.get_features("numpy", features="voltage"),
+        fs.get_data()["tags.ok.raw"],
+        fs.take([0, 1, 2]).get_targets()["rul"],
+        fs.to_sample_data("dict").features["voltage"],
+        batch.role_data.tags["ok"],
+        fs.collection.to_dict()["features.voltage.raw"],
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    fs.get_features("torch", features="voltage").zero_()
+    frame = fs.to_pandas()
+    frame["features.temperature.raw"] = 0
+    assert fs.table == before
+
+
+def test_what_is_a_copy_may_be_changed(fs: FeatureSet) -> None:
+    fs.take([3, 1]).column("voltage")[:] = 0
+    assert fs.column("voltage")[[3, 1]].all()
+
+
+def test_text_and_dates_cannot_become_tensors(fs: FeatureSet) -> None:
+    for tag in ("cell", "day"):
+        with pytest.raises(InvalidTypeError, match="tensor"):
+            fs.get_tags("dict_torch", tags=tag)

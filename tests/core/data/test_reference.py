@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from modularml.base.config import from_config, to_config
-from modularml.base.errors import ModularMLWarning, ResolutionError, UnknownNameError
+from modularml.base.errors import InvalidValueError, ModularMLWarning, ResolutionError, UnknownNameError
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import (
@@ -147,3 +147,8 @@ def test_references_are_values(ref: GraphNodeReference) -> None:
 
 def test_an_output_is_told_by_role_and_domain() -> None:
     assert ModelOutputReference("MLP", "1").to_string() == "MLP.default.outputs"
+
+
+def test_a_misspelt_representation_is_refused(fs: FeatureSet) -> None:
+    with pytest.raises(InvalidValueError, match="'transformd'"):
+        fs.reference(rep="transformd")

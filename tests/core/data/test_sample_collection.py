@@ -1,12 +1,20 @@
 """Collections: shared arrays, ids that stay, faults told together."""
 
 import uuid
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, UnknownNameError
+from modularml.base.errors import (
+    Faults,
+    FileFormatError,
+    InvalidTypeError,
+    InvalidValueError,
+    UnknownColumnError,
+    UnknownNameError,
+)
 from modularml.core.data.columns import Column
 from modularml.core.data.sample_collection import SampleCollection
 
@@ -36,7 +44,7 @@ def test_columns_of_one_shape_are_stacked() -> None:
     assert t.stack([Y, "targets.z.raw"]).tolist() == [[0, 0], [1, 1], [2, 2], [3, 3]]
     with pytest.raises(InvalidValueError, match=r"features.x.raw \(3,\), targets.y.raw \(\)"):
         t.stack([X, Y])
-    with pytest.raises(InvalidTypeError, match="Text and numbers"):
+    with pytest.raises(InvalidTypeError, match="Numbers, text, dates"):
         t.stack([Y, TAG])
     with pytest.raises(InvalidValueError, match="no column"):
         t.stack([])
@@ -77,7 +85,7 @@ def test_all_faults_are_told_together() -> None:
         SampleCollection.from_values(
             {
                 Column("features", "x"): [[1], [2, 3]],
-                Column("features", "t"): ["a"],
+                Column("features", "t"): [1j],
                 Column("targets", "y"): [1, 2],
                 Column("targets", "z"): [1, 2, 3],
             },
@@ -106,3 +114,69 @@ def test_arrays_are_kept_and_not_copied() -> None:
 def test_misnamed_columns_are_told_together() -> None:
     with pytest.raises(InvalidValueError, match=r"(?s)SampleCollection has 3 faults.*'x'.*'y.raw'.*ragged"):
         SampleCollection({"x": [1], "y.raw": [2], X: [[1], [2, 3]]})
+
+
+def test_representations_are_added_and_deleted_in_a_collection_of_its_own() -> None:
+    t = table()
+    more = t.add_rep("features", "x", "transformed", np.zeros((4, 3)))
+    assert "features.x.transformed" in more.columns and "features.x.transformed" not in t.columns
+    assert more.sample_uuids.tolist() == t.sample_uuids.tolist()
+    assert more.delete_rep("features", "x", "transformed") == t
+    assert more.copy(raw_only=True) == t
+    assert more.add_rep("features", "x", "raw", np.ones((4, 3)), overwrite=True).column(X).sum() == 12
+    with pytest.raises(InvalidValueError, match="there already.*overwrite"):
+        t.add_rep("features", "x", "raw", np.zeros((4, 3)))
+    with pytest.raises(InvalidValueError, match="needs 4 samples, got 3"):
+        t.add_rep("features", "x", "transformed", np.zeros((3, 3)))
+    with pytest.raises(InvalidValueError, match="'transformd'"):
+        t.add_rep("features", "x", "transformd", np.zeros((4, 3)))
+    for call in (t.add_rep, t.delete_rep):
+        with pytest.raises(UnknownColumnError):
+            call("features", "nope", "raw", *([[1]] if call == t.add_rep else []))
+    with pytest.raises(InvalidValueError, match="only column"):
+        t.select(X).delete_rep("features", "x", "raw")
+
+
+def test_a_deep_copy_has_arrays_of_its_own() -> None:
+    t = table()
+    assert not np.shares_memory(t.copy(deep=True).column(X), t.column(X))
+    assert np.shares_memory(t.copy().column(X), t.column(X))
+
+
+def test_it_knows_its_domains_and_gives_its_columns() -> None:
+    t = table()
+    assert t.available_domains == ["features", "targets", "tags"] and t.has_tags
+    assert not t.select(X).has_tags
+    assert list(t.to_dict()) == list(t.columns) and not t.to_dict()[X].flags.writeable
+
+
+def test_an_arrow_file_gives_back_what_was_saved(tmp_path: Path) -> None:
+    t = table()
+    path = t.save(tmp_path / "t.arrow")
+    back = SampleCollection.load(path)
+    assert back == t and back.sample_uuids.tolist() == t.sample_uuids.tolist()
+    assert not back.column(X).flags.writeable  # it is mapped
+    with pytest.raises(FileExistsError):
+        t.save(path)
+    path.write_bytes(b"no")
+    with pytest.raises(FileFormatError, match=r"t\.arrow is no Arrow IPC file"):
+        SampleCollection.load(path)
+    with pytest.raises(FileNotFoundError):
+        SampleCollection.load(tmp_path / "nowhere")
+
+
+def test_a_schema_casts_an_arrow_table() -> None:
+    arrow = pa.table({Y: [1, 2], "features.x.raw": [1.0, 2.0]})
+    schema = pa.schema([(Y, pa.float32()), ("features.x.raw", pa.float64())])
+    assert SampleCollection(arrow, schema).column(Y).dtype == np.float32
+    with pytest.raises(InvalidValueError, match="schema"):
+        SampleCollection(arrow, pa.schema([(Y, pa.float32())]))
+    with pytest.raises(InvalidTypeError, match="schema.*dict"):
+        SampleCollection({Y: [1]}, schema)
+
+
+def test_only_the_ids_that_are_asked_for_are_made() -> None:
+    t = SampleCollection({X: np.zeros(1000)})
+    some = t.ids(np.array([5, 3]))
+    assert "sample_uuids" not in vars(t)
+    assert some.tolist() == t.sample_uuids[[5, 3]].tolist() == t.ids(np.array([5, 3])).tolist()

@@ -1,5 +1,6 @@
 """Scaling: fitted where asked, chained, undone, and turned back into original units."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from modularml.base.errors import InvalidValueError, ModularMLWarning, UnknownNameError
+from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.scaling import flatten
 from modularml.scalers import Negate, PerSampleMinMaxScaler, Scaler
@@ -172,3 +174,50 @@ def test_the_same_scaler_twice_is_warned_of(fs: FeatureSet) -> None:
     with pytest.warns(ModularMLWarning, match="run again.*undo_last_transform") as caught:
         fs.fit_transform("StandardScaler", domain="targets")
     assert caught[0].filename == __file__
+
+
+def test_raw_columns_beside_scaled_ones_are_left_as_they_are(fs: FeatureSet) -> None:
+    fs.fit_transform("StandardScaler", domain="features", keys=["voltage", "current"], merged_axes=(0, 2))
+    names = ["features.current.raw", "features.voltage.transformed", "features.voltage.raw"]
+    data = np.stack([fs.column(name) for name in names], axis=1)
+    back = fs.unscale_data_for_cols(data=data, domain="features", columns=names)
+    for i, key in enumerate(("current", "voltage", "voltage")):
+        np.testing.assert_allclose(back[:, i], fs.column(f"{key}.raw"))
+
+
+def test_a_key_stands_for_its_scaled_column(fs: FeatureSet) -> None:
+    fs.fit_transform("MinMaxScaler", domain="targets", keys="soh")
+    scaled = fs.column("soh.transformed")
+    back = fs.unscale_data_for_cols(data=scaled, domain="targets", columns="soh")
+    np.testing.assert_allclose(back, fs.column("soh.raw"))
+    both = fs.unscale_data_for_cols(
+        data=np.stack([scaled, scaled], 1), domain="targets", columns=["rul", "soh"]
+    )
+    np.testing.assert_allclose(both, np.stack([scaled, fs.column("soh.raw")], 1))
+
+
+def test_a_scaler_that_works_in_place_cannot_reach_the_raw_data(fs: FeatureSet) -> None:
+    class Doubles:
+        def fit(self, X: np.ndarray) -> "Doubles":
+            return self
+
+        def transform(self, X: np.ndarray) -> np.ndarray:
+            X *= 2
+            return X
+
+    before = fs.column("voltage").copy()
+    with pytest.raises(ValueError, match="read-only"):
+        fs.fit_transform(Doubles(), domain="features", keys="voltage")
+    np.testing.assert_array_equal(fs.column("voltage"), before)
+    assert fs.columns == fs.select(rep="raw").columns
+
+
+def test_text_is_encoded_by_a_scaler_and_given_back(fs: FeatureSet, tmp_path: Path) -> None:
+    words = FeatureSet.from_dict("W", {"c": ["b", "", "a", "b"]}, "c")
+    words.fit_transform(OrdinalEncoder(), domain="features")
+    assert words.column("c.transformed").tolist() == [2.0, 0.0, 1.0, 2.0]
+    path = words.save(tmp_path / "w")
+    with ExperimentContext().temporary():
+        words = FeatureSet.load(path)
+    back = words.unscale_data_for_cols(data=[[1.0], [2.0]], domain="features", columns="c")
+    assert back.tolist() == [["a"], ["b"]]

@@ -9,6 +9,8 @@ import pytest
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.summary import summarize
 
+DAYS = np.array(["2024-01-01", "NaT", "2024-01-02"], "M8[D]")
+
 
 def test_text_has_a_line_about_everything(fs: FeatureSet) -> None:
     fs.split_random({"train": 0.8, "test": 0.2})
@@ -25,8 +27,16 @@ def test_text_has_a_line_about_everything(fs: FeatureSet) -> None:
 
 def test_what_is_not_finite_is_told() -> None:
     fs = FeatureSet.from_dict("A", {"x": [np.nan, 1.0, 3.0], "y": [np.nan] * 3}, "x", "y")
-    assert "1 to 3, mean 2; not finite in 1 samples" in fs.summary()
-    assert "none is finite; not finite in 3 samples" in fs.summary()
+    lines = [line.split() for line in fs.summary().splitlines()[2:]]
+    assert [line[3] for line in lines] == ["1", "3"]
+    assert lines[1][4:] == ["none", "is", "finite"]
+    fs = FeatureSet.from_dict(
+        "B", {"x": [np.nan, 1.0, np.inf], "t": ["a", "", ""], "d": DAYS}, "x", None, ["t", "d"]
+    )
+    lines = fs.summary().splitlines()[2:]
+    assert [line.split()[3] for line in lines] == ["1", "2", "1"]
+    assert lines[0].endswith("1 to 1, mean 1; infinite in 1 samples")
+    assert lines[1].endswith("1 values: a") and lines[2].endswith("2024-01-01 to 2024-01-02")
 
 
 def test_html_is_sound_and_has_a_picture_of_each_number(fs: FeatureSet) -> None:
@@ -67,10 +77,24 @@ def test_every_split_has_a_histogram_over_the_range_of_all(fs: FeatureSet) -> No
 def test_many_rows_are_looked_at_in_chunks(fs: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
     fs.table.column("features.voltage.raw")[[3, 40], 2] = np.nan
     fs.add_split(fs.take([40, 7, 3, 50], label="some"))
-    before = [(d.summary(), d.non_finite()) for d in (fs, fs["some"], fs.take(range(20, 50)))]
+    before = [
+        (d.summary(), d.count_gaps("features.voltage.raw")) for d in (fs, fs["some"], fs.take(range(20, 50)))
+    ]
     monkeypatch.setattr("modularml.core.data.reader._CHUNK_BYTES", 200)
     assert len(list(fs.chunks("features.voltage.raw"))) == 30
-    assert [(d.summary(), d.non_finite()) for d in (fs, fs["some"], fs.take(range(20, 50)))] == before
+    assert [
+        (d.summary(), d.count_gaps("features.voltage.raw")) for d in (fs, fs["some"], fs.take(range(20, 50)))
+    ] == before
     for data in (fs, fs["some"], fs.take(range(20, 50))):
         joined = np.concatenate(list(data.chunks("features.voltage.raw")))
         np.testing.assert_array_equal(joined, data.column("features.voltage.raw"))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[2**63] * 3, [-(2**62), 2**62, 0], [1e18, 1e18 + 200, 1e18], [-1.7e308, 1.7e308, 0.0], [0.1] * 3],
+)
+def test_extreme_numbers_have_a_histogram(values: list[float]) -> None:
+    fs = FeatureSet.from_dict("A", {"x": values}, "x")
+    (bins,) = summarize(fs, {})[0].bins
+    assert sum(bins) == 3

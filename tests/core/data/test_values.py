@@ -1,6 +1,7 @@
 """Values: whatever people have, one clean array a column."""
 
 import datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError
-from modularml.core.data.values import as_column
+from modularml.core.data.values import as_column, check_feeds
 
 NUMBERS = hnp.arrays(
     st.sampled_from([np.float64, np.float32, np.int64, np.uint8, np.bool_]),
@@ -22,13 +23,13 @@ NUMBERS = hnp.arrays(
 
 @given(NUMBERS)
 def test_an_array_is_kept_and_not_copied(array: np.ndarray) -> None:
-    assert np.shares_memory(as_column(array, is_tag=False), array)
+    assert np.shares_memory(as_column(array), array)
 
 
 @given(NUMBERS)
 def test_a_list_of_samples_is_the_array(array: np.ndarray) -> None:
     for listed in (list(array), array.tolist(), tuple(array)):
-        column = as_column(listed, is_tag=False)
+        column = as_column(listed)
         np.testing.assert_array_equal(column, array)
         assert column.flags.c_contiguous
 
@@ -52,7 +53,7 @@ def test_a_list_of_samples_is_the_array(array: np.ndarray) -> None:
     ],
 )
 def test_many_kinds_of_numbers_will_do(values: Any, expected: list[Any]) -> None:
-    column = as_column(values, is_tag=False)
+    column = as_column(values)
     np.testing.assert_array_equal(column, expected)
     assert column.flags.c_contiguous and column.dtype.isnative and column.dtype.kind in "biuf"
 
@@ -72,12 +73,12 @@ def test_many_kinds_of_numbers_will_do(values: Any, expected: list[Any]) -> None
         ([1, 2], np.array([1, 2])),
     ],
 )
-def test_tags_may_be_text_dates_and_bools(values: Any, expected: np.ndarray) -> None:
-    np.testing.assert_array_equal(as_column(values, is_tag=True), expected)
+def test_text_dates_and_bools_are_kept(values: Any, expected: np.ndarray) -> None:
+    np.testing.assert_array_equal(as_column(values), expected)
 
 
 def test_nan_is_a_number() -> None:
-    assert np.isnan(as_column([1.0, np.nan], is_tag=False)).tolist() == [False, True]
+    assert np.isnan(as_column([1.0, np.nan])).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -88,10 +89,10 @@ def test_nan_is_a_number() -> None:
         (np.zeros((3, 0)), InvalidValueError, r"no values"),
         ([[1, 2], [3]], InvalidValueError, r"ragged.*0 has shape \(2,\), sample 1 has shape \(1,\)"),
         ([np.zeros(2), np.zeros(2), np.zeros(3)], InvalidValueError, "sample 2"),
-        ([[[1, 2], [3, 4]], [[1], [2, 3]]], InvalidValueError, "sample 1 has shape ragged itself"),
-        (["a", "b"], InvalidTypeError, "text.*tag"),
+        ([[[1, 2], [3, 4]], [[1], [2, 3]]], InvalidValueError, "sample 1 is ragged itself"),
         ([1j], InvalidTypeError, "complex.*real"),
-        (np.array(["2024-01-01"], "M8[D]"), InvalidTypeError, "dates"),
+        ((i for i in range(3)), InvalidTypeError, "one element a sample"),
+        ([b"a", None], InvalidTypeError, r"objects \(bytes\)"),
         ([object()], InvalidTypeError, r"objects \(object\)"),
         ([{"a": 1}], InvalidTypeError, "objects"),
         (np.float64(3), InvalidTypeError, "single value"),
@@ -103,12 +104,39 @@ def test_nan_is_a_number() -> None:
         (np.zeros(2, "i4,f8"), InvalidTypeError, "i4"),
     ],
 )
-def test_what_is_no_column_of_numbers_is_refused(values: Any, error: type[Exception], says: str) -> None:
+def test_what_is_no_column_is_refused(values: Any, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
-        as_column(values, is_tag=False)
+        as_column(values)
 
 
-@pytest.mark.parametrize("values", [[object()], [1j], [1, "a", object()]])
-def test_what_is_no_tag_is_refused(values: Any) -> None:
-    with pytest.raises(InvalidTypeError, match="a tag holds numbers, bools, text or dates"):
-        as_column(np.array(values, object), is_tag=True)
+@pytest.mark.parametrize("values", [[object()], [1, "a", object()]])
+def test_objects_are_refused_with_what_would_do(values: Any) -> None:
+    with pytest.raises(InvalidTypeError, match="a column holds numbers, bools, text, dates or time spans"):
+        as_column(np.array(values, object))
+
+
+def test_a_list_that_is_ragged_within_is_told_once() -> None:
+    with pytest.raises(InvalidValueError, match="sample 0 is ragged itself; all"):
+        as_column([[[1], [2, 3]]] * 3)
+
+
+def test_dates_with_a_time_zone_become_those_of_utc() -> None:
+    zone = datetime.timezone(datetime.timedelta(hours=2))
+    date = datetime.datetime(2024, 1, 2, 1, tzinfo=zone)
+    for values in ([date], np.array([date, None], object)):
+        assert as_column(values)[0] == np.datetime64("2024-01-01T23:00")
+
+
+def test_decimals_are_numbers() -> None:
+    assert as_column([Decimal("1.5"), Decimal(2)]).tolist() == [1.5, 2.0]
+
+
+def test_only_numbers_and_bools_feed_a_model() -> None:
+    columns = {"features.x.raw": np.ones(2), "features.b.raw": np.ones(2, bool)}
+    check_feeds(columns, "node")
+    others = {"features.c.raw": np.array(["a"]), "targets.d.raw": np.array(["2024"], "M8[D]")}
+    with pytest.raises(
+        InvalidTypeError,
+        match=r"(?s)node has 2 faults.*'features.c.raw' holds text \(<U1\).*OrdinalEncoder.*dates",
+    ):
+        check_feeds(columns | others, "node")

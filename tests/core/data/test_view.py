@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNameError
+from modularml.base.errors import InvalidTypeError, InvalidValueError, ResolutionError, UnknownNameError
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.view import FeatureSetView
 from modularml.predicates import GT
@@ -133,3 +133,17 @@ def test_splitting_without_registering_changes_nothing(fs: FeatureSet) -> None:
     views = fs.split_random({"a": 0.5, "b": 0.5}, return_views=True, register=False)
     assert views is not None and {v.label for v in views.values()} == {"a", "b"}
     assert fs.available_splits == []
+
+
+def test_a_column_that_is_not_there_is_both_a_key_error_and_a_resolution_error(fs: FeatureSet) -> None:
+    for call in (
+        lambda: fs.filter({"voltge": 1}),
+        lambda: fs.select("voltge"),
+        lambda: fs.column("voltge"),
+        lambda: fs.reference(features="voltge"),
+        lambda: fs.column_reference("voltge"),
+        lambda: FeatureSetView(fs, [0], ["voltge"]),
+    ):
+        for kind in (KeyError, ResolutionError):
+            with pytest.raises(kind, match="voltage"):
+                call()

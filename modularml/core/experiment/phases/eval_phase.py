@@ -29,6 +29,9 @@ from modularml.samplers import Sampler
 class EvalPhase(ExperimentPhase):
     """Evaluates the active nodes on a split; every node counts as frozen meanwhile.
 
+    Values that are NaN or infinite are evaluated as they are, for nothing is learnt from them: a
+    loss that they make NaN or infinite is warned of.
+
     Args:
         label: Its name in plans, results and history.
         input_sources: One binding for each active head node. Its sampler, if any, draws samples
