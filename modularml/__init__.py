@@ -31,6 +31,9 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.execution.binding import InputBinding as InputBinding
     from modularml.core.experiment.callback import Callback as Callback
     from modularml.core.experiment.callback import ExperimentCallback as ExperimentCallback
+    from modularml.core.experiment.callback_results import ArtifactResult as ArtifactResult
+    from modularml.core.experiment.callback_results import CallbackResult as CallbackResult
+    from modularml.core.experiment.callback_results import MetricResult as MetricResult
     from modularml.core.experiment.checkpointing import Checkpointing as Checkpointing
     from modularml.core.experiment.experiment import Experiment as Experiment
     from modularml.core.experiment.history import ExperimentRun as ExperimentRun
@@ -43,6 +46,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.experiment.results import FitResults as FitResults
     from modularml.core.experiment.results import PhaseGroupResults as PhaseGroupResults
     from modularml.core.experiment.results import TrainResults as TrainResults
+    from modularml.core.experiment.series import AxisSeries as AxisSeries
     from modularml.core.topology.model_graph import ModelGraph as ModelGraph
     from modularml.core.topology.model_node import ModelNode as ModelNode
     from modularml.core.training.loss import AppliedLoss as AppliedLoss
@@ -61,11 +65,14 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
 
 _HOMES = {
     "AppliedLoss": "core.training.loss",
+    "ArtifactResult": "core.experiment.callback_results",
+    "AxisSeries": "core.experiment.series",
     "Backend": "backends.backend",
     "BaseModel": "models.model",
     "Batch": "core.data.batch",
     "BatchView": "core.data.batch_view",
     "Callback": "core.experiment.callback",
+    "CallbackResult": "core.experiment.callback_results",
     "Checkpointing": "core.experiment.checkpointing",
     "DataFormat": "core.data.formats",
     "EarlyStopping": "callbacks.early_stopping",
@@ -82,6 +89,7 @@ _HOMES = {
     "FitResults": "core.experiment.results",
     "InputBinding": "core.execution.binding",
     "Loss": "core.training.loss",
+    "MetricResult": "core.experiment.callback_results",
     "ModelGraph": "core.topology.model_graph",
     "ModelNode": "core.topology.model_node",
     "Optimizer": "core.training.optimizer",

@@ -11,11 +11,14 @@ import modularml
 
 PINNED = [
     "AppliedLoss",
+    "ArtifactResult",
+    "AxisSeries",
     "Backend",
     "BaseModel",
     "Batch",
     "BatchView",
     "Callback",
+    "CallbackResult",
     "Checkpointing",
     "DataFormat",
     "EarlyStopping",
@@ -32,6 +35,7 @@ PINNED = [
     "FitResults",
     "InputBinding",
     "Loss",
+    "MetricResult",
     "ModelGraph",
     "ModelNode",
     "Optimizer",

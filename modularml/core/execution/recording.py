@@ -22,6 +22,10 @@ from modularml.core.execution.columns import Stack
 from modularml.core.execution.feed import EpochFeed
 
 DEFAULT_BUDGET_BYTES = 64 * 2**20
+"""What the outputs of one run of a phase may take."""
+
+HISTORY_BUDGET_BYTES = 4 * DEFAULT_BUDGET_BYTES
+"""What the outputs of all runs of an experiment may take."""
 
 KEEPS = ("all", "last", "none")
 
@@ -96,11 +100,15 @@ class Recording:
 
     def make_room(self, n_bytes: int) -> int:
         """Let the oldest records go until `n_bytes` more fit the budget; return how many would fit."""
-        while self.tensors and self._n_bytes + n_bytes > self.budget_bytes:
+        return self.budget_bytes - self.make_room_within(max(self.budget_bytes - n_bytes, 0))
+
+    def make_room_within(self, n_bytes: int) -> int:
+        """Let the oldest records go until the rest take at most `n_bytes`; return how many they take."""
+        while self.tensors and self._n_bytes > n_bytes:
             oldest = self.tensors.popleft()
             self._n_bytes -= oldest.n_bytes
             self.n_dropped += oldest.n_batches
-        return self.budget_bytes - self._n_bytes
+        return self._n_bytes
 
     def forget_tensors(self) -> None:
         """Let go of every output."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modularml.base.errors import Faults, StateError
+from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import check_finite, check_lengths, check_view
 from modularml.core.execution.columns import Column, Stack
@@ -48,6 +49,11 @@ class Resolved:
     heads: Mapping[str, str]
     targets: Mapping[str, Stack]
     units: Mapping[str, Units]
+
+    @property
+    def featuresets(self) -> dict[str, FeatureSet]:
+        """Head label -> the FeatureSet that its rows are of."""
+        return {source.head: source.view.source for source in self.feed.sources}  # type: ignore[misc]
 
     @property
     def recorded(self) -> list[tuple[int, str]]:

@@ -23,6 +23,7 @@ from modularml.base.errors import (
 from modularml.base.events import DisplayOptions, EventBus
 from modularml.core import cells
 from modularml.core.context import ExperimentContext, RegistrationPolicy
+from modularml.core.execution.recording import HISTORY_BUDGET_BYTES
 from modularml.core.experiment import storage
 from modularml.core.experiment.callback import ExperimentCallback, check_callbacks
 from modularml.core.experiment.checkpointing import Checkpointing, CheckpointStore
@@ -310,6 +311,10 @@ class Experiment:
             yield
         finally:
             self._running.release()
+
+    def bound_history(self) -> None:
+        """Let the oldest outputs go where all runs together hold too many; the runner calls this."""
+        self._history.make_room_within(HISTORY_BUDGET_BYTES)
 
     # -- checkpoints -----------------------------------------------------------------
 

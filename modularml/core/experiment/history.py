@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from modularml.core.experiment.results import results_from_state
+from modularml.core.experiment.results import PhaseGroupResults, PhaseResults, results_from_state
 
 STATUSES = ("running", "completed", "stopped", "interrupted", "failed")
 
@@ -113,9 +113,22 @@ def _not_running(state: Mapping[str, Any]) -> dict[str, Any]:
 class History(list[ExperimentRun]):
     """The runs of an experiment, oldest first."""
 
+    def make_room_within(self, n_bytes: int) -> None:
+        """Let the oldest outputs go until those of all runs take at most `n_bytes`."""
+        for run in reversed(self):
+            for results in reversed(_of_phases(run.results)):
+                n_bytes -= results.recording.make_room_within(max(n_bytes, 0))
+
     def __repr__(self) -> str:
         lines = [f"  [{i}] {run.label}: {run.status}" for i, run in enumerate(self)]
         return "\n".join([f"History({len(self)} runs)", *lines])
+
+
+def _of_phases(results: PhaseResults | PhaseGroupResults | None) -> list[PhaseResults]:
+    """Return the results of all phases, oldest first."""
+    if isinstance(results, PhaseGroupResults):
+        return [phase for _, entry in results.items() for phase in _of_phases(entry)]
+    return [] if results is None else [results]
 
 
 def now() -> datetime:

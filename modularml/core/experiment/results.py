@@ -6,7 +6,8 @@ It knows no loop and no file: it reads the recordings that the loops fill.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,16 +19,25 @@ from modularml.base.errors import (
     UnknownNameError,
     check_choice,
     unknown_name,
-    warn,
 )
-from modularml.core.execution.recording import Recording, TensorRecord
-from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role, roles_among, stream_of
+from modularml.base.optional import optional
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.execution.recording import Recording
 from modularml.core.execution.units import Units
+from modularml.core.experiment.callback_results import (
+    KINDS,
+    ArtifactResult,
+    CallbackResult,
+    EvaluationCallbackResult,
+    MetricResult,
+    result_from_state,
+)
+from modularml.core.experiment.recorded import RecordedTensors
+from modularml.core.experiment.series import AxisSeries
+from modularml.display.curves import curve_svg
 
-DOMAINS = ("outputs", "targets", "rows")
 
-
-class PhaseResults:
+class PhaseResults(RecordedTensors):
     """The results of one run of a phase.
 
     They fill while the phase runs, so a phase that was stopped leaves partial ones.
@@ -37,6 +47,11 @@ class PhaseResults:
         recording: What was kept of it.
         heads: Label of each node -> label of the head whose data reaches it.
         units: Head label -> how its targets were scaled meanwhile.
+        sources: Head label -> the FeatureSet that its rows are of.
+        source_labels: Head label -> its label, where only that is known.
+
+    Attributes:
+        callback_results: What hooks returned, in order.
     """
 
     kind: ClassVar[str]
@@ -47,11 +62,22 @@ class PhaseResults:
         recording: Recording,
         heads: Mapping[str, str],
         units: Mapping[str, Units] | None = None,
+        sources: Mapping[str, FeatureSet] | None = None,
+        source_labels: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__(recording, heads, units, sources, source_labels)
         self.label = label
-        self.recording = recording
-        self.heads = dict(heads)
-        self.units = dict(units or {})
+        self.callback_results: list[CallbackResult] = []
+
+    @property
+    def epoch_indices(self) -> list[int]:
+        """The epochs that were begun, from 0."""
+        return list(range(len(self.recording.losses)))
+
+    @property
+    def batch_indices(self) -> list[int]:
+        """The batches of the longest epoch, from 0."""
+        return list(range(max((len(epoch) for epoch in self.recording.losses), default=0)))
 
     # -- losses ----------------------------------------------------------------------
 
@@ -89,97 +115,151 @@ class PhaseResults:
         pairs = zip(parts, self.recording.n_samples, strict=True)
         return np.array([np.average(part, weights=n) for part, n in pairs if len(part)], dtype=float)
 
-    def metrics(self) -> dict[str, np.ndarray]:
-        """Return every metric that was logged: name -> its values, in order."""
-        return {
-            name: np.array([value for _, _, value in entries])
-            for name, entries in self.recording.metrics.items()
+    def losses(self, node: Any = None) -> AxisSeries[float]:
+        """Return the losses of each batch, by ``(epoch, batch, label)``; means are over samples.
+
+        Args:
+            node: Only the losses applied on this node or label; None is all.
+
+        Raises:
+            UnknownNameError: If the phase ran no such node.
+        """
+        on, applied = getattr(node, "label", node), self.recording.loss_nodes
+        if on is not None and on not in self.heads:
+            raise UnknownNameError(unknown_name("node", on, self.heads, where=repr(self)))
+        wanted = [i for i, of_node in enumerate(applied.values()) if on in (None, of_node)]
+        n_batches = [len(epoch) for epoch in self.recording.losses]
+        batches = np.concatenate([np.arange(n) for n in n_batches] or [np.empty(0, np.int64)])
+        values = np.concatenate(self.recording.losses or [np.empty((0, len(applied)), np.float32)])
+        weights = np.concatenate(self.recording.n_samples or [np.empty(0, np.int32)])
+        labels = np.array(list(applied), object)[wanted]
+        coordinates = {
+            "epoch": np.repeat(np.arange(len(n_batches)), n_batches).repeat(len(wanted)),
+            "batch": batches.repeat(len(wanted)),
+            "label": np.tile(labels, len(batches)),
         }
+        where = f"losses of {self!r}"
+        return AxisSeries(
+            coordinates, values[:, wanted].ravel(), weights=weights.repeat(len(wanted)), where=where
+        )
+
+    def metrics(self) -> AxisSeries[float]:
+        """Return every metric that was logged, by ``(name, epoch, batch)``; ``[name]`` is an array."""
+        entries = [(name, *entry) for name, of in self.recording.metrics.items() for entry in of]
+        coordinates = {axis: [e[i] for e in entries] for i, axis in enumerate(("name", "epoch", "batch"))}
+        return AxisSeries(coordinates, np.array([e[-1] for e in entries]), where=f"metrics of {self!r}")
+
+    def metric_names(self) -> list[str]:
+        """Return the names of the metrics that were logged."""
+        return list(self.recording.metrics)
 
     def final(self) -> dict[str, float]:
         """Return the last value of everything there is a value of: epoch means of losses, and metrics."""
         epochs = {label: self.epoch_losses(label) for label in self.loss_labels}
         last = {label: float(means[-1]) for label, means in epochs.items() if len(means)}
-        return last | {name: float(values[-1]) for name, values in self.metrics().items()}
+        return last | {name: of[-1][-1] for name, of in self.recording.metrics.items()}
 
-    # -- tensors ---------------------------------------------------------------------
+    # -- callbacks -------------------------------------------------------------------
 
-    def stacked_tensors(
-        self, node: Any, domain: str = "outputs", *, role: str = DEFAULT_ROLE, unscale: bool = False
-    ) -> np.ndarray:
-        """Return what was recorded for a node, shape ``(n_samples, *shape)``, oldest first.
+    def record(self, result: CallbackResult) -> None:
+        """Keep what a hook returned; a metric is logged, too. The runner does this.
+
+        Of evaluations the newest keeps its outputs: one an epoch would be without bound.
+        """
+        if isinstance(result, MetricResult):
+            epoch = max(len(self.recording.losses) - 1, 0) if result.epoch is None else result.epoch
+            self.recording.log(result.metric_name, result.metric_value, epoch, result.batch)
+        if isinstance(result, EvaluationCallbackResult):
+            for earlier in self.callback_results:
+                if (earlier.kind, earlier.callback_label) == (result.kind, result.callback_label):
+                    earlier.eval_results.recording.make_room_within(0)  # type: ignore[attr-defined]
+        self.callback_results.append(result)
+
+    def callbacks(self, *, kind: str | None = None) -> AxisSeries[CallbackResult]:
+        """Return what hooks returned, by ``(kind, label, epoch, batch, edge)``.
 
         Args:
-            node: A node or its label.
-            domain: ``"outputs"``, ``"targets"`` (of the data that reaches the node, in the shape
-                of the outputs where they hold as many values, so that the two can be
-                subtracted), or ``"rows"`` (of its FeatureSet, to look up all else by).
-            role: The role of the samples, where a sampler drew them in several.
-            unscale: Return outputs or targets in the units that the targets had before they
-                were scaled, by the scalers that the FeatureSet had during the run.
-
-        Warns where batches are missing because they had to go for want of room.
+            kind: ``"evaluation"``, ``"metric"``, ``"artifact"``, ``"early_stopping"`` or ``"payload"``.
 
         Raises:
-            UnknownNameError: If nothing was recorded for the node, or it has no such role.
-            InvalidValueError: If the domain is unknown, the node has no targets, no tensors
-                are left at all, or there is nothing to unscale.
-            StateError: If the results come from a file that the scalers were too large for.
-            NotImplementedError: If one of the scalers cannot be inverted.
+            InvalidValueError: If the kind is unknown.
         """
-        label = getattr(node, "label", node)
-        check_choice(domain, "domain", DOMAINS)
-        # Once: a phase that runs meanwhile may drop the oldest.
-        records = list(self.recording.tensors)
-        self._check_recorded(records, label, domain, role)
-        if self.n_dropped_batches:
-            warn(
-                f"{self!r} holds the outputs of its newest batches only: those of {self.n_dropped_batches} "
-                "were dropped to stay within the memory budget."
-            )
-        values = self._stacked(records, label, domain, role)
-        shape = values.shape
-        if domain == "targets":
-            outputs = records[0].outputs[stream_of(label, role)]
-            if outputs[0].size == values[0].size:
-                shape = (len(values), *outputs.shape[1:])
-        if not unscale:
-            return values.reshape(shape)
-        head, where = self.heads[label], f"{domain} of {label!r} in {self!r}"
-        if domain == "rows" or head not in self.units:
-            why = "rows have no units" if domain == "rows" else f"the reference of {head!r} names no targets"
-            raise InvalidValueError(f"{where}: there is nothing to unscale, for {why}.")
-        rows = self._stacked(records, label, "rows", role)
-        return self.units[head].unscale(values, rows, where).reshape(shape)
+        if kind is not None:
+            check_choice(kind, "kind", KINDS)
+        found = [result for result in self.callback_results if kind in (None, result.kind)]
+        coordinates = {
+            "kind": [result.kind for result in found],
+            "label": [result.callback_label for result in found],
+            "epoch": [result.epoch for result in found],
+            "batch": [result.batch for result in found],
+            "edge": [result.edge for result in found],
+        }
+        return AxisSeries(coordinates, found, where=f"callbacks of {self!r}")
 
-    def _check_recorded(self, records: Sequence[TensorRecord], label: str, domain: str, role: str) -> None:
-        n_dropped = self.n_dropped_batches
-        if not records:
-            why = (
-                f"the outputs of {n_dropped} batches were left out of a checkpoint or had to go to stay "
-                "within the memory budget"
-                if n_dropped
-                else "no batch ended, or the phase records none (result_recording)"
-            )
-            raise InvalidValueError(f"{self!r} holds no tensors: {why}.")
-        labels = sorted({label_and_role(stream)[0] for stream in records[0].outputs})
-        if label not in labels:
-            raise UnknownNameError(unknown_name("recorded node", label, labels, where=repr(self)))
-        roles = roles_among(records[0].outputs, label)
-        if role not in roles:
-            raise UnknownNameError(unknown_name("role", role, roles, where=f"{label!r} in {self!r}"))
-        head = self.heads[label]
-        if domain == "targets" and stream_of(head, role) not in records[0].targets:
-            raise InvalidValueError(f"{self!r} holds no targets: the reference of {head!r} names none.")
+    def artifacts(self) -> AxisSeries[Any]:
+        """Return every artifact, by ``(name, epoch, batch)``."""
+        found = [result for result in self.callback_results if isinstance(result, ArtifactResult)]
+        coordinates = {
+            "name": [result.artifact_name for result in found],
+            "epoch": [result.epoch for result in found],
+            "batch": [result.batch for result in found],
+        }
+        return AxisSeries(coordinates, [found.artifact for found in found], where=f"artifacts of {self!r}")
 
-    def _stacked(self, records: Sequence[TensorRecord], label: str, domain: str, role: str) -> np.ndarray:
-        stream = stream_of(label if domain == "outputs" else self.heads[label], role)
-        return np.concatenate([getattr(record, domain)[stream] for record in records])
+    def artifact_names(self) -> list[str]:
+        """Return the names of the artifacts, each once."""
+        return self.artifacts().axis_values("name")
 
-    @property
-    def n_dropped_batches(self) -> int:
-        """How many batches' outputs had to go to stay within the memory budget."""
-        return self.recording.n_dropped
+    # -- looking ---------------------------------------------------------------------
+
+    def curves(self) -> dict[str, np.ndarray]:
+        """Return a value an epoch of each loss and metric, ``(n_epochs,)``; NaN where there is none."""
+        n_epochs = len(self.recording.losses)
+        curves = {label: self.epoch_losses(label) for label in self.loss_labels}
+        for name, entries in self.recording.metrics.items():
+            curves[name] = np.full(max(n_epochs, 1 + max(epoch for epoch, _, _ in entries)), np.nan)
+            for epoch, _, value in entries:
+                curves[name][epoch] = value
+        return curves
+
+    def to_pandas(self) -> Any:
+        """Return a data frame with a row an epoch and a column for each loss and metric.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        pandas = optional("pandas", "data", f"to_pandas() of {self!r}")
+        frame = pandas.DataFrame({name: pandas.Series(curve) for name, curve in self.curves().items()})
+        return frame.rename_axis("epoch")
+
+    def plot(self, ax: Any = None, *, log: bool = False) -> Any:
+        """Draw the curves of losses and metrics with matplotlib.
+
+        Args:
+            ax: The axes to draw on; None makes new ones.
+            log: Draw a logarithmic axis of values.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        pyplot = optional("matplotlib.pyplot", "plot", f"plot() of {self!r}")
+        ax = pyplot.figure().add_subplot() if ax is None else ax
+        for name, curve in self.curves().items():
+            ax.plot(np.arange(len(curve)), curve, label=name, marker="." if len(curve) == 1 else "")
+        ax.set(xlabel="epoch", title=self.label, yscale="log" if log else "linear")
+        if ax.lines:
+            ax.legend()
+        return ax
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        final = [f"{name} {value:.6g}" for name, value in self.final().items()]
+        text = "\n  ".join([repr(self), *final])
+        curves = self.curves()
+        several = any(len(curve) > 1 for curve in curves.values())
+        return {"text/plain": text} | ({"image/svg+xml": curve_svg(curves)} if several else {})
 
     # -- files -----------------------------------------------------------------------
 
@@ -190,8 +270,12 @@ class PhaseResults:
             tensors: Include recorded outputs and targets, and the units of targets.
         """
         units = {head: units.get_state() for head, units in self.units.items()} if tensors else {}
-        state = {"kind": self.kind, "label": self.label, "heads": self.heads, "units": units}
-        return state | {"recording": self.recording.get_state(tensors=tensors)}
+        own = {"kind": self.kind, "label": self.label, "heads": self.heads, "units": units}
+        return own | {
+            "sources": self.source_labels,
+            "callbacks": [result.get_state() for result in self.callback_results],
+            "recording": self.recording.get_state(tensors=tensors),
+        }
 
 
 class TrainResults(PhaseResults):
@@ -369,4 +453,11 @@ def results_from_state(state: Mapping[str, Any]) -> PhaseResults | PhaseGroupRes
     recording = Recording.from_state(state["recording"])
     kinds = {cls.kind: cls for cls in (TrainResults, EvalResults, FitResults)}
     units = {head: Units.from_state(of_head) for head, of_head in state["units"].items()}
-    return kinds[state["kind"]](state["label"], recording, state["heads"], units)
+    labels = state.get("sources", {})
+    results = kinds[state["kind"]](state["label"], recording, state["heads"], units, None, labels)
+    for entry in state.get("callbacks", []):
+        result = result_from_state(entry)
+        if isinstance(result, EvaluationCallbackResult):
+            result = replace(result, eval_results=results_from_state(result.eval_results))
+        results.callback_results.append(result)
+    return results

@@ -36,6 +36,7 @@ from modularml.core.context import ExperimentContext
 from modularml.core.execution.epochs import BatchEnded, BatchStarted
 from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.experiment.callback import ExperimentCallback
+from modularml.core.experiment.callback_results import as_result
 from modularml.core.experiment.history import ExperimentRun, PhaseExecution, now
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
@@ -68,6 +69,10 @@ class Surroundings(Protocol):
 
     def checkpoint_on(self, moment: str, label: str) -> None:
         """Write a checkpoint if one is due."""
+        ...
+
+    def bound_history(self) -> None:
+        """Let the oldest outputs go where all runs together hold too many."""
         ...
 
 
@@ -212,6 +217,7 @@ class Runner:
                 )
             )
         self._phase = None
+        self.experiment.bound_history()
 
     def _conclude(self, record: ExperimentRun | PhaseExecution) -> None:
         record.status = "stopped" if self._stop.is_set() else "completed"
@@ -284,10 +290,16 @@ class Runner:
             )
         )
 
-    def _phase_hook(self, phase: ExperimentPhase, hook: str, **arguments: Any) -> None:
+    def _phase_hook(self, phase: ExperimentPhase, hook: str, *, results: PhaseResults, **at: Any) -> None:
+        """Call a hook of the phase's callbacks, and keep what they return."""
         for callback in phase.callbacks:
             if callback.listens(hook):
-                _call(callback, hook, experiment=self.experiment, phase=phase, **arguments)
+                given = {"experiment": self.experiment, "phase": phase, "results": results}
+                returned = _call(callback, hook, **given, **at)
+                if returned is not None:
+                    place = _place(hook, at.get("exec_ctx"))
+                    names = {"callback_label": callback.label, "phase_label": phase.label}
+                    results.record(as_result(returned).placed(**names, **place))
 
     def _moment(self, hook: str, moment: str, label: str, **arguments: Any) -> None:
         """Call a hook of the experiment's callbacks, and let it write its checkpoint."""
@@ -315,9 +327,19 @@ class Runner:
                 )
 
 
-def _call(callback: Any, hook: str, **arguments: Any) -> None:
+def _place(hook: str, exec_ctx: ExecutionContext | None) -> dict[str, Any]:
+    """Return where in a phase a hook is called."""
+    scope, edge = hook.removeprefix("on_").split("_")
+    at: dict[str, Any] = {"scope": scope, "edge": edge}
+    if exec_ctx is not None:
+        at["epoch"] = exec_ctx.epoch_idx
+        at["batch"] = exec_ctx.batch_idx if scope == "batch" else None
+    return at
+
+
+def _call(callback: Any, hook: str, **arguments: Any) -> Any:
     try:
-        getattr(callback, hook)(**arguments)
+        return getattr(callback, hook)(**arguments)
     except Exception as error:
         raise CallbackError(
             f"The callback {callback.label!r} raised in {hook}: {type(error).__name__}: {error}"

@@ -136,7 +136,7 @@ class EvalPhase(ExperimentPhase):
                 yield from run_epochs(scope, resolved, step, recording, n_epochs=1)
 
         return Execution(
-            results=EvalResults(self.label, recording, resolved.heads, resolved.units),
+            results=EvalResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets),
             events=events(),
             n_batches=resolved.feed.n_batches(0),
             nodes=labels_of(nodes),

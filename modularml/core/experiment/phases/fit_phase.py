@@ -165,7 +165,7 @@ class FitPhase(ExperimentPhase):
                     node.freeze(by="fit")
 
         return Execution(
-            results=FitResults(self.label, recording, resolved.heads, resolved.units),
+            results=FitResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets),
             events=events(),
             n_batches=1,
             nodes=labels_of(nodes),

@@ -196,7 +196,7 @@ class TrainPhase(ExperimentPhase):
         announced = {name for c in self.callbacks for name in getattr(c, "metric_names", ())}
         optimizers = {stage.rate: stage.optimizer for stage in found if stage.optimizer is not None}
         rates = Rates(optimizers, recording, announced)
-        results = TrainResults(self.label, recording, resolved.heads, resolved.units)
+        results = TrainResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets)
 
         def events() -> Iterator[Event]:
             with training_flags(nodes, trained):

@@ -1,0 +1,259 @@
+"""Questions to what a phase recorded of its samples: outputs, targets, and the rows that they are of.
+
+It knows no loss and no metric.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from modularml.base.errors import (
+    InvalidValueError,
+    StateError,
+    UnknownNameError,
+    check_choice,
+    unknown_name,
+    warn,
+)
+from modularml.core.context import ExperimentContext
+from modularml.core.data.batch import SampleData
+from modularml.core.data.columns import SAMPLE_UUIDS, TAGS
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.formats import DataFormat, convert
+from modularml.core.data.view import FeatureSetView
+from modularml.core.execution.recording import Recording, TensorRecord
+from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role, roles_among, stream_of
+from modularml.core.execution.units import Units
+from modularml.core.experiment.series import AxisSeries
+
+DOMAINS = ("outputs", "targets", "rows", TAGS, SAMPLE_UUIDS)
+
+
+class RecordedTensors:
+    """What was kept of the samples of a phase, by node, domain and role.
+
+    Args:
+        recording: What was kept.
+        heads: Label of each node -> label of the head whose data reaches it.
+        units: Head label -> how its targets were scaled meanwhile.
+        sources: Head label -> the FeatureSet that its rows are of; it is not kept alive.
+        source_labels: Head label -> the label of that FeatureSet, by which it is found in the
+            active experiment where the results come from a file.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        heads: Mapping[str, str],
+        units: Mapping[str, Units] | None = None,
+        sources: Mapping[str, FeatureSet] | None = None,
+        source_labels: Mapping[str, str] | None = None,
+    ) -> None:
+        self.recording = recording
+        self.heads = dict(heads)
+        self.units = dict(units or {})
+        self._sources = {head: weakref.ref(source) for head, source in (sources or {}).items()}
+        self.source_labels = dict(source_labels or {}) | {
+            head: source.label for head, source in (sources or {}).items()
+        }
+
+    @property
+    def n_dropped_batches(self) -> int:
+        """How many batches' outputs had to go to stay within the memory budget."""
+        return self.recording.n_dropped
+
+    def tensors(
+        self,
+        node: Any,
+        domain: str = "outputs",
+        *,
+        role: str = DEFAULT_ROLE,
+        fmt: str | DataFormat | None = None,
+        unscale: bool = False,
+    ) -> AxisSeries[Any]:
+        """Return what was recorded of each batch, by ``(epoch, batch)``; see `stacked_tensors`."""
+        records = self._records(node, domain, role)
+        values = self._values(records, node, domain, role, unscale)
+        coordinates, bounds = _batches(records)
+        parts = np.split(values, bounds[1:-1])
+        given = parts if fmt is None else [convert(part, fmt) for part in parts]
+        return AxisSeries(coordinates, given, where=f"{domain} of {_label(node)!r} in {self!r}")
+
+    def stacked_tensors(
+        self,
+        node: Any,
+        domain: str = "outputs",
+        *,
+        role: str = DEFAULT_ROLE,
+        fmt: str | DataFormat | None = None,
+        unscale: bool = False,
+    ) -> Any:
+        """Return what was recorded for a node, shape ``(n_samples, *shape)``, oldest first.
+
+        Args:
+            node: A node or its label.
+            domain: ``"outputs"``, ``"targets"`` (of the data that reaches the node, in the shape
+                of the outputs where they hold as many values, so that the two can be
+                subtracted), ``"rows"`` (of its FeatureSet, to look up all else by), or of that
+                FeatureSet ``"tags"`` and ``"sample_uuids"``.
+            role: The role of the samples, where a sampler drew them in several.
+            fmt: ``"numpy"``, ``"torch"`` or ``"list"``; None is an array.
+            unscale: Return outputs or targets in the units that the targets had before they
+                were scaled, by the scalers that the FeatureSet had during the run.
+
+        Warns where batches are missing because they had to go for want of room.
+
+        Raises:
+            UnknownNameError: If nothing was recorded for the node, or it has no such role.
+            InvalidValueError: If the domain is unknown, the node has no targets, no tensors
+                are left at all, or there is nothing to unscale.
+            StateError: If the results come from a file that the scalers were too large for, or
+                the FeatureSet is gone that tags and ids are read from.
+            NotImplementedError: If one of the scalers cannot be inverted.
+        """
+        values = self._values(self._records(node, domain, role), node, domain, role, unscale)
+        return values if fmt is None else convert(values, fmt)
+
+    def batches(self, node: Any, *, role: str = DEFAULT_ROLE) -> AxisSeries[SampleData]:
+        """Return the recorded samples of each batch, by ``(epoch, batch)``: outputs, targets and ids."""
+        records = self._records(node, "outputs", role)
+        coordinates, bounds = _batches(records)
+        whole = self.stacked_batches(node, role=role)
+        uuids = self._uuids(records, _label(node), role)
+        given = [
+            SampleData(
+                {"features": whole.outputs[start:stop]}
+                | ({} if whole.targets is None else {"targets": whole.targets[start:stop]}),
+                sample_uuids=lambda start=start, stop=stop: uuids()[start:stop],
+                kind="output",
+            )
+            for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+        ]
+        return AxisSeries(coordinates, given, where=f"batches of {_label(node)!r} in {self!r}")
+
+    def stacked_batches(self, node: Any, *, role: str = DEFAULT_ROLE) -> SampleData:
+        """Return all recorded samples of a node as one: outputs, targets if it has any, and ids."""
+        label, records = _label(node), self._records(node, "outputs", role)
+        parts = {"features": self._values(records, node, "outputs", role, False)}
+        if stream_of(self.heads[label], role) in records[0].targets:
+            parts["targets"] = self._values(records, node, "targets", role, False)
+        return SampleData(parts, sample_uuids=self._uuids(records, label, role), kind="output")
+
+    def source_view(
+        self, node: Any, *, role: str = DEFAULT_ROLE, epoch: int | None = None, batch: int | None = None
+    ) -> FeatureSetView:
+        """Return the samples that reached a node, as a view of its FeatureSet.
+
+        Args:
+            node: A node or its label.
+            role: The role of the samples.
+            epoch: The epoch; None is all that were recorded.
+            batch: The batch of an epoch; None is all.
+
+        Raises:
+            UnknownNameError: If nothing was recorded for the node, epoch or batch.
+            StateError: If the FeatureSet is gone.
+        """
+        rows = self.tensors(node, "rows", role=role)
+        wanted = {name: at for name, at in (("epoch", epoch), ("batch", batch)) if at is not None}
+        taken = np.unique(np.concatenate(rows.select(**wanted).values()))
+        return self._source(self.heads[_label(node)]).take(taken)
+
+    def source_views(
+        self, node: Any, *, role: str = DEFAULT_ROLE, epoch: int | None = None, batch: int | None = None
+    ) -> dict[str, FeatureSetView]:
+        """Return `source_view` by the label of its FeatureSet."""
+        view = self.source_view(node, role=role, epoch=epoch, batch=batch)
+        return {self.source_labels[self.heads[_label(node)]]: view}
+
+    def _source(self, head: str) -> FeatureSet:
+        source = self._sources[head]() if head in self._sources else None
+        if source is not None:
+            return source
+        label, ctx = self.source_labels.get(head), ExperimentContext.get_active()
+        if label is None or not ctx.has_node(label) or self._sources:
+            raise StateError(f"{self!r}: the FeatureSet {label!r} that {head!r} read is no longer there.")
+        found: FeatureSet = ctx.get_node(label, FeatureSet)
+        return found
+
+    def _uuids(self, records: Sequence[TensorRecord], label: str, role: str) -> Callable[[], np.ndarray]:
+        head = self.heads[label]
+        return lambda: self._source(head).get_sample_uuids()[self._stacked(records, label, "rows", role)]
+
+    def _records(self, node: Any, domain: str, role: str) -> list[TensorRecord]:
+        check_choice(domain, "domain", DOMAINS)
+        # Once: a phase that runs meanwhile may drop the oldest.
+        records = list(self.recording.tensors)
+        self._check_recorded(records, _label(node), domain, role)
+        if self.n_dropped_batches:
+            warn(
+                f"{self!r} holds the outputs of its newest batches only: those of {self.n_dropped_batches} "
+                "were dropped to stay within the memory budget."
+            )
+        return records
+
+    def _values(
+        self, records: Sequence[TensorRecord], node: Any, domain: str, role: str, unscale: bool
+    ) -> np.ndarray:
+        label = _label(node)
+        head, where = self.heads[label], f"{domain} of {label!r} in {self!r}"
+        if unscale and (domain not in ("outputs", "targets") or head not in self.units):
+            names_none = f"the reference of {head!r} names no targets"
+            why = names_none if domain in ("outputs", "targets") else f"{domain} have no units"
+            raise InvalidValueError(f"{where}: there is nothing to unscale, for {why}.")
+        if domain in (TAGS, SAMPLE_UUIDS):
+            source, rows = self._source(head), self._stacked(records, label, "rows", role)
+            found = source.get_sample_uuids() if domain == SAMPLE_UUIDS else source.get_tags("numpy")
+            return np.asarray(found)[rows]
+        values = self._stacked(records, label, domain, role)
+        shape = values.shape
+        if domain == "targets":
+            outputs = records[0].outputs[stream_of(label, role)]
+            if outputs[0].size == values[0].size:
+                shape = (len(values), *outputs.shape[1:])
+        if not unscale:
+            return values.reshape(shape)
+        rows = self._stacked(records, label, "rows", role)
+        return self.units[head].unscale(values, rows, where).reshape(shape)
+
+    def _check_recorded(self, records: Sequence[TensorRecord], label: str, domain: str, role: str) -> None:
+        n_dropped = self.n_dropped_batches
+        if not records:
+            why = (
+                f"the outputs of {n_dropped} batches were left out of a checkpoint or had to go to stay "
+                "within the memory budget"
+                if n_dropped
+                else "no batch ended, or the phase records none (result_recording)"
+            )
+            raise InvalidValueError(f"{self!r} holds no tensors: {why}.")
+        labels = sorted({label_and_role(stream)[0] for stream in records[0].outputs})
+        if label not in labels:
+            raise UnknownNameError(unknown_name("recorded node", label, labels, where=repr(self)))
+        roles = roles_among(records[0].outputs, label)
+        if role not in roles:
+            raise UnknownNameError(unknown_name("role", role, roles, where=f"{label!r} in {self!r}"))
+        head = self.heads[label]
+        if domain == "targets" and stream_of(head, role) not in records[0].targets:
+            raise InvalidValueError(f"{self!r} holds no targets: the reference of {head!r} names none.")
+
+    def _stacked(self, records: Sequence[TensorRecord], label: str, domain: str, role: str) -> np.ndarray:
+        stream = stream_of(label if domain == "outputs" else self.heads[label], role)
+        return np.concatenate([getattr(record, domain)[stream] for record in records])
+
+
+def _label(node: Any) -> str:
+    return str(getattr(node, "label", node))
+
+
+def _batches(records: Sequence[TensorRecord]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return epoch and batch of each recorded batch, and where each begins and the last one ends."""
+    sizes = [np.diff(record.offsets) for record in records]
+    coordinates = {
+        "epoch": np.repeat([record.epoch for record in records], [len(of) for of in sizes]),
+        "batch": np.concatenate([record.first_batch + np.arange(record.n_batches) for record in records]),
+    }
+    return coordinates, np.append(0, np.cumsum(np.concatenate(sizes)))
