@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from modularml.base.errors import nearest
 
 if TYPE_CHECKING:  # the same table once more, for type checkers and for the test of the layers
+    from modularml.backends.accelerator import Accelerator as Accelerator
     from modularml.backends.backend import Backend as Backend
     from modularml.callbacks.early_stopping import EarlyStopping as EarlyStopping
     from modularml.callbacks.evaluation import Evaluation as Evaluation
@@ -64,6 +65,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.scalers.scaler import Scaler as Scaler
 
 _HOMES = {
+    "Accelerator": "backends.accelerator",
     "AppliedLoss": "core.training.loss",
     "ArtifactResult": "core.experiment.callback_results",
     "AxisSeries": "core.experiment.series",

@@ -10,6 +10,7 @@ import pytest
 import modularml
 
 PINNED = [
+    "Accelerator",
     "AppliedLoss",
     "ArtifactResult",
     "AxisSeries",

@@ -30,6 +30,7 @@ __all__ = [
     "check_optimizer_arguments",
     "copied_array",
     "fast_step",
+    "follow_parameters",
     "losses",
     "on_one_thread",
     "optimizer_classes",
@@ -303,6 +304,21 @@ def set_optimizer_state(
     packed["state"] = {index[name]: _tensors(entry) for name, entry in tree["state"].items()}
     with _without_compiler():
         optimizer.load_state_dict(packed)
+
+
+def follow_parameters(
+    optimizer: torch.optim.Optimizer, make: Callable[..., torch.optim.Optimizer], kwargs: Mapping[str, Any]
+) -> None:
+    """Bring moments to the devices of the parameters, with torch's fused update where there is one."""
+    with _without_compiler():
+        packed = optimizer.state_dict()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if inspect.isclass(make) and {"fused", "foreach", "differentiable"}.isdisjoint(kwargs):
+        for group in packed["param_groups"]:
+            if "fused" in group:
+                group["fused"] = _can_fuse(make, kwargs, parameters) or None
+    with _without_compiler():
+        optimizer.load_state_dict(packed)  # moves what belongs to a parameter to its device
 
 
 # Which parameters, and which of torch's implementations: properties of the live object.

@@ -102,7 +102,7 @@ class EarlyStopping(Callback):
         """The value of this epoch, or None where the metric is not logged at every epoch."""
         recording = results.recording
         values = recording.epoch_means(epoch) | recording.epoch_metrics(epoch)
-        known = {*recording.loss_nodes, *recording.metrics, *self._announced}
+        known = sorted({*recording.loss_nodes, *recording.metrics, *self._announced})
         if self.monitor not in known:
             raise InvalidValueError(
                 f"{unknown_name('metric', self.monitor, known, where=repr(results))} "

@@ -19,6 +19,9 @@ from modularml.core.data.table import stack
 CHUNK_BYTES = 64 * 2**20
 """How much is gathered at once, and the most that is converted whole."""
 
+MAX_BYTES_ELSEWHERE = 2**30
+"""The most of a column that is held on another device than the CPU."""
+
 
 class Stack:
     """Columns side by side, ``(n_rows, n_keys, *key_shape)``; rows are stacked when they are asked for.
@@ -53,15 +56,18 @@ class Deferred:
     Attributes:
         source: The column.
         alignment: What is done with its rows.
+        device: Where its rows are computed with; None is the CPU.
     """
 
     source: Stack
     alignment: Alignment
+    device: torch.device | None = None
 
     def take(self, rows: slice | torch.Tensor) -> torch.Tensor:
         """Return some rows, as a tensor that shares no memory with a file."""
         array = self.source[rows if isinstance(rows, slice) else rows.numpy()]
-        return self.alignment.apply(as_tensor(array if array.flags.writeable else array.copy()))
+        rows_there = as_tensor(array if array.flags.writeable else array.copy(), device=self.device)
+        return self.alignment.apply(rows_there)
 
     @property
     def row_bytes(self) -> int:
@@ -74,13 +80,18 @@ Column = torch.Tensor | Deferred
 """A whole column, or what makes one of its rows."""
 
 
-def column_of(source: Stack, alignment: Alignment) -> Column:
+def column_of(source: Stack, alignment: Alignment, device: torch.device | None = None) -> Column:
     """Return a column in the shape and dtype that its reader computes with.
 
     What is there as it is stays where it is. Anything else is a copy: made here where it is
     small, made by chunks where it is large. A column that may not be written is copied, too,
-    for a module that works in place would write into a file.
+    for a module that works in place would write into a file. On another device than the
+    CPU it is there whole for a phase, unless it is very large.
     """
+    if device is not None and device.type != "cpu":
+        if source.n_bytes > MAX_BYTES_ELSEWHERE:
+            return Deferred(source=source, alignment=alignment, device=device)
+        return alignment.apply(as_tensor(source[:], device=device))
     converts = alignment.dtype not in (None, dtype_in_torch(source))
     if (converts or not source.is_ready) and source.n_bytes > CHUNK_BYTES:
         return Deferred(source=source, alignment=alignment)

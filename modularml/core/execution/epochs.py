@@ -36,7 +36,7 @@ class BatchEnded(Event):
     """A batch ended; drawn only where a callback watches batches."""
 
 
-def _do_nothing(_: int) -> None:
+def _do_nothing(_: Any) -> None:
     pass
 
 
@@ -47,6 +47,7 @@ def run_epochs(
     recording: Recording,
     *,
     n_epochs: int,
+    begin: Callable[[np.ndarray], None] = _do_nothing,
     before_end: Callable[[int], None] = _do_nothing,
     after_end: Callable[[int], None] = _do_nothing,
 ) -> Iterator[Event]:
@@ -58,6 +59,7 @@ def run_epochs(
         step: Runs one batch.
         recording: Where losses and outputs go.
         n_epochs: How many epochs to run.
+        begin: Called with the number of samples of each batch, ``(n_batches,)``, of each epoch.
         before_end: Called with each epoch when its batches are done.
         after_end: Called with each epoch when everything at its end is done.
 
@@ -70,7 +72,7 @@ def run_epochs(
             return
         scope.exec_ctx.epoch_idx = epoch
         yield EpochStarted(run_id=scope.run_id, path=scope.path, epoch=epoch)
-        yield from _run_epoch(scope, resolved, step, recording, epoch)
+        yield from _run_epoch(scope, resolved, step, recording, epoch, begin)
         if is_finite:
             is_finite = _warn_unless_finite(scope, recording, epoch)
         before_end(epoch)
@@ -80,7 +82,12 @@ def run_epochs(
 
 
 def _run_epoch(
-    scope: PhaseScope, resolved: Resolved, step: Step, recording: Recording, epoch: int
+    scope: PhaseScope,
+    resolved: Resolved,
+    step: Step,
+    recording: Recording,
+    epoch: int,
+    begin: Callable[[np.ndarray], None],
 ) -> Iterator[Event]:
     drawn = resolved.feed.draw(scope.first_epoch + epoch)
     slots: list[Any] = [None] * resolved.forward.n_slots
@@ -92,6 +99,7 @@ def _run_epoch(
     recording.losses.append(losses.empty)
     recording.n_samples.append(np.empty(0, np.int32))
     n_samples = np.diff(next(iter(drawn.offsets.values()))).astype(np.int32)
+    begin(n_samples)
     try:
         for n_done, batch in enumerate(resolved.feed.batches(drawn), start=1):
             slots[: len(batch)] = batch

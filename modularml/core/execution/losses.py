@@ -33,17 +33,23 @@ class HeadData:
         graph: The graph.
         bindings: Head label -> its binding.
         heads: Label of each node -> label of the head whose data reaches it.
+        devices: Label of each node -> where it computes; the CPU where it is not named.
     """
 
     def __init__(
-        self, graph: ModelGraph, bindings: Mapping[str, InputBinding], heads: Mapping[str, str]
+        self,
+        graph: ModelGraph,
+        bindings: Mapping[str, InputBinding],
+        heads: Mapping[str, str],
+        devices: Mapping[str, torch.device],
     ) -> None:
-        self.graph, self.bindings, self.heads = graph, bindings, heads
+        self.graph, self.bindings, self.heads, self.devices = graph, bindings, heads, devices
 
     def features(self, head: ModelNode) -> Column:
         """Return the features of a head, in the dtype that it computes in."""
         dtype = dtype_of(head) if head.backend == "torch" else None
-        return column_of(self._stack(head.label, "features"), Alignment(dtype=dtype))
+        stack, device = self._stack(head.label, "features"), self.devices.get(head.label)
+        return column_of(stack, Alignment(dtype=dtype), device)
 
     def targets(self, head: str) -> Stack | None:
         """Return the targets of a head, if its reference names any."""
@@ -147,6 +153,7 @@ def arguments_of(
         for (name, _, source), pick in zip(named, picks, strict=True)
     ]
     arguments: list[Argument | torch.nn.Module] = []
+    device = data.devices.get(node.label)
     alignments = loss.loss.align(inputs, where=repr(node.label)) if inputs else ()
     for (_, one, source), pick, seen, how in zip(named, picks, inputs, alignments, strict=True):
         if source is None:
@@ -155,7 +162,7 @@ def arguments_of(
             read = _reading(pick, aligned)
             arguments.append(Argument(stream=stream_of(node.label, one.role), column=None, read=read))
         else:
-            arguments.append(_argument(stream_of(head, one.role), source, how, columns))
+            arguments.append(_argument(stream_of(head, one.role), source, how, columns, device))
     for i, name in enumerate(loss.arguments):
         if name == "module":
             arguments.insert(i, node.module)
@@ -166,12 +173,18 @@ def arguments_of(
         if math.prod(source.shape) != 1:
             raise LossError(f"{where}: the weights {loss.sample_weight!r} must be one number a sample.")
         number = Alignment(shape=(), dtype=torch.float32)
-        weights = _argument(stream_of(head, one.role), source, number, columns)
+        weights = _argument(stream_of(head, one.role), source, number, columns, device)
     return Arguments(inputs=arguments, weights=weights)
 
 
-def _argument(stream: str, source: Stack, how: Alignment, columns: list[tuple[str, Column]]) -> Argument:
-    columns.append((stream, column_of(source, how)))
+def _argument(
+    stream: str,
+    source: Stack,
+    how: Alignment,
+    columns: list[tuple[str, Column]],
+    device: torch.device | None,
+) -> Argument:
+    columns.append((stream, column_of(source, how, device)))
     return Argument(stream=stream, column=len(columns) - 1)
 
 
@@ -254,7 +267,7 @@ def _weighted(whole: LossCall, each: LossCall, weights: Sequence[int], *, adds_u
             return whole(slots)
         values = each(slots)
         for factor in factors:
-            values = values * factor
+            values = values * factor.to(values.device)
         return values.sum() if adds_up else values.mean()
 
     return call

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from modularml.base.errors import Faults, StateError
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution.binding import InputBinding
@@ -17,6 +19,7 @@ from modularml.core.execution.columns import Column, Stack
 from modularml.core.execution.feed import Feed, Source
 from modularml.core.execution.forward import Forward, built
 from modularml.core.execution.losses import Arguments, HeadData, LossCall, arguments_of, loss_call
+from modularml.core.execution.placement import CPU, connect, on_one_device
 from modularml.core.execution.streams import label_and_role, stream_of
 from modularml.core.execution.units import Units
 from modularml.core.topology import structure
@@ -77,6 +80,7 @@ def resolve(
     batch_size: int | None = None,
     nan: str = "allow",
     fitted: Sequence[GraphNode] = (),
+    devices: Mapping[str, torch.device] | None = None,
 ) -> Resolved:
     """Resolve what a phase does on `nodes`.
 
@@ -90,6 +94,7 @@ def resolve(
         nan: What is done about data that no model can learn from, NaN and infinite values:
             ``"raise"``, ``"warn"`` or ``"allow"``.
         fitted: The estimators that the phase fits on the way.
+        devices: Label of each node -> where it computes; None is the CPU for all.
 
     Raises:
         StateError: If a node is not built or not fitted, or a split has no rows.
@@ -102,7 +107,8 @@ def resolve(
     heads = _ready_heads(nodes, fitted, where)
     binding_of = {graph.ctx.get_node(binding.node_ref).label: binding for binding in bindings}
     sources = _sources(graph, [(head, binding_of[head.label]) for head in heads], where, batch_size, nan)
-    data = HeadData(graph, binding_of, {node.label: graph.head_of(node).label for node in nodes})
+    devices = devices or {}
+    data = HeadData(graph, binding_of, {node.label: graph.head_of(node).label for node in nodes}, devices)
     roles = {head.label: binding_of[head.label].roles for head in heads}
     columns: list[tuple[str, Column]] = []
     for head in heads:
@@ -118,14 +124,18 @@ def resolve(
     means = list(dict.fromkeys(of for of in compared if of and label_and_role(of[0])[0] in weighed))
     slot_of_mean = {of: slot for slot, of in enumerate(means, start=len(columns))}
     forward = Forward(graph, nodes, len(columns) + len(means), roles)
+    connect(forward, nodes, devices)
     return Resolved(
         nodes=nodes,
         feed=Feed(sources, columns, means),
         forward=forward,
-        losses=[
-            loss_call(loss, found, forward.slot_of, slot_of_mean.get(of))
-            for loss, found, of in zip(losses, arguments, compared, strict=True)
-        ],
+        losses=on_one_device(
+            [
+                loss_call(loss, found, forward.slot_of, slot_of_mean.get(of))
+                for loss, found, of in zip(losses, arguments, compared, strict=True)
+            ],
+            [devices.get(node.label, CPU) for node in node_of.values()],
+        ),
         loss_nodes={label: node.label for label, node in node_of.items()},
         heads=data.heads,
         targets={

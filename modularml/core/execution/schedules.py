@@ -5,7 +5,7 @@ It knows no step: schedules that move on after each batch do so with the update.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from modularml.base.errors import InvalidValueError, unknown_name
 from modularml.core.execution.recording import Recording
@@ -50,22 +50,10 @@ class Rates:
 
     def _metric(self, name: str, epoch: int) -> float | None:
         values = self.recording.epoch_means(epoch) | self.recording.epoch_metrics(epoch)
-        known = {*self.recording.loss_nodes, *self.recording.metrics, *self.announced}
+        known = sorted({*self.recording.loss_nodes, *self.recording.metrics, *self.announced})
         if name not in known:
             raise InvalidValueError(
                 f"A schedule moves on by a metric that nothing logs: {unknown_name('metric', name, known)} "
                 "Evaluation(eval_phase=...) logs 'val_loss'; or give Schedule(monitor=...) another."
             )
         return values.get(name)
-
-
-def update_of(optimizer: Optimizer) -> Callable[[], None]:
-    """Return the function that updates parameters, and moves on a schedule of batches."""
-    if optimizer.schedule is None or optimizer.schedule.every != "batch":
-        return optimizer.step
-
-    def update() -> None:
-        optimizer.step()
-        optimizer.move_on()
-
-    return update

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modularml.backends.accelerator import Accelerator
 from modularml.core.context import ExperimentContext
 from modularml.core.execution.recording import DEFAULT_BUDGET_BYTES
 from modularml.core.topology.model_graph import ModelGraph
@@ -62,6 +63,12 @@ class PhaseScope:
     first_epoch: int = 0
     watch_batches: bool = False
     budget_bytes: int = DEFAULT_BUDGET_BYTES
+
+    @property
+    def accelerator(self) -> Accelerator | None:
+        """Where the experiment computes, if it says so."""
+        found: Accelerator | None = getattr(self.ctx.experiment, "accelerator", None)
+        return found
 
     @property
     def graph(self) -> ModelGraph:

@@ -5,23 +5,26 @@ It knows no epochs (`run_epochs` does) and no phase.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
-from modularml.backends.torch import backward
 from modularml.base.errors import InvalidValueError, LossError, OptimizerNotSetError
 from modularml.core.execution.epochs import Step
 from modularml.core.execution.forward import Call
 from modularml.core.execution.losses import LossCall
 from modularml.core.execution.resolution import Resolved
-from modularml.core.execution.schedules import update_of
+from modularml.core.execution.updates import Learn, UpdateOptions, Window, learn_of
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
+from modularml.core.training.loss import AppliedLoss
 from modularml.core.training.optimizer import Optimizer
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,21 +33,21 @@ class Stage:
 
     Attributes:
         calls: The calls, in order.
-        losses: Index and function of each loss.
+        losses: Index and function of each loss, and whether it is a sum over the samples.
         watched: Index and function of each loss that is computed and not minimized.
         optimizer: Updates the parameters of the calls; None where nothing is trained.
         rate: The metric that its learning rate is recorded as.
     """
 
     calls: Sequence[Call]
-    losses: Sequence[tuple[int, LossCall]]
+    losses: Sequence[tuple[int, LossCall, bool]]
     watched: Sequence[tuple[int, LossCall]]
     optimizer: Optimizer | None
     rate: str = "lr"
 
 
 def stages(
-    graph: ModelGraph, resolved: Resolved, trained: Sequence[GraphNode], watched: Collection[str] = ()
+    graph: ModelGraph, resolved: Resolved, trained: Sequence[GraphNode], losses: Sequence[AppliedLoss]
 ) -> list[Stage]:
     """Return the stages of a training step.
 
@@ -55,19 +58,25 @@ def stages(
         graph: The graph.
         resolved: What runs.
         trained: The nodes to train.
-        watched: The labels of the losses that are not minimized.
+        losses: The losses that were resolved.
 
     Raises:
         OptimizerNotSetError: If a trained node has no optimizer and the graph has none.
         InvalidValueError: If without a graph optimizer a loss is on a node that is not trained.
     """
-    labelled = list(zip(resolved.loss_nodes, enumerate(resolved.losses), strict=True))
-    shown = [loss for label, loss in labelled if label in watched]
+    computed = list(enumerate(resolved.losses))
+    watched = [one for one, loss in zip(computed, losses, strict=True) if not loss.trainable]
+    minimized = {
+        loss.label: (i, call, loss.loss.build().adds_up)
+        for (i, call), loss in zip(computed, losses, strict=True)
+        if loss.trainable
+    }
     if graph.optimizer is not None:
-        losses = [loss for label, loss in labelled if label not in watched]
-        return [Stage(calls=resolved.forward.calls, losses=losses, watched=shown, optimizer=graph.optimizer)]
-    for label, on in resolved.loss_nodes.items():
-        if label not in watched and not any(node.label == on for node in trained):
+        every = list(minimized.values())
+        return [Stage(calls=resolved.forward.calls, losses=every, watched=watched, optimizer=graph.optimizer)]
+    for label in minimized:
+        on = resolved.loss_nodes[label]
+        if not any(node.label == on for node in trained):
             raise InvalidValueError(
                 f"The loss {label!r} is on {on!r}, which is not trained (frozen, or no torch model), and "
                 "without an optimizer of the graph a loss trains the node that it is on, and no other."
@@ -79,24 +88,18 @@ def stages(
         if not any(node is other for other in trained):
             calls += of_node
             continue
-        own = [
-            loss
-            for label, loss in labelled
-            if label not in watched and resolved.loss_nodes[label] == node.label
-        ]
-        detached = [*calls, *map(_detached, of_node)]
         found.append(
             Stage(
-                calls=detached,
-                losses=own,
+                calls=[*calls, *map(_detached, of_node)],
+                losses=[one for label, one in minimized.items() if resolved.loss_nodes[label] == node.label],
                 watched=[],
                 optimizer=own_optimizer(node),
                 rate=f"lr/{node.label}",
             )
         )
         calls = []
-    if shown:
-        found.append(Stage(calls=calls, losses=[], watched=shown, optimizer=None))
+    if watched:
+        found.append(Stage(calls=calls, losses=[], watched=watched, optimizer=None))
     return found
 
 
@@ -119,46 +122,99 @@ def _detached(call: Call) -> Call:
     return (lambda batch: function(batch.detach())), source, target
 
 
-def train_step(found: Sequence[Stage], resolved: Resolved) -> Step:
+def train_step(
+    found: Sequence[Stage],
+    resolved: Resolved,
+    options: UpdateOptions = UpdateOptions(),  # noqa: B008 - frozen
+    device: torch.device = CPU,
+) -> tuple[Step, Callable[[np.ndarray], None]]:
     """Return the function that trains on one batch and returns the value of each loss.
 
     The step raises LossError if a loss cannot train, as no gradient leads from it to a parameter.
+
+    Args:
+        found: The stages.
+        resolved: What runs.
+        options: What is done with gradients.
+        device: Where the forward pass is computed.
+
+    Returns:
+        The step, and what is to be called with the numbers of samples, ``(n_batches,)``, of each epoch.
     """
     for stage in found:
         if stage.optimizer is not None:
             stage.optimizer.zero_grad()
-    updates = [None if stage.optimizer is None else update_of(stage.optimizer) for stage in found]
-    if len(found) == 1 and len(found[0].losses) == 1 and not found[0].watched:
-        return _single_loss_step(found[0], resolved)
+    window = Window(options.accumulate)
+    scaler = torch.amp.GradScaler(device.type) if options.half is torch.float16 else None
+    parts = [
+        (
+            _forward_of(stage.calls, options.half, device),
+            stage,
+            None if stage.optimizer is None else learn_of(stage.optimizer, options, window, scaler),
+        )
+        for stage in found
+    ]
+    is_single = len(found) == 1 and len(found[0].losses) == 1 and not found[0].watched
+    if is_single and options.accumulate == 1 and options.half is None:
+        return _single_loss_step(found[0], resolved, parts[0][2]), window.begin
 
     def step(slots: list[Any]) -> list[torch.Tensor]:
         values: dict[int, torch.Tensor] = {}
-        for stage, update in zip(found, updates, strict=True):
-            for function, source, target in stage.calls:
-                slots[target] = function(slots[source])
+        window.advance()
+        for forward, stage, learn in parts:
+            read = forward(slots)
             if stage.watched:
                 with torch.no_grad():
-                    values |= {i: loss(slots) for i, loss in stage.watched}
-            if stage.optimizer is None or update is None:
+                    values |= {i: loss(read) for i, loss in stage.watched}
+            if learn is None:
                 continue
-            computed = {i: loss(slots) for i, loss in stage.losses}
-            total: Any = sum(computed.values())
+            computed = {i: loss(read) for i, loss, _ in stage.losses}
+            if window.share == 1.0:
+                total: Any = sum(computed.values())
+            else:
+                total = sum(
+                    computed[i] if adds_up else computed[i] * window.share for i, _, adds_up in stage.losses
+                )
             if not total.requires_grad:
-                raise _no_gradient(resolved, [i for i, _ in stage.losses])
-            backward(total)
-            update()
-            stage.optimizer.zero_grad()
+                raise _no_gradient(resolved, list(computed))
+            learn(total)
             values |= computed
         return [values[i].detach() for i in range(len(values))]
 
-    return step
+    return step, window.begin
 
 
-def _single_loss_step(stage: Stage, resolved: Resolved) -> Step:
+def _forward_of(
+    calls: Sequence[Call], half: torch.dtype | None, device: torch.device
+) -> Callable[[list[Any]], Sequence[Any]]:
+    """Return the function that runs the calls and returns the slots that losses read."""
+
+    def forward(slots: list[Any]) -> Sequence[Any]:
+        for function, source, target in calls:
+            slots[target] = function(slots[source])
+        return slots
+
+    if half is None:
+        return forward
+    autocast = torch.autocast(device.type, half)
+
+    def forward_in_half(slots: list[Any]) -> Sequence[Any]:
+        with autocast:
+            forward(slots)
+        # Losses of half precision would lose what a step changes.
+        return [slot.float() if _is_half(slot) else slot for slot in slots]
+
+    return forward_in_half
+
+
+def _is_half(slot: Any) -> bool:
+    return isinstance(slot, torch.Tensor) and slot.dtype in (torch.bfloat16, torch.float16)
+
+
+def _single_loss_step(stage: Stage, resolved: Resolved, learn: Learn | None) -> Step:
     """The common case without a list or a sum: about a tenth of a small network's step."""
-    assert stage.optimizer is not None
-    calls, (_, loss) = stage.calls, stage.losses[0]
-    update, zero_grad = update_of(stage.optimizer), stage.optimizer.zero_grad
+    assert learn is not None
+    calls, (_, loss, _) = stage.calls, stage.losses[0]
 
     def step(slots: list[Any]) -> tuple[torch.Tensor]:
         for function, source, target in calls:
@@ -166,9 +222,7 @@ def _single_loss_step(stage: Stage, resolved: Resolved) -> Step:
         value = loss(slots)
         if not value.requires_grad:
             raise _no_gradient(resolved, [0])
-        backward(value)
-        update()
-        zero_grad()
+        learn(value)
         return (value.detach(),)
 
     return step

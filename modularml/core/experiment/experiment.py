@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from modularml.backends.accelerator import Accelerator, as_accelerator
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import (
     Faults,
@@ -49,6 +50,8 @@ class Experiment:
             place of that: what other cells defined for it, its plan and its history stay.
         checkpointing: When to write checkpoints by itself.
         callbacks: Hooks at phases, groups and the whole plan.
+        accelerator: The device that phases compute on which name none: ``"auto"``, ``"cpu"``,
+            ``"cuda:0"``, ``"mps"`` or an `Accelerator`. Weights are where they were afterwards.
 
     Attributes:
         label: Its name.
@@ -70,8 +73,11 @@ class Experiment:
         ctx: ExperimentContext | None = None,
         checkpointing: Checkpointing | None = None,
         callbacks: Sequence[ExperimentCallback] | None = None,
+        *,
+        accelerator: Accelerator | str | None = None,
     ) -> None:
         self.label = check_label(label, "Experiment")
+        self.accelerator = as_accelerator(accelerator)
         if ctx is not None and not isinstance(ctx, ExperimentContext):
             raise InvalidTypeError(f"Experiment {label!r}: ctx must be an ExperimentContext, got {ctx!r}.")
         former = cells.made_before("experiment", label) if ctx is None else None
@@ -418,6 +424,7 @@ class Experiment:
             "plan": to_config(self._plan),
             "checkpointing": to_config(self.checkpointing),
             "callbacks": [to_config(callback) for callback in self._callbacks],
+            "accelerator": to_config(self.accelerator),
         }
 
     @classmethod
@@ -441,6 +448,7 @@ class Experiment:
                 ctx,
                 from_config(config["checkpointing"]),
                 [from_config(callback) for callback in config["callbacks"]],
+                accelerator=from_config(config.get("accelerator")),
             )
         experiment._plan = plan
         return experiment

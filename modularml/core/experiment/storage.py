@@ -113,6 +113,7 @@ def _node_config(node: ModelNode) -> dict[str, Any]:
         "model": to_config(node.model),
         "upstream_ref": to_config(node.upstream_refs[0]),
         "optimizer": to_config(node.optimizer),
+        "accelerator": to_config(node.accelerator),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from modularml.backends.accelerator import Accelerator, as_accelerator
 from modularml.base.errors import Faults, GraphError, InvalidTypeError, ModularMLError, StateError
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.training.optimizer import Optimizer, as_optimizer
@@ -26,6 +27,7 @@ class ModelNode(GraphNode):
             or another node.
         optimizer: Trains this node alone, in graphs without an optimizer of their own: an `Optimizer`,
             its name or its class.
+        accelerator: The device that it computes on during phases, whatever theirs is.
         node_id: Its id; made when None.
         register: Enter it in the active experiment.
 
@@ -40,6 +42,7 @@ class ModelNode(GraphNode):
         model: Any,
         upstream_ref: Any,
         optimizer: Optimizer | str | Callable[..., Any] | None = None,
+        accelerator: Accelerator | str | None = None,
         *,
         node_id: str | None = None,
         register: bool = True,
@@ -50,6 +53,7 @@ class ModelNode(GraphNode):
         self.optimizer: Optimizer | None = None
         if optimizer is not None:
             self.optimizer = faults.attempt(as_optimizer, optimizer)
+        self.accelerator = faults.attempt(as_accelerator, accelerator)
         try:
             self.model: BaseModel = wrap_model(model)
         except ModularMLError as error:

@@ -97,6 +97,15 @@ class Loss(Configurable):
         """Whether `build` was called."""
         return self._forms is not None
 
+    @property
+    def has_tensors(self) -> bool:
+        """Whether it holds tensors, such as weights of classes, which must be where its inputs are."""
+        return any(True for _ in getattr(self._made, "buffers", tuple)())
+
+    def to(self, device: Any) -> None:
+        """Move the tensors that it holds to a device."""
+        self._made.to(device)  # type: ignore[union-attr]
+
     def build(self) -> Any:
         """Return the functions it is computed with, made once.
 

@@ -164,6 +164,16 @@ class Optimizer(Configurable):
             parameter.grad = None
 
     @property
+    def parameters(self) -> tuple[Any, ...]:
+        """The parameters, in the order of the optimizer's groups."""
+        return self._parameters
+
+    def follow_parameters(self) -> None:
+        """Bring moments to the devices that the parameters have come to."""
+        if self.is_built:
+            load(self.backend).follow_parameters(self._optimizer, self._make, self.opt_kwargs or {})
+
+    @property
     def rate(self) -> float:
         """The present learning rate, of its first group of parameters."""
         return float(self.optimizer.param_groups[0]["lr"])

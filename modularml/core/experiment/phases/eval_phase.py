@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
+from modularml.backends.accelerator import Accelerator
 from modularml.base.errors import Faults, check_int
 from modularml.base.events import Event
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.eval_loop import eval_step
 from modularml.core.execution.forward import training_flags
+from modularml.core.execution.placement import placed
 from modularml.core.execution.recording import Recording
 from modularml.core.execution.resolution import resolve
 from modularml.core.execution.scope import PhaseScope
@@ -40,6 +42,8 @@ class EvalPhase(ExperimentPhase):
         active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
         batch_size: Rows a batch; None evaluates all at once.
         callbacks: Hooks at batches.
+        accelerator: The device that nodes compute on which name none themselves; None is that
+            of the experiment.
 
     Raises:
         InvalidValueError: If bindings are missing or names are unknown; all faults are told together.
@@ -59,6 +63,7 @@ class EvalPhase(ExperimentPhase):
         active_nodes: Sequence[GraphNode | str] | None = None,
         batch_size: int | None = None,
         callbacks: Sequence[Callback] | None = None,
+        accelerator: Accelerator | str | None = None,
     ) -> None:
         self.batch_size = batch_size
         super().__init__(
@@ -67,6 +72,7 @@ class EvalPhase(ExperimentPhase):
             losses=losses,
             active_nodes=active_nodes,
             callbacks=callbacks,
+            accelerator=accelerator,
         )
 
     @classmethod
@@ -80,6 +86,7 @@ class EvalPhase(ExperimentPhase):
         batch_size: int | None = None,
         callbacks: Sequence[Callback] | None = None,
         sampler: Sampler | None = None,
+        **options: Any,
     ) -> Self:
         """Make a phase whose active heads all get one split.
 
@@ -91,6 +98,7 @@ class EvalPhase(ExperimentPhase):
             batch_size: Rows a batch; None evaluates all at once.
             callbacks: Hooks at batches.
             sampler: Draws pairs, triplets or the like; None takes all rows in their order.
+            **options: What else a phase takes.
 
         Raises:
             InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
@@ -102,6 +110,7 @@ class EvalPhase(ExperimentPhase):
             active_nodes=active_nodes,
             batch_size=batch_size,
             callbacks=callbacks,
+            **options,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -120,6 +129,7 @@ class EvalPhase(ExperimentPhase):
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`."""
         nodes = self._checked_nodes(scope.graph)
+        devices = self._devices(nodes, scope)
         resolved = resolve(
             scope.graph,
             nodes,
@@ -127,12 +137,13 @@ class EvalPhase(ExperimentPhase):
             self.losses,
             where=self._where,
             batch_size=self.batch_size,
+            devices=devices,
         )
         recording = Recording(resolved.loss_nodes, scope.budget_bytes)
         step = eval_step(resolved)
 
         def events() -> Iterator[Event]:
-            with training_flags(nodes, trained=[]):
+            with placed(nodes, devices, self._on(scope.graph, devices)), training_flags(nodes, trained=[]):
                 yield from run_epochs(scope, resolved, step, recording, n_epochs=1)
 
         return Execution(

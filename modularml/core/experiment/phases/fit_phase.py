@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from modularml.backends.accelerator import Accelerator
 from modularml.base.errors import Faults, StateError, check_choice
 from modularml.base.events import Event
 from modularml.core.execution.binding import InputBinding
@@ -17,6 +18,7 @@ from modularml.core.execution.checks import NAN
 from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.eval_loop import fit_step
 from modularml.core.execution.forward import training_flags
+from modularml.core.execution.placement import placed
 from modularml.core.execution.recording import Recording
 from modularml.core.execution.resolution import resolve
 from modularml.core.execution.scope import PhaseScope
@@ -44,6 +46,8 @@ class FitPhase(ExperimentPhase):
         nan: What is done about features and targets that are NaN or infinite, before the fit:
             ``"raise"``, ``"warn"`` or ``"allow"``. NaN in features is a value to estimators
             that say so.
+        accelerator: The device that nodes compute on which name none themselves; None is that
+            of the experiment.
 
     Raises:
         InvalidValueError: If no active node can be fitted, bindings are missing or names are
@@ -63,6 +67,7 @@ class FitPhase(ExperimentPhase):
         active_nodes: Sequence[GraphNode | str] | None = None,
         freeze_after_fit: bool = True,
         callbacks: Sequence[Callback] | None = None,
+        accelerator: Accelerator | str | None = None,
         nan: str = "raise",
     ) -> None:
         self.freeze_after_fit = bool(freeze_after_fit)
@@ -73,6 +78,7 @@ class FitPhase(ExperimentPhase):
             losses=losses,
             active_nodes=active_nodes,
             callbacks=callbacks,
+            accelerator=accelerator,
         )
 
     @classmethod
@@ -86,6 +92,7 @@ class FitPhase(ExperimentPhase):
         freeze_after_fit: bool = True,
         callbacks: Sequence[Callback] | None = None,
         nan: str = "raise",
+        **options: Any,
     ) -> Self:
         """Make a phase whose active heads all get one split.
 
@@ -97,6 +104,7 @@ class FitPhase(ExperimentPhase):
             freeze_after_fit: Freeze the fitted nodes.
             callbacks: Hooks around the fit.
             nan: What is done about NaN and infinite values.
+            **options: What else a phase takes.
 
         Raises:
             InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
@@ -109,6 +117,7 @@ class FitPhase(ExperimentPhase):
             freeze_after_fit=freeze_after_fit,
             callbacks=callbacks,
             nan=nan,
+            **options,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -139,6 +148,7 @@ class FitPhase(ExperimentPhase):
         if not fitted:
             labels = [node.label for node in self._estimators(graph)]
             raise StateError(f"{self._where}: there is nothing to fit; {labels} are frozen.")
+        devices = self._devices(nodes, scope)
         resolved = resolve(
             graph,
             nodes,
@@ -147,6 +157,7 @@ class FitPhase(ExperimentPhase):
             where=self._where,
             nan=self.nan,
             fitted=fitted,
+            devices=devices,
         )
         recording = Recording(resolved.loss_nodes, scope.budget_bytes)
         rows = {source.head: source.view.rows for source in resolved.feed.sources}
@@ -158,7 +169,7 @@ class FitPhase(ExperimentPhase):
         step = fit_step(resolved, fitted, targets)
 
         def events() -> Iterator[Event]:
-            with training_flags(nodes, trained=[]):
+            with placed(nodes, devices, self._on(graph, devices)), training_flags(nodes, trained=[]):
                 yield from run_epochs(scope, resolved, step, recording, n_epochs=1)
             if self.freeze_after_fit and recording.losses:
                 for node in fitted:

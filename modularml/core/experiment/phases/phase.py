@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+import torch
+
+from modularml.backends.accelerator import Accelerator, as_accelerator
 from modularml.base.config import Configurable, to_config
 from modularml.base.errors import (
     DuplicateLabelError,
@@ -27,6 +30,7 @@ from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import GraphNodeReference
 from modularml.core.execution.binding import InputBinding
+from modularml.core.execution.placement import devices_of
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.execution.streams import input_name
 from modularml.core.experiment.callback import Callback, check_callbacks
@@ -35,7 +39,7 @@ from modularml.core.experiment.results import PhaseResults
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
-from modularml.core.training.loss import Losses, applied_losses
+from modularml.core.training.loss import Loss, Losses, applied_losses
 from modularml.display.diagram import Diagram
 from modularml.samplers import Sampler
 
@@ -67,6 +71,8 @@ class ExperimentPhase(Configurable):
             name (``"mse"``) or class, or such a one for each label of a node.
         active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
         callbacks: Hooks within the phase.
+        accelerator: The device that nodes compute on which name none themselves; None is that
+            of the experiment, or else where their parameters are.
 
     Raises:
         StateError: If the active experiment has no model graph.
@@ -86,6 +92,7 @@ class ExperimentPhase(Configurable):
         losses: Losses | None = None,
         active_nodes: Sequence[GraphNode | str] | None = None,
         callbacks: Sequence[Callback] | None = None,
+        accelerator: Accelerator | str | None = None,
     ) -> None:
         self._label = check_label(label, type(self).__name__)
         self._where = f"{type(self).__name__} {label!r}"
@@ -93,6 +100,7 @@ class ExperimentPhase(Configurable):
         graph = active_graph(self.ctx, self._where)
         faults = Faults(self._where)
         self.input_sources = _checked(input_sources, InputBinding, "input_sources", faults)
+        self.accelerator = faults.attempt(as_accelerator, accelerator)
         self._active = None if active_nodes is None else _active_refs(graph, active_nodes, faults)
         self.losses = applied_losses(losses, self._tails(graph), faults)
         faults.raise_if_any()
@@ -134,6 +142,14 @@ class ExperimentPhase(Configurable):
             return nodes
         active = {graph.ctx.get_node(ref).label for ref in self._active}
         return [node for node in nodes if node.label in active]
+
+    def _devices(self, nodes: Sequence[GraphNode], scope: PhaseScope) -> dict[str, torch.device]:
+        """Where each node computes when the phase runs; raises StateError if a device is not there."""
+        return devices_of(nodes, self.accelerator or scope.accelerator, self._where)
+
+    def _on(self, graph: ModelGraph, devices: Mapping[str, torch.device]) -> list[tuple[Loss, torch.device]]:
+        """Each loss and the device of its node."""
+        return [(loss.loss, devices[graph.ctx.get_node(loss).label]) for loss in self.losses]
 
     def _tails(self, graph: ModelGraph) -> list[GraphNode]:
         """The nodes that take part and feed no other that does."""
@@ -211,6 +227,7 @@ class ExperimentPhase(Configurable):
             "losses": [to_config(loss) | {"on": self._label_of(loss)} for loss in self.losses],
             "active_nodes": None if self._active is None else [self._label_of(ref) for ref in self._active],
             "callbacks": [to_config(callback) for callback in self.callbacks],
+            "accelerator": to_config(self.accelerator),
         }
 
     @classmethod

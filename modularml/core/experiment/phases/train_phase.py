@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
+from modularml.backends.accelerator import Accelerator
 from modularml.base.errors import Faults, InvalidValueError, LossError, StateError, check_choice, check_int
 from modularml.base.events import Event
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import NAN
 from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.forward import training_flags
+from modularml.core.execution.placement import placed
 from modularml.core.execution.recording import KEEPS, Recording
 from modularml.core.execution.resolution import nodes_of_losses, nodes_with_gradients, resolve
 from modularml.core.execution.schedules import Rates
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.execution.train_loop import own_optimizer, stages, train_step
+from modularml.core.execution.updates import UpdateOptions
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
 from modularml.core.experiment.results import TrainResults
@@ -51,6 +54,15 @@ class TrainPhase(ExperimentPhase):
             (those of the last epoch that ran) or ``"none"``.
         nan: What is done about features and targets that are NaN or infinite, before the first
             step: ``"raise"``, ``"warn"`` or ``"allow"``.
+        clip_norm: The most that the norm of all gradients of an optimizer may be; larger ones are
+            scaled down. None: any.
+        clip_value: The most that a gradient may be, up or down; larger ones are cut. None: any.
+        accumulate: How many batches there are to an update; they count as one that holds all
+            their samples. A stop within them leaves them out.
+        precision: What forward passes compute in: ``"float32"``, or ``"bf16"`` or ``"fp16"`` where
+            torch deems it safe. Weights, losses and updates stay in float32.
+        accelerator: The device that nodes compute on which name none themselves; None is that
+            of the experiment.
 
     Raises:
         InvalidValueError: If there are no losses, a binding has no sampler, an active node is
@@ -71,18 +83,26 @@ class TrainPhase(ExperimentPhase):
         n_epochs: int = 1,
         active_nodes: Sequence[GraphNode | str] | None = None,
         callbacks: Sequence[Callback] | None = None,
+        accelerator: Accelerator | str | None = None,
         result_recording: str = ResultRecording.ALL,
         nan: str = "raise",
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        accumulate: int = 1,
+        precision: str = "float32",
     ) -> None:
         self._n_epochs = n_epochs
         self.result_recording = result_recording
         self.nan = nan
+        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self.accumulate, self.precision = accumulate, precision
         super().__init__(
             label,
             input_sources=input_sources,
             losses=losses,
             active_nodes=active_nodes,
             callbacks=callbacks,
+            accelerator=accelerator,
         )
 
     @classmethod
@@ -98,6 +118,7 @@ class TrainPhase(ExperimentPhase):
         callbacks: Sequence[Callback] | None = None,
         result_recording: str = ResultRecording.ALL,
         nan: str = "raise",
+        **options: Any,
     ) -> Self:
         """Make a phase whose active heads all draw from one split with one sampler.
 
@@ -111,6 +132,7 @@ class TrainPhase(ExperimentPhase):
             callbacks: Hooks at epochs and batches.
             result_recording: Which epochs' outputs are kept.
             nan: What is done about NaN and infinite values.
+            **options: What else a phase takes.
 
         Raises:
             InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
@@ -125,6 +147,7 @@ class TrainPhase(ExperimentPhase):
             callbacks=callbacks,
             result_recording=result_recording,
             nan=nan,
+            **options,
         )
 
     @property
@@ -135,13 +158,23 @@ class TrainPhase(ExperimentPhase):
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
         own = {"n_epochs": self.n_epochs, "result_recording": self.result_recording, "nan": self.nan}
-        return super().get_config() | own
+        return super().get_config() | own | vars(self._options)
+
+    @property
+    def _options(self) -> UpdateOptions:
+        return UpdateOptions(
+            clip_norm=self.clip_norm,
+            clip_value=self.clip_value,
+            accumulate=self.accumulate,
+            precision=self.precision,
+        )
 
     def _check(self, graph: ModelGraph, faults: Faults) -> None:
         super()._check(graph, faults)
         faults.attempt(check_int, self._n_epochs, "n_epochs")
         faults.attempt(check_choice, self.result_recording, "result_recording", KEEPS)
         faults.attempt(check_choice, self.nan, "nan", NAN)
+        self._options.check(faults)
         if not self._minimized:
             faults.add(InvalidValueError("it needs at least one loss to minimize."))
         for loss in self._minimized:
@@ -188,10 +221,18 @@ class TrainPhase(ExperimentPhase):
             raise StateError(
                 f"{self._where}: there is nothing to train; every torch node that a loss reaches is frozen."
             )
-        resolved = resolve(graph, nodes, self.input_sources, self.losses, where=self._where, nan=self.nan)
-        watched = [loss.label for loss in self.losses if not loss.trainable]
-        found = stages(graph, resolved, trained, watched)
-        step = train_step(found, resolved)
+        devices = self._devices(nodes, scope)
+        resolved = resolve(
+            graph,
+            nodes,
+            self.input_sources,
+            self.losses,
+            where=self._where,
+            nan=self.nan,
+            devices=devices,
+        )
+        found = stages(graph, resolved, trained, self.losses)
+        step, begin = train_step(found, resolved, self._options, devices[trained[0].label])
         recording = Recording(resolved.loss_nodes, scope.budget_bytes, self.result_recording)
         announced = {name for c in self.callbacks for name in getattr(c, "metric_names", ())}
         optimizers = {stage.rate: stage.optimizer for stage in found if stage.optimizer is not None}
@@ -199,13 +240,15 @@ class TrainPhase(ExperimentPhase):
         results = TrainResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets)
 
         def events() -> Iterator[Event]:
-            with training_flags(nodes, trained):
+            moved = placed(nodes, devices, self._on(graph, devices), list(optimizers.values()))
+            with moved, training_flags(nodes, trained):
                 yield from run_epochs(
                     scope,
                     resolved,
                     step,
                     recording,
                     n_epochs=self.n_epochs,
+                    begin=begin,
                     before_end=rates.record,
                     after_end=rates.move_on,
                 )
