@@ -1,5 +1,6 @@
 // Builds the committed bundles of modularml/widgets/static, checks that they are
 // what the sources give (--verify), or builds the tests for node (--tests).
+import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,9 +10,13 @@ import { build } from "esbuild";
 const here = dirname(fileURLToPath(import.meta.url));
 const target = join(here, "..", "modularml", "widgets", "static");
 const tests = join(here, "tests");
-const entries = { progress: join(here, "src", "progress", "index.ts") };
+const entry = (name) => join(here, "src", name, "index.ts");
+const entries = { chart: entry("chart"), progress: entry("progress") };
 const licence = readFileSync(join(here, "node_modules", "uplot", "LICENSE"), "utf8").trim();
 const banner = `/* @generated from js/src by "npm run build": edit the sources, not this file. */`;
+// Bundles of one build find its library on the page, and those of another do not.
+const shared = ["chart.ts", "library.ts", "lines.ts"].map((name) => readFileSync(join(here, "src", "shared", name)));
+const define = { LIBRARY_VERSION: JSON.stringify(createHash("sha256").update(Buffer.concat(shared)).digest("hex").slice(0, 12)) };
 const notice = `/*! It holds uPlot (https://github.com/leeoniya/uPlot):\n${licence} */`;
 
 async function bundle() {
@@ -25,10 +30,20 @@ async function bundle() {
     target: ["es2022"],
     charset: "utf8",
     legalComments: "none",
-    banner: { js: `${banner}\n${notice}`, css: banner },
+    banner: { js: banner, css: banner },
+    define,
+    metafile: true,
     write: false,
   });
-  return result.outputFiles;
+  const holdsUplot = ([, output]) => Object.keys(output.inputs).some((path) => path.includes("node_modules/uplot/"));
+  const holders = Object.entries(result.metafile.outputs).filter(holdsUplot).map(([path]) => basename(path));
+  return result.outputFiles.map((file) => (holders.includes(basename(file.path)) ? withNotice(file) : file));
+}
+
+/** The licence goes where the code goes. */
+function withNotice(file) {
+  const [first, ...rest] = file.text.split("\n");
+  return { path: file.path, contents: Buffer.from([first, notice, ...rest].join("\n")) };
 }
 
 async function buildTests() {
@@ -40,6 +55,7 @@ async function buildTests() {
     platform: "node",
     external: ["happy-dom"],
     loader: { ".css": "empty" },
+    define,
     logLevel: "warning",
   });
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { settle } from "./page";
 import recorded from "../../tests/fixtures/progress_run.json";
+import "../src/chart/index";
 import progress from "../src/progress/index";
 import type { Phase, RunPatch } from "../src/progress/run";
 import { FakeModel } from "./fake-model";

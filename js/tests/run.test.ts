@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import recorded from "../../tests/fixtures/progress_run.json";
-import { axisEnd, curvesOf, isWide, valueAt } from "../src/progress/curves";
+import { axisEnd, curvesOf } from "../src/progress/curves";
+import { isWide, valueAt } from "../src/shared/lines";
 import { fractionOf, Run, type Phase, type RunPatch } from "../src/progress/run";
 
 // What Python sends for one run, and what it hands to a page that connects at its end.
@@ -66,11 +67,11 @@ test("the axis of a long plan grows in halves; that of one epoch counts batches"
 });
 
 test("a curve has the value of the point before", () => {
-  const curve = { name: "mse", per: "epoch" as const, x: [1, 2, 3], y: [10, null, 30] };
+  const curve = { x: [1, 2, 3], y: [10, null, 30] };
   assert.deepEqual([0.5, 1, 2.5, 9].map((x) => valueAt(curve, x)), [undefined, 10, null, 30]);
 });
 
 test("only what is positive and spans two decades is drawn on a logarithmic axis", () => {
-  const of = (...y: (number | null)[]) => isWide([{ name: "mse", per: "step", x: y.map((_, i) => i), y }]);
+  const of = (...y: (number | null)[]) => isWide([{ x: y.map((_, i) => i), y }]);
   assert.deepEqual([of(), of(1, null), of(1, 50), of(1, null, 0.001), of(100, 0), of(100, -1)], [false, false, false, true, false, false]);
 });

@@ -6,6 +6,7 @@ It knows no class and no file: what is no plain value is handed to a function th
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 import numpy as np
 
 Path = tuple[str, ...]
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_LONGEST = 300  # characters of the text of an object; of longer ones a digest tells what follows
 
 OWN_IDS = frozenset({"node_id", "id_seed", "sample_uuids"})
 """Keys whose values are different in every object, and no setting of it."""
@@ -66,7 +70,7 @@ def plain(tree: Any, text: Callable[[Any], str] | None = None) -> Any:
     said = text or text_of
     if isinstance(tree, Mapping):
         kept = {str(key).removeprefix("$"): value for key, value in tree.items() if key not in OWN_IDS}
-        return {key: plain(value, text) for key, value in kept.items()} or "{}"
+        return {key: plain(value, text) for key, value in kept.items()}
     if isinstance(tree, list | tuple) and any(isinstance(item, Mapping | np.ndarray) for item in tree):
         return {name: plain(item, text) for name, item in zip(_names(tree), tree, strict=True)}
     if isinstance(tree, np.ndarray):
@@ -83,7 +87,10 @@ def text_of(value: Any) -> str:
     name = getattr(value, "__qualname__", None)
     if isinstance(name, str):
         return f"{value.__module__}.{name}"
-    return str(value) if value is None or isinstance(value, bool | int | float | str) else repr(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return str(value)
+    text = _ADDRESS.sub("", repr(value))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… {digest(text.encode('utf-8', 'replace'))}"
 
 
 def digest(data: bytes | memoryview) -> str:
@@ -92,7 +99,7 @@ def digest(data: bytes | memoryview) -> str:
 
 
 def _leaves(tree: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(tree, dict):
+    if isinstance(tree, dict) and (tree or not path):
         for key, value in tree.items():
             yield from _leaves(value, (*path, key))
     else:

@@ -16,6 +16,7 @@ from modularml.backends.backend import Backend, load
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
 from modularml.base.registry import Registry
+from modularml.display.card import Shown
 
 Shape = tuple[int, ...]
 
@@ -23,7 +24,7 @@ model_registry: Registry[type[BaseModel]] = Registry("model")
 """The models of this package by backend and name, e.g. ``"torch::SequentialMLP"``."""
 
 
-class BaseModel(Configurable, ABC):
+class BaseModel(Shown, Configurable, ABC):
     """Something that turns samples into outputs, and can be trained or fitted to do so.
 
     Shapes are those of one sample, without the batch dimension; they are None until

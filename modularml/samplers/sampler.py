@@ -26,6 +26,7 @@ from modularml.base.errors import (
 from modularml.base.registry import Registry
 from modularml.base.rows import SampleSource as SampleSource
 from modularml.base.rows import as_names, check_seed, group_codes, new_seed
+from modularml.display.card import Shown
 from modularml.io import codec
 from modularml.io.yaml import load_yaml, save_yaml
 from modularml.samplers.batching import by_group, by_stratum, cut
@@ -56,7 +57,7 @@ class EpochIndex:
         return len(self.offsets) - 1
 
 
-class Sampler(Configurable, ABC):
+class Sampler(Shown, Configurable, ABC):
     """Decides which samples make up which batch.
 
     Args:

@@ -12,12 +12,13 @@ import numpy as np
 
 from modularml.base.config import Configurable
 from modularml.base.errors import Faults, InvalidTypeError, check_choice
+from modularml.display.card import Shown
 
 MODES = ("similar", "dissimilar")
 WEIGHT_MODES = ("binary", "linear", "exp")
 
 
-class SimilarityCondition(Configurable):
+class SimilarityCondition(Shown, Configurable):
     """Compares samples by the difference of their values.
 
     The difference is ``|a - b|`` for numbers, 0 or infinity for anything else, or

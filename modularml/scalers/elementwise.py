@@ -12,11 +12,12 @@ import numpy as np
 
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidValueError, StateError
+from modularml.display.card import Shown
 from modularml.scalers.registry import scaler_registry
 
 
 @scaler_registry.register
-class Negate(Configurable):
+class Negate(Shown, Configurable):
     """Turns every sign around."""
 
     def fit(self, X: np.ndarray, y: None = None) -> Self:
@@ -33,7 +34,7 @@ class Negate(Configurable):
 
 
 @scaler_registry.register
-class Absolute(Configurable):
+class Absolute(Shown, Configurable):
     """Drops every sign, and remembers those of the last array to put them back."""
 
     def __init__(self) -> None:

@@ -12,12 +12,13 @@ import numpy as np
 
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidValueError
+from modularml.display.card import Shown
 from modularml.scalers.elementwise import last_transformed
 from modularml.scalers.registry import scaler_registry
 
 
 @scaler_registry.register
-class PerSampleMinMaxScaler(Configurable):
+class PerSampleMinMaxScaler(Shown, Configurable):
     """Stretches each sample to a range; a constant sample becomes the range's lower end.
 
     It remembers the extremes of the last array that it transformed, to invert that one.
@@ -73,7 +74,7 @@ class PerSampleMinMaxScaler(Configurable):
 
 
 @scaler_registry.register
-class PerSampleZeroStart(Configurable):
+class PerSampleZeroStart(Shown, Configurable):
     """Shifts each sample so that it begins at zero.
 
     It remembers the beginnings of the last array that it transformed, to invert that one.

@@ -15,11 +15,12 @@ import numpy as np
 
 from modularml.base.config import Configurable, from_config, to_config
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
+from modularml.display.card import Shown
 from modularml.io import codec
 from modularml.scalers.registry import scaler_registry
 
 
-class Scaler(Configurable):
+class Scaler(Shown, Configurable):
     """Wraps a scaler.
 
     Args:

@@ -13,12 +13,13 @@ import numpy as np
 
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidValueError, StateError, check_int
+from modularml.display.card import Shown
 from modularml.scalers.registry import scaler_registry
 from modularml.scalers.scaler import Scaler
 
 
 @scaler_registry.register
-class SegmentedScaler(Configurable):
+class SegmentedScaler(Shown, Configurable):
     """Cuts the features into stretches and gives each a scaler of its own.
 
     Args:

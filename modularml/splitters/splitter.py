@@ -16,6 +16,7 @@ from modularml.base.config import Configurable, from_config, to_config
 from modularml.base.errors import InvalidValueError
 from modularml.base.registry import Registry
 from modularml.base.rows import SampleSource
+from modularml.display.card import Shown
 from modularml.io import codec
 from modularml.io.yaml import load_yaml, save_yaml
 
@@ -23,7 +24,7 @@ splitter_registry: Registry[type[Splitter]] = Registry("splitter")
 """Every splitter class of this package, by name."""
 
 
-class Splitter(Configurable, ABC):
+class Splitter(Shown, Configurable, ABC):
     """Divides samples into named parts."""
 
     overlaps_by_design = False

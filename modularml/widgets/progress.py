@@ -12,7 +12,7 @@ from IPython.display import display
 from modularml.base.events import EpochEnded, Event, PhaseEnded, PhaseStarted, RunEnded, RunStarted
 from modularml.widgets.run_html import run_html
 from modularml.widgets.run_state import RunState
-from modularml.widgets.widget import MIN_GAP_S, STATIC_PATH, LiveWidget
+from modularml.widgets.widget import MIN_GAP_S, STATIC_PATH, ChartLibrary, LiveWidget
 
 VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 EPOCH_GAP_S = 0.02
@@ -65,6 +65,7 @@ class _LiveRun:
     def __init__(self, started: RunStarted) -> None:
         self._state = RunState(started)
         self._stop = started.stop
+        ChartLibrary.share()
         self._widget = ProgressWidget(self._state, {"stop": self._handle_stop})
         view = {"version_major": 2, "version_minor": 1, "model_id": self._widget.model_id}
         self._handle = display(self._static() | {VIEW_MIME: view}, raw=True, display_id=True)

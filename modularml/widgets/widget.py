@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import anywidget
 import traitlets
@@ -25,6 +25,22 @@ MIN_GAP_S = 0.05
 """Between two messages lie at least so many seconds: 20 a second, as fast as one can see."""
 
 Action = Callable[[dict[str, Any]], None]
+
+
+class ChartLibrary(anywidget.AnyWidget):
+    """The drawing of curves: a page loads it once, for all widgets that draw some."""
+
+    _esm = STATIC_PATH / "chart.js"
+    _shared: ClassVar[ChartLibrary | None] = None
+
+    @classmethod
+    def share(cls) -> None:
+        """Send it to the browser, unless this kernel did."""
+        if cls._shared is None or cls._shared.comm is None:
+            cls._shared = cls()
+
+    def __repr__(self) -> str:
+        return "ChartLibrary()"
 
 
 class LiveSource(Protocol):

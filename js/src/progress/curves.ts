@@ -1,11 +1,10 @@
 // What a phase's chart draws, as plain data: which lines, in which order and colour,
 // and how far the axis reaches. It knows no DOM and no canvas.
+import type { Line } from "../shared/lines";
 import type { Phase, Trace } from "./run";
 
-export interface Curve extends Trace {
-  /** Number of the colour; 0 is the first loss, 1 the validation loss. */
-  color: number;
-}
+/** A line of a phase; colour 0 is that of the first loss, 1 that of the validation loss. */
+export type Curve = Line;
 
 const VALIDATION = 1;
 
@@ -40,30 +39,4 @@ export function axisEnd(phase: Phase, curves: readonly Curve[]): number {
   let end = unitOf(phase) === "batch" ? phase.batches : phase.epochs;
   while (end > 10 && end / 2 >= reached) end = Math.ceil(end / 2);
   return Math.max(end, reached);
-}
-
-const WIDE = 100;
-
-/** Whether the values span so much that only a logarithmic axis shows their course. */
-export function isWide(curves: readonly Trace[]): boolean {
-  let low = Infinity;
-  let high = 0;
-  for (const y of curves.flatMap((curve) => curve.y)) {
-    if (y === null) continue;
-    low = Math.min(low, y);
-    high = Math.max(high, y);
-  }
-  return low > 0 && high > WIDE * low;
-}
-
-/** The value of a curve at `x`, or the one before it; undefined before its start. */
-export function valueAt(curve: Trace, x: number): number | null | undefined {
-  let low = 0;
-  let high = curve.x.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((curve.x[middle] ?? 0) <= x) low = middle + 1;
-    else high = middle;
-  }
-  return low ? curve.y[low - 1] : undefined;
 }

@@ -1,7 +1,8 @@
 // The line above the chart: names, colours and values, of now or of where the mouse is.
 import { element, setText, sync } from "../shared/dom";
 import { value } from "../shared/format";
-import { colorOf, unitOf, valueAt, type Curve } from "./curves";
+import { valueAt } from "../shared/lines";
+import { colorOf, unitOf, type Curve } from "./curves";
 import type { Phase } from "./run";
 
 export class Legend {

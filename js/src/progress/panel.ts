@@ -1,13 +1,15 @@
 // The panel of one run: builds its elements once and patches them from then on.
 import { element, setAttribute, setText, sync } from "../shared/dom";
 import { clock, estimate, rate, value } from "../shared/format";
+import { makeGlyph, setGlyph } from "../shared/glyph";
+import { loadChart } from "../shared/library";
 import type { WidgetModel } from "../shared/model";
-import { Chart } from "./chart";
+import type { Chart } from "../shared/chart";
+import { STATUS_WORDS } from "../shared/status";
 import { axisEnd, curvesOf, unitOf } from "./curves";
-import { makeGlyph, setGlyph } from "./glyph";
 import { Legend, makePair } from "./legend";
 import { PhaseList } from "./phases";
-import { isVague, STATUS_WORDS, type Phase, type Run } from "./run";
+import { isVague, type Phase, type Run } from "./run";
 import { StopButton } from "./stop";
 
 const TICK_MS = 250;
@@ -27,7 +29,7 @@ export class Panel {
   private readonly note = element("p", { class: "mml-note", role: "status", "aria-live": "polite" });
   private readonly phases: PhaseList;
   private readonly stop: StopButton;
-  private readonly chart: Chart;
+  private chart: Chart | null = null;
   private selected: number | null = null;
   private hovered: number | null = null;
   private isDrawn = false;
@@ -41,7 +43,11 @@ export class Panel {
   ) {
     this.phases = new PhaseList(signal, (index) => this.select(index));
     this.stop = new StopButton(model, run, signal, (text) => this.tell(text, true));
-    this.chart = new Chart(this.plot, signal, (x) => this.hover(x));
+    void loadChart().then((Chart) => {
+      if (signal.aborted) return;
+      this.chart = new Chart(this.plot, signal, { onHover: (x) => this.hover(x) });
+      this.update();
+    });
     const head = element("header", {}, this.glyph, this.label, this.badge, this.status, this.stop.root);
     const view = element("div", { class: "mml-view" }, this.legend.root, this.plot, this.blank);
     const body = element("div", { class: "mml-body" }, this.phases.root, view);
@@ -127,9 +133,9 @@ export class Panel {
     if (!phase) return setText(this.blank, "Preparing…");
     this.legend.update(phase, curves, this.hovered);
     setText(this.blank, phase.status === "waiting" ? "Not started yet" : phase.status === "running" ? "Running…" : STATUS_WORDS[phase.status]);
-    if (!curves.length) return this.chart.clear();
+    if (!curves.length) return this.chart?.clear();
     setAttribute(this.plot, "data-unit", unitOf(phase));
-    this.chart.draw(curves, axisEnd(phase, curves));
+    this.chart?.draw(curves, 0, axisEnd(phase, curves));
     const told = Object.entries(phase.metrics).map(([name, number]) => `${name} ${value(number)}`);
     if (phase.batch === phase.batches) setAttribute(this.plot, "aria-label", `Losses of ${phase.path.at(-1)}: ${told.join(", ")}`);
   }

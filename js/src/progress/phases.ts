@@ -1,8 +1,9 @@
 // The list of the plan's phases: states, counts, and which one the chart shows.
 import { element, setAttribute, setText, sync } from "../shared/dom";
 import { duration } from "../shared/format";
-import { makeGlyph, setGlyph } from "./glyph";
-import { fractionOf, isVague, STATUS_WORDS, type Phase } from "./run";
+import { makeGlyph, setGlyph } from "../shared/glyph";
+import { STATUS_WORDS } from "../shared/status";
+import { fractionOf, isVague, type Phase } from "./run";
 
 export class PhaseList {
   readonly root = element("div", { class: "mml-phases", role: "listbox", "aria-label": "Phases" });

@@ -1,8 +1,7 @@
 // A run as the browser knows it: the whole, kept up to date by patches.
 // It knows no DOM.
 import type { Numbered } from "../shared/model";
-
-export type Status = "waiting" | "running" | "completed" | "stopped" | "interrupted" | "failed";
+import type { Status } from "../shared/status";
 
 export interface RunInfo {
   id: string;
@@ -126,12 +125,3 @@ export function fractionOf(phase: Phase): number {
 export function isVague(phase: Phase | undefined): boolean {
   return phase?.status === "running" && phase.batches === 0;
 }
-
-export const STATUS_WORDS: Record<Status, string> = {
-  waiting: "Waiting",
-  running: "Running",
-  completed: "Done",
-  stopped: "Stopped",
-  interrupted: "Interrupted",
-  failed: "Failed",
-};

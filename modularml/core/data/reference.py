@@ -5,7 +5,7 @@ They hold no objects: a context turns a reference into what it stands for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from modularml.base.config import Configurable
@@ -13,10 +13,11 @@ from modularml.base.errors import ResolutionError, UnknownNameError
 from modularml.core.context import ExperimentContext
 from modularml.core.data.columns import DOMAINS, Column, one
 from modularml.core.data.view import FeatureSetView, Selection
+from modularml.display.card import Shown
 
 
 @dataclass(frozen=True)
-class ExperimentNodeReference(Configurable):
+class ExperimentNodeReference(Shown, Configurable):
     """A node of an experiment.
 
     Attributes:
@@ -25,7 +26,7 @@ class ExperimentNodeReference(Configurable):
     """
 
     node_label: str
-    node_id: str
+    node_id: str = field(repr=False)
 
     def resolve(self, ctx: ExperimentContext | None = None) -> Any:
         """Return what this stands for.

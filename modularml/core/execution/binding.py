@@ -22,11 +22,12 @@ from modularml.core.data.reference import (
 from modularml.core.data.view import FeatureSetView
 from modularml.core.execution.streams import DEFAULT_ROLE
 from modularml.core.topology.graph_node import GraphNode
+from modularml.display.card import Shown
 from modularml.samplers import Sampler
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputBinding(Configurable):
+class InputBinding(Shown, Configurable):
     """Binds a head node to the data that enters it during a phase.
 
     Make one with `for_training` (with a sampler) or `for_evaluation` (without).

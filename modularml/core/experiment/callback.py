@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 
 from modularml.base.config import Configurable
 from modularml.base.errors import Faults, InvalidTypeError, check_label, unknown_name
+from modularml.display.card import Shown
 
 
-class _Hooked(Configurable):
+class _Hooked(Shown, Configurable):
     """A callback's name, its order, and which of its hooks are overridden."""
 
     hooks: ClassVar[tuple[str, ...]] = ()

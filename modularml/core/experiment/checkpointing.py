@@ -24,6 +24,7 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
+from modularml.display.card import Shown
 from modularml.io.names import safe_name, with_suffix
 
 EXPERIMENT_MOMENTS = (
@@ -37,7 +38,7 @@ EXPERIMENT_MOMENTS = (
 PLACEHOLDERS = ("label",)
 
 
-class Checkpointing(Configurable):
+class Checkpointing(Shown, Configurable):
     """Writes the state of an experiment to disk at chosen moments.
 
     Args:

@@ -12,11 +12,12 @@ from modularml.base.errors import InvalidTypeError, InvalidValueError, check_lab
 from modularml.core.context import ExperimentContext, new_id
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
+from modularml.display.card import Html, Shown, card, fields
 
 UpstreamReference = FeatureSetReference | GraphNodeReference
 
 
-class GraphNode:
+class GraphNode(Shown):
     """A node of a `ModelGraph`.
 
     Args:
@@ -66,6 +67,15 @@ class GraphNode:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.label!r})"
+
+    def _card(self) -> Html:
+        return card(type(self).__name__, self.label, fields(self._facts()), note="frozen" * self.is_frozen)
+
+    def _facts(self) -> dict[str, Any]:
+        """What its card tells of it: name -> value, or None for what is not known yet."""
+        upstream = [self._context.get_node(r) if self._context.has_node(r) else r for r in self.upstream_refs]
+        labels = [getattr(node, "label", None) or node.node_label for node in upstream]
+        return {"upstream": ", ".join(labels)}
 
     def _as_reference(self, upstream: object) -> UpstreamReference:
         if isinstance(upstream, FeatureSetReference | GraphNodeReference):

@@ -61,6 +61,14 @@ class ModelNode(GraphNode):
         faults.raise_if_any()
         super().__init__(label, [upstream_ref], node_id=node_id, register=register)
 
+    def _facts(self) -> dict[str, Any]:
+        return super()._facts() | {
+            "model": repr(self.model),
+            "input shape": self.input_shape,
+            "output shape": self.output_shape,
+            "optimizer": None if self.optimizer is None else repr(self.optimizer),
+        }
+
     @property
     def backend(self) -> str:
         """The numeric library of its model: ``"torch"`` or ``"scikit"``."""

@@ -14,12 +14,13 @@ from modularml.base.config import Configurable
 from modularml.base.errors import Faults, InvalidTypeError, LossError, check_choice, check_label, unknown_name
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
+from modularml.display.card import Shown
 
 REDUCTIONS = ("none", "mean", "sum")
 INPUT_DOMAINS = ("outputs", "targets", "features", "tags", "module")
 
 
-class Loss(Configurable):
+class Loss(Shown, Configurable):
     """A loss function: one of torch's by name or class, or any function of tensors.
 
     Names are those of torch's loss classes; case, underscores and an ending "loss"
@@ -150,7 +151,7 @@ class Loss(Configurable):
         return getattr(values, self.reduction)() if self.reduction != "none" and values.ndim else values
 
 
-class AppliedLoss(Configurable):
+class AppliedLoss(Shown, Configurable):
     """A loss, the node it applies to, and the data it takes.
 
     Args:

@@ -13,12 +13,13 @@ from modularml.backends.backend import Backend, load
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, OptimizerError, StateError, unknown_name
 from modularml.core.training.schedule import Schedule, as_schedule
+from modularml.display.card import Shown
 
 FEW_VALUES = 2**16
 """Below so many parameters an update on one thread is the fastest."""
 
 
-class Optimizer(Configurable):
+class Optimizer(Shown, Configurable):
     """One of torch's optimizers by name or class, built when the parameters are known.
 
     Args:

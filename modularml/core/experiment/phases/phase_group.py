@@ -20,15 +20,17 @@ from modularml.base.errors import (
 )
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
+from modularml.core.experiment.cards import plan_table
 from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.phases.fit_phase import FitPhase
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.train_phase import TrainPhase
+from modularml.display.card import Html, Shown, card
 
 Key = int | str
 
 
-class PhaseGroup(Configurable):
+class PhaseGroup(Shown, Configurable):
     """Phases and groups that run in the order they were added.
 
     Methods that change the group return it, so calls can be chained.
@@ -54,6 +56,9 @@ class PhaseGroup(Configurable):
 
     def __repr__(self) -> str:
         return f"PhaseGroup(label={self.label}, entries={len(self)})"
+
+    def _card(self) -> Html:
+        return card(type(self).__name__, self.label, plan_table(self.all))
 
     # -- reading -----------------------------------------------------------------
 

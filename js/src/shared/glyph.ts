@@ -1,7 +1,7 @@
 // The sign of a state: a ring that fills while it runs, then a mark of its own.
 // The shape tells the state; the colour only repeats it.
-import { setAttribute } from "../shared/dom";
-import type { Status } from "./run";
+import { setAttribute } from "./dom";
+import type { Status } from "./status";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARKS: Partial<Record<Status, string>> = {

@@ -1,0 +1,151 @@
+// Draws lines on a canvas with uPlot, in the colours of the page.
+// It knows no run: it is handed lines and the ends of the axis.
+import uPlot from "uplot";
+import { isWide, type Line } from "./lines";
+
+type Table = [xs: number[], ...ys: (number | null | undefined)[][]];
+
+interface Options {
+  /** Told where the mouse is, in units of the axis; null when it left. */
+  onHover?: (x: number | null) => void;
+  /** Charts of one group show the same place. */
+  sync?: string;
+}
+
+const X_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000];
+const N_COLORS = 6;
+
+export class Chart {
+  private plot: uPlot | null = null;
+  private key = "";
+  private ends: [number, number] = [0, 1];
+
+  constructor(
+    private readonly host: HTMLElement,
+    signal: AbortSignal,
+    private readonly given: Options = {},
+  ) {
+    const resized = new ResizeObserver(() => this.plot?.setSize(this.size()));
+    resized.observe(host);
+    const themed = new MutationObserver(() => this.plot?.redraw(false, true));
+    themed.observe(document.body, { attributes: true });
+    signal.addEventListener("abort", () => {
+      resized.disconnect();
+      themed.disconnect();
+      this.clear();
+    });
+  }
+
+  clear(): void {
+    this.plot?.destroy();
+    this.plot = null;
+    this.key = "";
+  }
+
+  /** Draws lines over an axis from `start` to `end`; `isLog` is told by the values unless it is given. */
+  draw(lines: readonly Line[], start: number, end: number, isLog = isWide(lines)): void {
+    this.ends = [start, end > start ? end : start + 1];
+    const key = [isLog, ...lines.map((line) => `${line.per}/${line.name}/${line.color}/${!!line.low}`)].join("\n");
+    const data = uPlot.join(lines.map(tableOf) as uPlot.AlignedData[]);
+    if (this.plot && key === this.key) {
+      this.plot.setData(data);
+      return;
+    }
+    this.clear();
+    this.key = key;
+    this.host.dataset.scale = isLog ? "log" : "";
+    this.plot = new uPlot(this.options(lines, isLog), data, this.host);
+  }
+
+  private size(): { width: number; height: number } {
+    return { width: Math.max(this.host.clientWidth, 80), height: Math.max(this.host.clientHeight, 60) };
+  }
+
+  private color(name: string): string {
+    return getComputedStyle(this.host).getPropertyValue(name).trim() || "#888";
+  }
+
+  private options(lines: readonly Line[], isLog: boolean): uPlot.Options {
+    const font = `11px ${getComputedStyle(this.host).fontFamily || "sans-serif"}`;
+    const axis: uPlot.Axis = {
+      stroke: () => this.color("--mml-muted"),
+      grid: { stroke: () => this.color("--mml-grid"), width: 1 },
+      ticks: { show: false },
+      font,
+      gap: 6,
+    };
+    const series: uPlot.Series[] = [{}];
+    const bands: uPlot.Band[] = [];
+    for (const line of lines) {
+      series.push(this.series(line, lines));
+      if (!line.low) continue;
+      const at = series.length;
+      series.push(...[0, 1].map(() => ({ stroke: "transparent", width: 0, points: { show: false } })));
+      bands.push({ series: [at + 1, at], fill: () => translucent(this.stroke(line)) });
+    }
+    return {
+      ...this.size(),
+      legend: { show: false },
+      padding: [8, 12, 0, 0],
+      cursor: {
+        y: false,
+        drag: { x: false, y: false },
+        points: { size: 7 },
+        ...(this.given.sync ? { sync: { key: this.given.sync, setSeries: false } } : {}),
+      },
+      scales: { x: { time: false, range: () => this.ends }, y: { distr: isLog ? 3 : 1 } },
+      axes: [
+        { ...axis, size: 24, incrs: X_STEPS, space: 44, grid: { show: false } },
+        { ...axis, size: 48, space: 26, grid: isLog ? { ...axis.grid, filter: onlyPowers } : (axis.grid ?? {}) },
+      ],
+      series,
+      bands,
+      hooks: { setCursor: [(plot) => this.given.onHover?.(this.hovered(plot))] },
+    };
+  }
+
+  private stroke(line: Line): string {
+    return this.color(`--mml-series-${(line.color % N_COLORS) + 1}`);
+  }
+
+  private series(line: Line, all: readonly Line[]): uPlot.Series {
+    const isFaint = line.per === "step" && all.some((other) => other.per === "epoch" && other.name === line.name);
+    const stroke = () => this.stroke(line);
+    return {
+      stroke,
+      width: line.per === "step" ? 1.25 : 2,
+      alpha: isFaint ? 0.45 : 1,
+      ...(line.color >= N_COLORS ? { dash: [6, 3] } : {}),
+      points: {
+        show: (plot, index) => line.per !== "step" && countOf(plot.data[index] ?? []) <= 30,
+        size: 5,
+        fill: stroke,
+      },
+    };
+  }
+
+  private hovered(plot: uPlot): number | null {
+    const { left, idx } = plot.cursor;
+    return left === undefined || left < 0 || idx == null ? null : (plot.data[0][idx] ?? null);
+  }
+}
+
+/** The columns of a line: its places, its values and, where it has a band, the ends of that. */
+function tableOf(line: Line): Table {
+  return line.low && line.high ? [line.x, line.y, line.low, line.high] : [line.x, line.y];
+}
+
+function translucent(color: string): string {
+  return /^#[0-9a-f]{6}$/i.test(color) ? `${color}2b` : "rgb(127 127 127 / 17%)";
+}
+
+/** Of the lines of a logarithmic axis those at powers of ten. */
+function onlyPowers(_: uPlot, splits: number[]): (number | null)[] {
+  return splits.map((value) => (Math.abs(Math.log10(value) % 1) < 1e-6 ? value : null));
+}
+
+function countOf(values: ArrayLike<number | null | undefined>): number {
+  let n = 0;
+  for (let i = 0; i < values.length; i++) if (values[i] != null) n++;
+  return n;
+}

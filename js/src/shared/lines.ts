@@ -1,0 +1,46 @@
+// Lines of a chart, as plain data. It knows no run, no DOM and no canvas.
+
+export interface Line {
+  name: string;
+  per: "step" | "epoch" | "batch";
+  x: number[];
+  y: (number | null)[];
+  /** Number of the colour. */
+  color: number;
+  /** Where there is a band around the line: its lower and its upper end. */
+  low?: (number | null)[];
+  high?: (number | null)[];
+}
+
+export interface Points {
+  x: readonly number[];
+  y: readonly (number | null)[];
+}
+
+const WIDE = 100;
+
+/** Whether the values span so much that only a logarithmic axis shows their course. */
+export function isWide(lines: readonly Points[]): boolean {
+  let low = Infinity;
+  let high = 0;
+  for (const { y: values } of lines) {
+    for (const y of values) {
+      if (y === null) continue;
+      low = Math.min(low, y);
+      high = Math.max(high, y);
+    }
+  }
+  return low > 0 && high > WIDE * low;
+}
+
+/** The value of a line at `x`, or the one before it; undefined before its start. */
+export function valueAt(line: Points, x: number): number | null | undefined {
+  let low = 0;
+  let high = line.x.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((line.x[middle] ?? 0) <= x) low = middle + 1;
+    else high = middle;
+  }
+  return low ? line.y[low - 1] : undefined;
+}
