@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
@@ -32,6 +33,7 @@ class Everything:
             self._make()
 
     def _make(self) -> None:
+        torch.manual_seed(0)
         rng = np.random.default_rng(0)
         data = {f"x{HOSTILE}".replace(".", ""): rng.random((24, 3)), "y": rng.random((24, 1))}
         self.exp = mml.Experiment(HOSTILE, ctx=mml.ExperimentContext.get_active())
@@ -77,6 +79,9 @@ EXAMPLES: dict[str, Callable[[Everything], Any]] = {
     "PhaseGroup": lambda e: e.exp.execution_plan,
     "TrainPhase": lambda e: e.train,
     "EarlyStopping": lambda e: callbacks.EarlyStopping(monitor=HOSTILE),
+    "PhaseGroupResults": lambda e: e.results,
+    "TrainResults": lambda e: e.results[e.train.label],
+    "EvalResults": lambda e: e.results[e.group.label][e.eval.label],
     "Evaluation": lambda e: callbacks.Evaluation(eval_phase=e.eval, label=HOSTILE),
     "Scaler": lambda e: scalers.Scaler(StandardScaler()),
     "ScikitModelWrapper": lambda e: models.ScikitModelWrapper(Ridge()),

@@ -34,6 +34,7 @@ from modularml.core.experiment.callback_results import (
 )
 from modularml.core.experiment.recorded import RecordedTensors
 from modularml.core.experiment.series import AxisSeries
+from modularml.display.card import Html, Shown, card, fields, table
 from modularml.display.curves import curve_svg
 
 
@@ -258,8 +259,13 @@ class PhaseResults(RecordedTensors):
         final = [f"{name} {value:.6g}" for name, value in self.final().items()]
         text = "\n  ".join([repr(self), *final])
         curves = self.curves()
-        several = any(len(curve) > 1 for curve in curves.values())
-        return {"text/plain": text} | ({"image/svg+xml": curve_svg(curves)} if several else {})
+        picture = curve_svg(curves) if any(len(curve) > 1 for curve in curves.values()) else ""
+        values = fields({name: f"{value:.6g}" for name, value in self.final().items()})
+        shown = {
+            "text/plain": text,
+            "text/html": card(type(self).__name__, self.label, Html(picture), values),
+        }
+        return shown | ({"image/svg+xml": picture} if picture else {})
 
     # -- files -----------------------------------------------------------------------
 
@@ -341,7 +347,7 @@ class FitResults(SinglePassResults):
         return f"FitResults(label={self.label!r})"
 
 
-class PhaseGroupResults:
+class PhaseGroupResults(Shown):
     """The results of a group, by label: those of its phases and of its groups.
 
     Args:
@@ -386,6 +392,18 @@ class PhaseGroupResults:
 
     def __repr__(self) -> str:
         return f"PhaseGroupResults(label={self.label!r}, entries={self.labels})"
+
+    def _card(self) -> Html:
+        rows = [(path, type(phase).__name__, values) for path, phase, values in self._finals()]
+        return card(type(self).__name__, self.label, table(["phase", "results", "last values"], rows))
+
+    def _finals(self, above: str = "") -> Iterator[tuple[str, PhaseResults, str]]:
+        for label, entry in self._entries.items():
+            if isinstance(entry, PhaseGroupResults):
+                yield from entry._finals(f"{above}{label}/")
+            else:
+                told = (f"{name} {value:.6g}" for name, value in entry.final().items())
+                yield f"{above}{label}", entry, ", ".join(told)
 
     def flatten(self) -> dict[str, PhaseResults]:
         """Return the results of all phases, those of nested groups included, by label.
