@@ -146,7 +146,8 @@ def unknown_name(what: str, name: object, allowed: Iterable[str], *, where: str 
         One sentence or two, e.g. ``"Unknown split 'trian' in FeatureSet 'Sensor'.
         Available: 'train', 'test'. Did you mean 'train'?"``.
     """
-    allowed = [str(a) for a in allowed]
+    in_order = sorted(allowed) if isinstance(allowed, set | frozenset) else allowed
+    allowed = [str(a) for a in in_order]
     place = f" in {where}" if where else ""
     listed = ", ".join(repr(a) for a in allowed) or "none"
     match = nearest(name, allowed)

@@ -144,3 +144,7 @@ def test_a_choice_is_one_of_the_words(value: object) -> None:
 
 def test_a_state_error_is_no_value_error() -> None:
     assert not issubclass(StateError, ValueError)
+
+
+def test_names_of_a_set_are_told_in_one_order_in_every_process() -> None:
+    assert "Available: 'a', 'b', 'c', 'd'." in unknown_name("letter", "zzzz", {"d", "b", "a", "c"})
