@@ -36,6 +36,7 @@ __all__ = [
     "optimizer_classes",
     "optimizer_state",
     "schedules",
+    "seeded",
     "set_optimizer_state",
     "untouched_rng",
 ]
@@ -108,6 +109,17 @@ def untouched_rng() -> Iterator[None]:
     """Run a ``with`` block that leaves torch's random generators as they were."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
+        yield
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Draw from a stream of its own within a ``with`` block; None draws from the one that is there."""
+    if seed is None:
+        yield
+        return
+    with untouched_rng():
+        torch.manual_seed(seed)
         yield
 
 

@@ -5,6 +5,7 @@ It knows no FeatureSet: whatever has `n_samples` and `column(name)` will do.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -60,6 +61,15 @@ def as_positions(indices: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
 def check_seed(seed: object) -> int | None:
     """Return `seed` if it is None or a non-negative int, else raise as `check_int` does."""
     return None if seed is None else check_int(seed, "seed", minimum=0)
+
+
+def derived_seed(seed: int, *parts: str | int) -> int:
+    """Return the seed of one part of a whole, independent of those of all other parts.
+
+    It follows from the seed and the names alone: not from the order in which parts are made.
+    """
+    text = "\x1f".join(map(str, (seed, *parts)))  # labels are printable, so none holds it
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11
 
 
 def new_seed() -> int:

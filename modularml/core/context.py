@@ -27,6 +27,7 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
+from modularml.base.rows import derived_seed
 from modularml.core import cells
 from modularml.display.notice import notice
 
@@ -83,6 +84,9 @@ class ExperimentContext:
             ``"raise"``, but that a cell of a notebook which is executed again replaces
             what it defined before.
 
+    Attributes:
+        seed: What every random choice of the experiment follows from, if it has one.
+
     Raises:
         InvalidValueError: If the policy is unknown.
     """
@@ -93,7 +97,12 @@ class ExperimentContext:
         self._model_graph: Any = None
         self._graph_cell: cells.Cell | None = None
         self._experiment: weakref.ref[Any] | None = None
+        self.seed: int | None = None
         self.set_registration_policy(registration_policy)
+
+    def seed_for(self, *parts: str | int) -> int | None:
+        """Return the seed of a part of the experiment, or None where the experiment has none."""
+        return None if self.seed is None else derived_seed(self.seed, *parts)
 
     def __repr__(self) -> str:
         graph = self._model_graph.label if self._model_graph is not None else None

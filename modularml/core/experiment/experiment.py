@@ -22,6 +22,7 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.base.events import DisplayOptions, EventBus
+from modularml.base.rows import check_seed
 from modularml.core import cells
 from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.execution.recording import HISTORY_BUDGET_BYTES
@@ -52,6 +53,9 @@ class Experiment:
         callbacks: Hooks at phases, groups and the whole plan.
         accelerator: The device that phases compute on which name none: ``"auto"``, ``"cpu"``,
             ``"cuda:0"``, ``"mps"`` or an `Accelerator`. Weights are where they were afterwards.
+        seed: What every random choice follows from: the weights that nodes are built with, the
+            order of samplers without a seed, and what is drawn in each epoch of a phase. Each
+            has a stream of its own, by its label, whatever else there is and ran before.
 
     Attributes:
         label: Its name.
@@ -75,9 +79,11 @@ class Experiment:
         callbacks: Sequence[ExperimentCallback] | None = None,
         *,
         accelerator: Accelerator | str | None = None,
+        seed: int | None = None,
     ) -> None:
         self.label = check_label(label, "Experiment")
         self.accelerator = as_accelerator(accelerator)
+        check_seed(seed)
         if ctx is not None and not isinstance(ctx, ExperimentContext):
             raise InvalidTypeError(f"Experiment {label!r}: ctx must be an ExperimentContext, got {ctx!r}.")
         former = cells.made_before("experiment", label) if ctx is None else None
@@ -88,6 +94,7 @@ class Experiment:
         self._callbacks: list[ExperimentCallback] = self._checked(callbacks)
         self.set_checkpointing(checkpointing)
         self._bind(former, registration_policy)
+        self.ctx.seed = seed
         if ctx is None:
             self.ctx.activate()
         cells.define(self, "experiment", label)
@@ -132,6 +139,8 @@ class Experiment:
         callbacks: Sequence[ExperimentCallback] | None = None,
         *,
         overwrite: bool = False,
+        accelerator: Accelerator | str | None = None,
+        seed: int | None = None,
     ) -> Self:
         """Bind a new experiment to the active context and all nodes registered there.
 
@@ -141,6 +150,8 @@ class Experiment:
             checkpointing: When to write checkpoints by itself.
             callbacks: Hooks at phases, groups and the whole plan.
             overwrite: Take the context over from the experiment that it belongs to.
+            accelerator: The device that phases compute on which name none.
+            seed: What every random choice follows from; weights that are built already stay.
 
         Raises:
             InvalidValueError: If the context belongs to an experiment and `overwrite` is False.
@@ -152,7 +163,7 @@ class Experiment:
                 f"to take it over, or Experiment({label!r}) for a new one."
             )
         with ctx.use_policy(RegistrationPolicy.OVERWRITE):
-            experiment = cls(label, None, ctx, checkpointing, callbacks)
+            experiment = cls(label, None, ctx, checkpointing, callbacks, accelerator=accelerator, seed=seed)
         if registration_policy is not None:
             ctx.set_registration_policy(registration_policy)
         return experiment
@@ -293,7 +304,8 @@ class Experiment:
     def _record(self, entry: Any, display: Mapping[str, Any], *, whole_plan: bool = False) -> Any:
         runner = Runner(self, _display_options(display))
         with self._exclusively(), self.random_stream.active():
-            record = ExperimentRun(label=entry.label, started_at=now())
+            seed = {} if self.ctx.seed is None else {"seed": self.ctx.seed}
+            record = ExperimentRun(label=entry.label, started_at=now(), metadata=seed)
             self._history.append(record)
             return runner.run(entry, record, whole_plan=whole_plan)
 
@@ -425,6 +437,7 @@ class Experiment:
             "checkpointing": to_config(self.checkpointing),
             "callbacks": [to_config(callback) for callback in self._callbacks],
             "accelerator": to_config(self.accelerator),
+            "seed": self.ctx.seed,
         }
 
     @classmethod
@@ -449,6 +462,7 @@ class Experiment:
                 from_config(config["checkpointing"]),
                 [from_config(callback) for callback in config["callbacks"]],
                 accelerator=from_config(config.get("accelerator")),
+                seed=config.get("seed"),
             )
         experiment._plan = plan
         return experiment

@@ -62,6 +62,13 @@ class RandomStream:
                     _write(_outside)
                     _outside.clear()
 
+    def begin_anew(self, seed: int) -> None:
+        """Go on from a seed, where a run draws from this stream."""
+        if self._is_drawn_from:
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
+
     def get_state(self) -> dict[str, Any]:
         """Return the state as plain values and arrays: the present one, also in the middle of a run."""
         if self._is_drawn_from:

@@ -40,6 +40,7 @@ from modularml.core.experiment.callback_results import as_result
 from modularml.core.experiment.history import ExperimentRun, PhaseExecution, now
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
+from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
 from modularml.display.live import open_live_view
 
@@ -61,6 +62,7 @@ class Surroundings(Protocol):
     ctx: ExperimentContext
     events: EventBus
     epochs_done: dict[str, int]
+    random_stream: RandomStream
 
     @property
     def exp_callbacks(self) -> list[ExperimentCallback]:
@@ -192,6 +194,7 @@ class Runner:
         self._phase = phase
         try:
             self._moment("on_phase_start", "phase_start", phase.label, phase=phase)
+            self._begin_stream(phase, "phase")
             execution = phase.execute(scope)
             results = execution.results
             attach(results)
@@ -253,6 +256,8 @@ class Runner:
             # Closing the generator puts flags back also when a hook raises between two batches.
             with contextlib.closing(execution.events) as events:  # type: ignore[type-var]
                 for event in events:
+                    if isinstance(event, EpochStarted):
+                        self._begin_stream(phase, "epoch", scope.first_epoch + event.epoch)
                     if not isinstance(event, BatchStarted | BatchEnded | EpochEnded):
                         self._emit(event)
                     hook = _HOOK_OF_EVENT.get(type(event))
@@ -267,6 +272,12 @@ class Runner:
         finally:
             self._count_epochs(phase, scope, results)
         self._phase_hook(phase, "on_phase_end", results=results)
+
+    def _begin_stream(self, phase: ExperimentPhase, kind: str, *at: int) -> None:
+        """Let what is random in an epoch follow from the experiment's seed, whatever ran before."""
+        seed = self.experiment.ctx.seed_for(kind, phase.label, *at)
+        if seed is not None:
+            self.experiment.random_stream.begin_anew(seed)
 
     def _count_epochs(self, phase: ExperimentPhase, scope: PhaseScope, results: PhaseResults) -> None:
         if phase.kind == "train":

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from modularml.backends.accelerator import Accelerator, as_accelerator
+from modularml.backends.torch import seeded
 from modularml.base.errors import Faults, GraphError, InvalidTypeError, ModularMLError, StateError
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.training.optimizer import Optimizer, as_optimizer
@@ -111,6 +112,8 @@ class ModelNode(GraphNode):
     ) -> None:
         """Build the model for these sample shapes.
 
+        Where the experiment has a seed, new weights follow from it and the node's label.
+
         Args:
             input_shape: Shape of one input sample.
             output_shape: Shape wanted of one output sample; None leaves it to the model.
@@ -120,7 +123,8 @@ class ModelNode(GraphNode):
             GraphError: If the model does not take that shape; the message names the node.
         """
         try:
-            self.model.build(input_shape, output_shape, force=force)
+            with seeded(self._context.seed_for("weights", self.label)):
+                self.model.build(input_shape, output_shape, force=force)
         except ModularMLError as error:
             raise GraphError(
                 f"{self!r} cannot be built for inputs of shape {input_shape}: {error}"

@@ -128,7 +128,7 @@ class EvalPhase(ExperimentPhase):
 
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`."""
-        nodes = self._checked_nodes(scope.graph)
+        nodes = self._ready_nodes(scope.graph)
         devices = self._devices(nodes, scope)
         resolved = resolve(
             scope.graph,

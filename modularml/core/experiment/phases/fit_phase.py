@@ -142,7 +142,7 @@ class FitPhase(ExperimentPhase):
             StateError: If every estimator was frozen by `freeze()`.
         """
         graph = scope.graph
-        nodes = self._checked_nodes(graph)
+        nodes = self._ready_nodes(graph)
         # What an earlier fit froze may be fitted again; what a user froze may not.
         fitted = [node for node in self._estimators(graph) if node.frozen_by != "user"]
         if not fitted:

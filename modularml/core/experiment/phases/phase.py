@@ -158,11 +158,23 @@ class ExperimentPhase(Configurable):
         tails = structure.tails({node.label: upstreams[node.label] for node in nodes})
         return [node for node in nodes if node.label in tails]
 
-    def _checked_nodes(self, graph: ModelGraph) -> list[GraphNode]:
-        """Return the nodes that take part; the graph may be another one than at the definition."""
+    def _seed_samplers(self) -> None:
+        """Let samplers without a seed follow from the experiment's, by the phase and its first head."""
+        seen: set[int] = set()
+        for binding in self.input_sources:
+            seed = self.ctx.seed_for("sampler", self.label, self._label_of(binding.node_ref))
+            sampler = binding.sampler
+            if sampler is None or sampler.seed is not None or seed is None or id(sampler) in seen:
+                continue
+            seen.add(id(sampler))
+            sampler.set_state({"entropy": seed})
+
+    def _ready_nodes(self, graph: ModelGraph) -> list[GraphNode]:
+        """Make ready: check again, as the graph may be another one than at the definition, and seed."""
         faults = Faults(self._where)
         self._check(graph, faults)
         faults.raise_if_any()
+        self._seed_samplers()
         return self.nodes(graph)
 
     def _check(self, graph: ModelGraph, faults: Faults) -> None:

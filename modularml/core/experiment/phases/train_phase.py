@@ -215,7 +215,7 @@ class TrainPhase(ExperimentPhase):
             StateError: If nothing is left to train, because all nodes are frozen.
         """
         graph = scope.graph
-        nodes = nodes_of_losses(graph, self._checked_nodes(graph), self.losses)
+        nodes = nodes_of_losses(graph, self._ready_nodes(graph), self.losses)
         trained = self._trained(graph)
         if not trained:
             raise StateError(
