@@ -58,18 +58,19 @@ class RandomSplitter(Splitter):
     def _indices(self, source: SampleSource) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(self.seed)
         shares = np.array(list(self.ratios.values()), float)
-        rows: np.ndarray | slice = slice(None)
+        rows: np.ndarray | None = None
         strata, n_strata = group_codes(source, self._strata, "stratify_by")
         if self.strict_stratification:
             rows = _smallest_of_each(strata, rng)
             strata = strata[rows]
         if self._groups:
             groups, n_groups = group_codes(source, self._groups, "group_by")
-            part = self._place_groups(groups[rows], n_groups, strata, n_strata, shares, rng)
+            groups = groups if rows is None else groups[rows]
+            part = self._place_groups(groups, n_groups, strata, n_strata, shares, rng)
         else:
             part = self._place_rows(strata, n_strata, shares, rng)
-        positions = np.arange(source.n_samples)[rows]
-        return {name: positions[part == i] for i, name in enumerate(self.ratios)}
+        chosen = {name: np.flatnonzero(part == i) for i, name in enumerate(self.ratios)}
+        return chosen if rows is None else {name: rows[places] for name, places in chosen.items()}
 
     def _place_rows(
         self, strata: np.ndarray, n_strata: int, shares: np.ndarray, rng: np.random.Generator
@@ -86,8 +87,9 @@ class RandomSplitter(Splitter):
         order = rng.permutation(len(strata))
         if n_strata > 1:
             order = order[np.argsort(_narrow(strata, n_strata)[order], kind="stable")]
-        part = np.empty(len(strata), np.intp)
-        part[order] = np.repeat(np.tile(np.arange(len(shares)), n_strata), counts.ravel())
+        numbers = np.arange(len(shares), dtype=np.uint16 if len(shares) <= 1 << 16 else np.int64)
+        part = np.empty(len(strata), numbers.dtype)  # narrow, for it is written in random order
+        part[order] = np.repeat(np.tile(numbers, n_strata), counts.ravel())
         return part
 
     def _place_groups(

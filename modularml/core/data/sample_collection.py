@@ -23,6 +23,9 @@ from modularml.core.data.table import stack
 from modularml.core.data.values import as_column
 
 
+_CHUNK_BYTES = 1 << 18  # what is compared at once stays in the cache
+
+
 class SampleCollection(ColumnReader):
     """Columns of equal length.
 
@@ -308,7 +311,12 @@ class SampleCollection(ColumnReader):
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    return a is b or (a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fmM"))
+    if a is b or a.dtype != b.dtype or a.shape != b.shape:
+        return a is b
+    step = max(1, _CHUNK_BYTES // max(1, a[:1].nbytes))
+    has_nan = a.dtype.kind in "fmM"
+    parts = ((a[i : i + step], b[i : i + step]) for i in range(0, len(a), step))
+    return all(np.array_equal(x, y) or (has_nan and np.array_equal(x, y, equal_nan=True)) for x, y in parts)
 
 
 def _uuids(seed: int, n: int) -> np.ndarray:

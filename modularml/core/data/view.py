@@ -221,7 +221,11 @@ class Selection(ColumnReader):
             DuplicateLabelError: If another splitter made a split of the same name.
         """
         splitter = as_splitter(splitter, group_by=group_by, stratify_by=stratify_by)
-        views = {name: self.take(rows, label=name) for name, rows in splitter.indices(self).items()}
+        index, parts = self._index, splitter.indices(self)
+        if isinstance(index, slice):  # rows in a run need no lookup
+            views = {name: self._view(rows + (index.start or 0), name) for name, rows in parts.items()}
+        else:
+            views = {name: self._view(self.rows[rows], name) for name, rows in parts.items()}
         if register:
             self.source.register_splits(views, splitter=splitter, applied_to=self)
         return views if return_views else None
