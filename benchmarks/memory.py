@@ -1,10 +1,9 @@
 """What a FeatureSet in a file needs in memory while it is split, filtered, sampled and trained on.
 
 A file is written, and another process opens it, whose private memory is watched from outside:
-pages that are mapped from a file do not count. All but training may not allocate more than a
-tenth of the file's size on top of what the imports and a file of two samples took
-(``RLIMIT_DATA``), else the process dies. Training holds chunks of a fixed size besides, so its
-memory is only told. Run it with ``python benchmarks/memory.py`` on Linux.
+pages that are mapped from a file do not count. It may not allocate more than a tenth of the file's
+size on top of what the imports and the same work on a small file took (``RLIMIT_DATA``), else it
+dies. Run it with ``python benchmarks/memory.py [gigabytes]`` on Linux.
 """
 
 from __future__ import annotations
@@ -34,19 +33,27 @@ from modularml import (
 )
 from modularml.samplers import SimpleSampler
 
-N_SAMPLES, N_VALUES = 300_000, 256  # 1 kB a sample
+GB = 2.0
+N_VALUES = 256  # 1 kB a sample
+N_SMALL = 2000
 SHARE = 0.1
 
 
-def write(folder: Path) -> Path:
-    """Save a FeatureSet and return the path of its file."""
+def write(folder: Path, label: str, n_samples: int) -> Path:
+    """Save a FeatureSet, made in a file as well, and return the path of its file."""
     rng = np.random.default_rng(0)
+    x = np.memmap(folder / "x", np.float32, "w+", shape=(n_samples, N_VALUES))
+    for start in range(0, n_samples, 100_000):
+        part = x[start : start + 100_000]
+        part[:] = rng.standard_normal(part.shape, dtype=np.float32)
     data = {
-        "x": rng.standard_normal((N_SAMPLES, N_VALUES), dtype=np.float32),
-        "y": rng.standard_normal(N_SAMPLES, dtype=np.float32),
-        "cell": np.array([f"cell_{i:04}" for i in range(1000)])[rng.integers(0, 1000, N_SAMPLES)],
+        "x": x,
+        "y": rng.standard_normal(n_samples, dtype=np.float32),
+        "cell": np.array([f"cell_{i:03}" for i in range(100)])[rng.integers(0, 100, n_samples)],
     }
-    return FeatureSet.from_dict("big", data, "x", "y", "cell").save(folder / "big")
+    path = FeatureSet.from_dict(label, data, "x", "y", "cell").save(folder / label)
+    (folder / "x").unlink()
+    return path
 
 
 def private_bytes(pid: int | str, field: str = "RssAnon") -> int:
@@ -56,15 +63,11 @@ def private_bytes(pid: int | str, field: str = "RssAnon") -> int:
 
 
 def select(path: Path) -> str:
-    """Open the file, split, look at it, filter, and go through all batches, under the limit."""
-    small = FeatureSet.from_dict("small", {"x": [1.0, 2.0]}, "x")
-    FeatureSet.load(small.save(path.with_name("small")), overwrite=True)  # what every file takes
-    limit = int(private_bytes("self", "VmData") + SHARE * path.stat().st_size)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    """Open the file, split, look at it, filter, and go through all batches."""
     fs = FeatureSet.load(path)
     fs.split_random({"train": 0.8, "test": 0.2}, group_by="cell")
     fs.summary()
-    few = fs["test"].filter({"cell": [f"cell_{i:04}" for i in range(100)]})
+    few = fs["test"].filter({"cell": [f"cell_{i:03}" for i in range(50)]})
     sampler = SimpleSampler(batch_size=256, shuffle=True, seed=0, source=fs["train"])
     n = sum(len(batch["default"].materialize_batch(features="x").role_data.features) for batch in sampler)
     return f"split, summed up, {few.n_samples} of {fs['test'].n_samples} filtered, {n} in batches"
@@ -89,6 +92,15 @@ def train(path: Path) -> str:
 WORK = {"select": select, "train": train}
 
 
+def work_under_limit(task: str, path: Path) -> str:
+    """Do a task on a small file, which takes what every file takes, and then on the large one."""
+    WORK[task](path.with_name("small.fs.mml"))
+    print("ready", flush=True)
+    limit = int(private_bytes("self", "VmData") + SHARE * path.stat().st_size)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    return WORK[task](path)
+
+
 def watch(task: str, path: Path) -> list[str]:
     """Run a task in a process of its own; return what it did, and the most memory that it had."""
     began = time.perf_counter()
@@ -109,8 +121,10 @@ def watch(task: str, path: Path) -> list[str]:
 
 def main() -> None:
     """Write the file, and watch the work on it."""
+    gigabytes = float(sys.argv[1]) if len(sys.argv) > 1 else GB
     with tempfile.TemporaryDirectory() as folder, ExperimentContext().temporary():
-        path = write(Path(folder))
+        write(Path(folder), "small", N_SMALL)
+        path = write(Path(folder), "big", int(gigabytes * 1e9 / (4 * N_VALUES)))
         title = f"a file of {path.stat().st_size / 1e6:.0f} MB"
         table = Table("what", "private memory, MB", "of the file", "time, s", title=title)
         for task in WORK:
@@ -119,8 +133,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print("ready", flush=True)
-        print(WORK[sys.argv[1]](Path(sys.argv[2])))
+    if len(sys.argv) > 2:
+        print(work_under_limit(sys.argv[1], Path(sys.argv[2])))
     else:
         main()

@@ -22,7 +22,6 @@ from modularml.core.data.reader import ColumnReader, Selector
 from modularml.core.data.table import stack
 from modularml.core.data.values import as_column
 
-
 _CHUNK_BYTES = 1 << 18  # what is compared at once stays in the cache
 
 

@@ -13,7 +13,6 @@ from modularml.base.errors import Faults, StateError, warn
 from modularml.core.data.values import check_feeds
 from modularml.core.data.view import FeatureSetView
 from modularml.core.execution.binding import InputBinding
-from modularml.core.execution.columns import CHUNK_BYTES
 from modularml.core.execution.feed import Source
 from modularml.core.topology.model_node import ModelNode
 
@@ -59,7 +58,7 @@ def _not_finite(head: ModelNode, binding: InputBinding, view: FeatureSetView) ->
         if column.dtype.kind not in "fc":
             continue
         check = np.isinf if allows_nan and name in ref.features else _is_not_finite
-        n_bad = sum(int(check(part).sum()) for part in _parts(column, view.rows))
+        n_bad = sum(np.count_nonzero(check(part)) for part in view.chunks(name))
         if n_bad:
             yield (
                 f"{name!r}{_of_split(binding)} holds {n_bad} values that are NaN or infinite, of "
@@ -70,13 +69,6 @@ def _not_finite(head: ModelNode, binding: InputBinding, view: FeatureSetView) ->
 
 def _is_not_finite(values: np.ndarray) -> np.ndarray:
     return ~np.isfinite(values)
-
-
-def _parts(column: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield rows of a column, of which no more than a chunk is in memory at a time."""
-    step = max(1, CHUNK_BYTES // (column[:1].nbytes or 1))
-    for start in range(0, len(rows), step):
-        yield column[rows[start : start + step]]
 
 
 def _of_split(binding: InputBinding) -> str:

@@ -16,8 +16,11 @@ from modularml.backends.torch import as_tensor
 from modularml.backends.torch_losses import Alignment
 from modularml.core.data.table import stack
 
-CHUNK_BYTES = 64 * 2**20
-"""How much is gathered at once, and the most that is converted whole."""
+WHOLE_BYTES = 64 * 2**20
+"""The most that is converted whole."""
+
+CHUNK_BYTES = 16 * 2**20
+"""How much is gathered at once: while the next chunk is made, the one before is still there."""
 
 MAX_BYTES_ELSEWHERE = 2**30
 """The most of a column that is held on another device than the CPU."""
@@ -93,7 +96,7 @@ def column_of(source: Stack, alignment: Alignment, device: torch.device | None =
             return Deferred(source=source, alignment=alignment, device=device)
         return alignment.apply(as_tensor(source[:], device=device))
     converts = alignment.dtype not in (None, dtype_in_torch(source))
-    if (converts or not source.is_ready) and source.n_bytes > CHUNK_BYTES:
+    if (converts or not source.is_ready) and source.n_bytes > WHOLE_BYTES:
         return Deferred(source=source, alignment=alignment)
     array = source[:]
     return alignment.apply(as_tensor(array if converts or array.flags.writeable else array.copy()))

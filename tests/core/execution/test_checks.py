@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from modularml.base.errors import Faults, InvalidValueError, ModularMLWarning
-from modularml.core.execution import checks as module
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import check_finite
 
@@ -30,7 +29,7 @@ def noted(bench: Any, fs: Any, nan: str = "raise", n_heads: int = 1) -> str:
 def test_every_row_that_enters_is_looked_at_however_much_is_looked_at_at_once(
     bench: Any, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("modularml.core.data.reader._CHUNK_BYTES", chunk_bytes)
     fs = bench.data("Bad")
     x, rows = fs.table.column("features.x.raw"), fs.get_split("train").rows
     x[fs.get_split("test").rows] = np.nan

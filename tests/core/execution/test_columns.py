@@ -51,7 +51,7 @@ def test_what_is_deferred_equals_what_is_whole(
     whole = column_of(made, alignment)
     assert isinstance(whole, torch.Tensor)
     assert dtype in (None, whole.dtype)
-    monkeypatch.setattr(module, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(module, "WHOLE_BYTES", 1)
     part = column_of(made, alignment)
     is_ready = writeable and len(dtypes) == 1 and (dtype is None or dtypes == ("float32",))
     assert isinstance(part, Deferred) is not is_ready
@@ -72,7 +72,7 @@ def test_what_fits_as_it_is_stays_where_it_is() -> None:
 def test_no_tensor_leads_into_memory_that_may_not_be_written(
     monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(module, "WHOLE_BYTES", chunk_bytes)
     made = source("float32", writeable=False)
     before = made[:].copy()
     column = column_of(made, Alignment())
