@@ -58,6 +58,9 @@ class Everything:
         self.group = mml.PhaseGroup(f"group {HOSTILE}", [self.eval])
         self.exp.execution_plan.add_phase(self.train).add_group(self.group)
         self.results = self.exp.run(**QUIET)
+        binding = mml.CVBinding(self.data, split, train_split_name=split, val_split_name="test")
+        self.cv = mml.CrossValidation(bindings=binding, n_folds=2, label=f"CV {HOSTILE}")
+        self.folds = self.exp.preview_group(self.cv, **QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,8 @@ def made() -> Everything:
 
 EXAMPLES: dict[str, Callable[[Everything], Any]] = {
     "AppliedLoss": lambda e: e.loss,
+    "CVResults": lambda e: e.folds,
+    "CrossValidation": lambda e: e.cv,
     "Checkpointing": lambda e: mml.Checkpointing(save_on=["phase_end"]),
     "EvalPhase": lambda e: e.eval,
     "FeatureSet": lambda e: e.data,

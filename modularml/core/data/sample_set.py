@@ -6,7 +6,8 @@ They know no experiment: no context, no references and no files.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -195,6 +196,25 @@ class SampleSet(Selection):
     def clear_splits(self) -> None:
         """Forget all splits."""
         self._splits.clear()
+
+    @contextmanager
+    def in_fold(self, rows: Mapping[str, np.ndarray], *, fit_to: str) -> Iterator[None]:
+        """Have other rows in some splits within a ``with`` block, and the scalers fitted to one of them.
+
+        Nothing of the other rows leaks into the scalers: all of them are fitted anew. What
+        splitters made of these splits is made anew of their new rows.
+
+        Args:
+            rows: Name of each split -> its rows meanwhile, int64 of shape ``(n,)``.
+            fit_to: The name of the one that the scalers are fitted to.
+        """
+        before = self._splits, self._scaling, self._table
+        try:
+            self._splits = self._splits.with_rows(rows, self.take)
+            self._scaling, self._table = self._scaling.refitted(self._table, rows[fit_to])
+            yield
+        finally:
+            self._splits, self._scaling, self._table = before
 
     def _as_split(self, view: FeatureSetView) -> Split:
         return Split(view.rows, None if view.columns == self.columns else view.columns)

@@ -168,6 +168,27 @@ class Scaling:
         self.records.append(record)
         return table
 
+    def refitted(self, table: SampleCollection, rows: np.ndarray) -> tuple[Scaling, SampleCollection]:
+        """Return the same scalers fitted to other rows, all of them to the same, and what they make.
+
+        Args:
+            table: The samples, scaled or not.
+            rows: The rows to fit to, int64 of shape ``(n,)``.
+        """
+        twin = Scaling()
+        table = table.without({name for record in self.records for name in record.columns(TRANSFORMED)})
+        for record in self.records:
+            table = twin.fit_transform(
+                table,
+                record.scaler_obj,
+                domain=record.domain,
+                keys=record.keys,
+                fit_rows=rows,
+                fit_split=record.fit_split,
+                merged_axes=record.merged_axes,
+            )
+        return twin, table
+
     def was_last(self, scaler: Scaler, domain: str, keys: Sequence[str], fit_split: str | None) -> bool:
         """Tell whether the newest scaler of these keys was one like this."""
         touching = [r for r in self.records if r.domain == domain and set(r.keys) & set(keys)]

@@ -5,7 +5,7 @@ They know no FeatureSet and no values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Self
@@ -22,6 +22,7 @@ from modularml.base.errors import (
     unknown_name,
     warn,
 )
+from modularml.base.rows import SampleSource
 from modularml.splitters import Splitter
 
 
@@ -190,6 +191,33 @@ class Splits:
         """Return the same splits for another set."""
         twin = Splits(where)
         twin._splits, twin.records = dict(self._splits), list(self.records)
+        return twin
+
+    def with_rows(self, rows: Mapping[str, np.ndarray], view: Callable[[np.ndarray], SampleSource]) -> Splits:
+        """Return the same splits, some of them with other rows.
+
+        What splitters made of those is made anew, of the new rows; where a splitter was lost in
+        a file its parts are left out, as they would be rows of what is no longer there.
+
+        Args:
+            rows: Name of a split, there or not -> its rows, int64 of shape ``(n,)``.
+            view: Returns the samples of some rows.
+        """
+        twin = self.copy(self.where)
+        for name, of_split in rows.items():
+            columns = self._splits[name].columns if name in self._splits else None
+            twin._splits[name] = Split(of_split, columns)
+        changed = set(rows)
+        for record in self.records:
+            if record.applied_to not in changed:
+                continue
+            whole = twin._splits.get(record.applied_to) if record.splitter else None
+            made = {} if whole is None else record.splitter.indices(view(whole.rows))  # type: ignore[union-attr]
+            for name in set(record.produced_splits) - rows.keys():
+                before = twin._splits.pop(name, None)
+                if name in made and before is not None and whole is not None:
+                    twin._splits[name] = Split(whole.rows[made[name]], before.columns)
+                changed.add(name)
         return twin
 
     def get_state(self) -> dict[str, Any]:

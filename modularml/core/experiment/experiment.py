@@ -30,6 +30,7 @@ from modularml.core.experiment import storage
 from modularml.core.experiment.callback import ExperimentCallback, check_callbacks
 from modularml.core.experiment.checkpointing import Checkpointing, CheckpointStore
 from modularml.core.experiment.history import ExperimentRun, History, now
+from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
@@ -236,9 +237,9 @@ class Experiment:
         """Run one phase, in the plan or not, and record it in the history; raises as `run`."""
         return self._record(self._own(phase, ExperimentPhase, "run_phase"), display)
 
-    def run_group(self, group: PhaseGroup, **display: Any) -> PhaseGroupResults:
+    def run_group(self, group: Group, **display: Any) -> PhaseGroupResults:
         """Run one group, in the plan or not, and record it in the history; raises as `run`."""
-        results: PhaseGroupResults = self._record(self._own(group, PhaseGroup, "run_group"), display)
+        results: PhaseGroupResults = self._record(self._own(group, Group, "run_group"), display)
         return results
 
     def preview_phase(self, phase: ExperimentPhase, **display: Any) -> Any:
@@ -257,9 +258,9 @@ class Experiment:
         """
         return self._preview(self._own(phase, ExperimentPhase, "preview_phase"), display)
 
-    def preview_group(self, group: PhaseGroup, **display: Any) -> PhaseGroupResults:
+    def preview_group(self, group: Group, **display: Any) -> PhaseGroupResults:
         """Run one group and leave no trace; see `preview_phase`."""
-        results: PhaseGroupResults = self._preview(self._own(group, PhaseGroup, "preview_group"), display)
+        results: PhaseGroupResults = self._preview(self._own(group, Group, "preview_group"), display)
         return results
 
     def preview_run(self, **display: Any) -> PhaseGroupResults:
@@ -279,7 +280,7 @@ class Experiment:
     def _own(self, entry: Any, kind: Any, method: str) -> Any:
         entry = self._refreshed(entry)
         if not isinstance(entry, kind):
-            what = "phase" if kind is ExperimentPhase else kind.__name__
+            what = {ExperimentPhase: "phase", Group: "PhaseGroup"}.get(kind, kind.__name__)
             raise InvalidTypeError(f"{method} takes a {what}, got {entry!r} ({type(entry).__name__}).")
         if not _phases(entry):
             raise StateError(f"{entry!r} holds no phase to run.")
@@ -296,7 +297,7 @@ class Experiment:
         cells.settle()
         if self.model_graph is not None:
             self.model_graph.refresh()
-        if isinstance(entry, ExperimentPhase | PhaseGroup):
+        if isinstance(entry, ExperimentPhase | Group):
             entry = cells.present(entry)
             entry.refresh()
         return entry
@@ -540,8 +541,8 @@ class Experiment:
         )
 
 
-def _phases(entry: ExperimentPhase | PhaseGroup) -> list[ExperimentPhase]:
-    return entry.flatten() if isinstance(entry, PhaseGroup) else [entry]
+def _phases(entry: ExperimentPhase | Group) -> list[ExperimentPhase]:
+    return entry.flatten() if isinstance(entry, Group) else [entry]
 
 
 def _display_options(given: Mapping[str, Any]) -> DisplayOptions:

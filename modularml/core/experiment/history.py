@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+from modularml.core.experiment.cv_results import CVResults
 from modularml.core.experiment.results import PhaseGroupResults, PhaseResults, results_from_state
 
 STATUSES = ("running", "completed", "stopped", "interrupted", "failed")
@@ -83,6 +84,27 @@ class ExperimentRun:
     def phase_durations(self) -> dict[str, float]:
         """Path of each phase, joined by ``/`` -> seconds it took."""
         return {"/".join(phase.path): phase.duration_s for phase in self.phases}
+
+    @property
+    def children(self) -> list[ExperimentRun]:
+        """The folds of a cross-validation, each as a record of its own; else none."""
+        if not isinstance(self.results, CVResults):
+            return []
+        return [self._child(label) for label in self.results.fold_labels]
+
+    def _child(self, label: str) -> ExperimentRun:
+        phases = [replace(p, path=p.path[1:]) for p in self.phases if p.path[1:2] == (label,)]
+        statuses = [phase.status for phase in phases]
+        return ExperimentRun(
+            label=label,
+            started_at=min((p.started_at for p in phases), default=self.started_at),
+            ended_at=max((p.ended_at or now() for p in phases), default=self.ended_at),
+            status=next((status for status in statuses if status != "completed"), "completed"),
+            results=self.results[label],
+            phases=phases,
+            metadata=self.metadata,
+            id=f"{self.id}/{label}",
+        )
 
     def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
         """Return the record as a tree of plain values and arrays.

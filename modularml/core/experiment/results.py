@@ -347,12 +347,21 @@ class FitResults(SinglePassResults):
         return f"FitResults(label={self.label!r})"
 
 
+_kinds_of_groups: dict[str, type[PhaseGroupResults]] = {}
+
+
 class PhaseGroupResults(Shown):
     """The results of a group, by label: those of its phases and of its groups.
 
     Args:
         label: The label of the group.
     """
+
+    kind: ClassVar[str] = "group"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _kinds_of_groups[cls.kind] = cls
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -365,7 +374,7 @@ class PhaseGroupResults(Shown):
     def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
         """Return the results as a tree; see `PhaseResults.get_state`."""
         entries = [entry.get_state(tensors=tensors) for entry in self._entries.values()]
-        return {"kind": "group", "label": self.label, "entries": entries}
+        return {"kind": self.kind, "label": self.label, "entries": entries}
 
     @property
     def labels(self) -> list[str]:
@@ -461,10 +470,13 @@ class PhaseGroupResults(Shown):
         return self._entries[fitting[0]]
 
 
+_kinds_of_groups[PhaseGroupResults.kind] = PhaseGroupResults
+
+
 def results_from_state(state: Mapping[str, Any]) -> PhaseResults | PhaseGroupResults:
     """Make results of what `get_state` returned."""
-    if state["kind"] == "group":
-        group = PhaseGroupResults(state["label"])
+    if state["kind"] in _kinds_of_groups:
+        group = _kinds_of_groups[state["kind"]](state["label"])
         for entry in state["entries"]:
             group.add(results_from_state(entry))
         return group

@@ -38,14 +38,14 @@ from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.experiment.callback import ExperimentCallback
 from modularml.core.experiment.callback_results import as_result
 from modularml.core.experiment.history import ExperimentRun, PhaseExecution, now
+from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase
-from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
 from modularml.display.live import open_live_view
 
 Results = PhaseResults | PhaseGroupResults
-Entry = ExperimentPhase | PhaseGroup
+Entry = ExperimentPhase | Group
 
 _HOOK_OF_EVENT: dict[type[Event], str] = {
     EpochStarted: "on_epoch_start",
@@ -133,7 +133,7 @@ class Runner:
 
         try:
             self._emit_start(entry, record)
-            if whole_plan:
+            if whole_plan and isinstance(entry, Group):
                 self._moment("on_experiment_start", "experiment_start", "START")
                 self._run_group(entry, (entry.label,), record, attach, hooks=False)
                 self._moment("on_experiment_end", "experiment_end", "END")
@@ -149,36 +149,51 @@ class Runner:
     def _run_entry(
         self, entry: Entry, path: tuple[str, ...], record: ExperimentRun, attach: Callable[[Any], None]
     ) -> None:
-        if isinstance(entry, PhaseGroup):
+        if isinstance(entry, Group):
             self._run_group(entry, path, record, attach)
         else:
             self._run_phase(entry, path, record, attach)
 
     def _run_group(
         self,
-        group: Any,
+        group: Group,
         path: tuple[str, ...],
         record: ExperimentRun,
         attach: Callable[[Any], None],
         *,
         hooks: bool = True,
     ) -> None:
-        results = PhaseGroupResults(group.label)
+        results = group.new_results()
         attach(results)
         self._emit(GroupStarted(run_id=record.id, path=path))
         try:
             if hooks:
                 self._moment("on_group_start", "group_start", group.label, group=group)
-            for entry in group.all:
-                if self._stop.is_set():
-                    break
-                self._run_entry(entry, (*path, entry.label), record, results.add)
+            with group.stage(self.experiment):
+                self._run_parts(group, path, record, results)
             if len(path) == 1:
                 self._conclude(record)
             if hooks:
                 self._moment("on_group_end", "group_end", group.label, group=group)
         finally:
             self._emit(GroupEnded(run_id=record.id, path=path))
+
+    def _run_parts(
+        self, group: Group, path: tuple[str, ...], record: ExperimentRun, results: PhaseGroupResults
+    ) -> None:
+        runs = group.elsewhere(self.experiment, self._stop.is_set)
+        if runs is None:
+            for entry in group.parts():
+                if self._stop.is_set():
+                    return
+                self._run_entry(entry, (*path, entry.label), record, results.add)
+            return
+        with contextlib.closing(runs):  # type: ignore[type-var]
+            for run in runs:
+                results.add(run.results)
+                record.phases += [replace(phase, path=(*path, *phase.path)) for phase in run.phases]
+                self._emit(GroupStarted(run_id=record.id, path=(*path, run.label)))
+                self._emit(GroupEnded(run_id=record.id, path=(*path, run.label)))
 
     def _run_phase(
         self,
@@ -362,11 +377,11 @@ def _status_after(error: BaseException) -> str:
 
 
 def _plan(entry: Entry, path: tuple[str, ...]) -> Iterator[PlanEntry]:
-    if not isinstance(entry, PhaseGroup):
+    if not isinstance(entry, Group):
         yield PlanEntry(path=path, kind=entry.kind, n_epochs=entry.n_epochs)
         return
     yield PlanEntry(path=path, kind="group")
-    for nested in entry.all:
+    for nested in entry.parts():
         yield from _plan(nested, (*path, nested.label))
 
 

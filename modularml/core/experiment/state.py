@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from modularml.base.errors import GraphError
 from modularml.core.experiment.callback import Callback, ExperimentCallback
+from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
@@ -84,6 +85,13 @@ def restored(experiment: Changeable, phases: Sequence[ExperimentPhase]) -> Itera
         _set_states(callbacks, states)
 
 
+def begin_anew(experiment: Changeable) -> None:
+    """Return to the weights that the builds began with: no moments, no fits, no epochs counted."""
+    if experiment.model_graph is not None:
+        experiment.model_graph.reset_state()
+    experiment.epochs_done = {}
+
+
 def _put_back(experiment: Changeable, state: Mapping[str, Any]) -> None:
     graph = experiment.model_graph
     if state["graph"] is not None:
@@ -98,9 +106,9 @@ def _put_back(experiment: Changeable, state: Mapping[str, Any]) -> None:
             _set_phase_state(phase, state["phases"][path])
 
 
-def _paths(group: PhaseGroup, above: str = "") -> Iterator[tuple[str, ExperimentPhase]]:
+def _paths(group: Group, above: str = "") -> Iterator[tuple[str, ExperimentPhase]]:
     for entry in group.all:
-        if isinstance(entry, PhaseGroup):
+        if isinstance(entry, Group):
             yield from _paths(entry, f"{above}{entry.label}/")
         else:
             yield f"{above}{entry.label}", entry

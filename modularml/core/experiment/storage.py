@@ -30,11 +30,22 @@ from modularml.io.names import safe_name, with_suffix
 
 def save_experiment(experiment: Any, path: str | Path, *, overwrite: bool) -> Path:
     """Write an experiment and everything it needs to one file."""
+    return codec.save(path, "experiment", tree_of(experiment), overwrite=overwrite)
+
+
+def tree_of(experiment: Any, *, history: bool = True) -> dict[str, Any]:
+    """Return an experiment and everything it needs as a tree.
+
+    Args:
+        experiment: The experiment.
+        history: Include its runs.
+    """
     ctx: ExperimentContext = experiment.ctx
     nodes = list(ctx.nodes.values())
-    tree = {
+    state = experiment.get_state(tensors=history)
+    return {
         "config": experiment.get_config(),
-        "state": experiment.get_state(),
+        "state": state if history else state | {"history": []},
         "featuresets": [
             {"config": fs.get_config(), "state": fs.get_state()} for fs in nodes if isinstance(fs, FeatureSet)
         ],
@@ -42,7 +53,15 @@ def save_experiment(experiment: Any, path: str | Path, *, overwrite: bool) -> Pa
         "spare_nodes": _spare_states(ctx),
         "graph": None if ctx.model_graph is None else _graph_config(ctx.model_graph),
     }
-    return codec.save(path, "experiment", tree, overwrite=overwrite)
+
+
+def experiment_of(cls: Any, tree: Mapping[str, Any], ctx: ExperimentContext) -> Any:
+    """Make the experiment of a tree in a context, which must be empty."""
+    with ctx.temporary():
+        _stage(ctx, tree)
+        experiment = cls.from_config(tree["config"], ctx=ctx)
+    experiment.set_state(tree["state"])
+    return experiment
 
 
 def load_experiment(
@@ -65,10 +84,8 @@ def load_experiment(
     tree = codec.load(path, "experiment", symbols=symbols)
     with _no_surprises(path, "experiment"):
         staged = ExperimentContext(registration_policy="raise")
-        with staged.temporary():
-            _stage(staged, tree)
-            # Only to see that it can be made; the one to keep is made in the context to keep.
-            cls.from_config(tree["config"], ctx=staged).set_state(tree["state"])
+        # Only to see that it can be made; the one to keep is made in the context to keep.
+        experiment_of(cls, tree, staged)
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     _adopt(ctx, staged)
     with ctx.use_policy(RegistrationPolicy.OVERWRITE):

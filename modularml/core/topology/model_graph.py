@@ -255,6 +255,19 @@ class ModelGraph:
         if self._was_built and not (self.is_built and all(optimizer.is_built for optimizer in optimizers)):
             self.build()
 
+    def reset_state(self) -> None:
+        """Return to the weights that the builds began with; moments and fits are forgotten.
+
+        What a fit phase froze is no longer frozen; what the user froze stays so.
+        """
+        for node in self._models():
+            if node.is_built:
+                node.reset_weights()
+            if node.frozen_by == "fit":
+                node.unfreeze()
+        if self.is_built:
+            self._build_optimizers(force=True)
+
     def move_to(self, ctx: ExperimentContext) -> None:
         """Make it the model graph of another context, which must have its nodes."""
         self.ctx = ctx

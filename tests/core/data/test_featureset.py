@@ -203,3 +203,52 @@ def test_loading_beside_a_changed_set_makes_another(
     assert "registered as 'Sensor_2' with a new id" in " ".join(capsys.readouterr().err.split())
     over = FeatureSet.load(path, overwrite=True)
     assert context.nodes["Sensor"] is over and over.node_id == fs.node_id
+
+
+# -- folds -----------------------------------------------------------------------------
+
+
+def folded():
+    x = np.arange(40, dtype=float)
+    fs = FeatureSet.from_dict("folded", {"x": x, "y": x}, "x", "y")
+    fs.split_random({"train": 0.5, "val": 0.5}, seed=0)
+    fs["train"].split_random({"early": 0.5, "late": 0.5}, seed=0)
+    fs.fit_transform("StandardScaler", domain="features", fit_to_split="train")
+    fs.fit_transform("MinMaxScaler", domain="features")
+    return fs
+
+
+def test_a_fold_has_rows_parts_and_scalers_of_its_own():
+    fs = folded()
+    before = fs.get_features(features="x", rep="transformed", fmt="numpy").copy()
+    with fs.in_fold({"train": np.arange(10), "val": np.arange(10, 40)}, fit_to="train"):
+        assert np.array_equal(fs["train"].rows, np.arange(10))
+        parts = np.concatenate([fs["early"].rows, fs["late"].rows])
+        assert np.array_equal(np.sort(parts), np.arange(10))
+        scaled = fs["train"].get_features(features="x", rep="transformed", fmt="numpy")
+        assert (scaled.min(), scaled.max()) == (0, 1)
+        raw = fs.get_features(features="x", rep="raw", fmt="numpy")
+        assert np.allclose(
+            fs.unscale_data_for_cols(
+                data=fs.get_features(features="x", rep="transformed", fmt="numpy"),
+                domain="features",
+                columns="features.x.transformed",
+            ),
+            raw,
+        )
+    assert fs["train"].n_samples == 20 and len(fs["early"].rows) == 10
+    assert np.array_equal(fs.get_features(features="x", rep="transformed", fmt="numpy"), before)
+
+
+def test_a_fold_ends_with_an_error_too():
+    fs = folded()
+    rows = fs["train"].rows
+
+    def fail():
+        with fs.in_fold({"train": np.arange(4), "new": np.arange(4, 8)}, fit_to="train"):
+            assert fs["new"].n_samples == 4
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        fail()
+    assert np.array_equal(fs["train"].rows, rows) and "new" not in fs.available_splits

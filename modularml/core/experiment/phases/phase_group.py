@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
-from modularml.base.config import Configurable, to_config
+from modularml.base.config import to_config
 from modularml.base.errors import (
     DuplicateLabelError,
     InvalidTypeError,
@@ -23,6 +23,7 @@ from modularml.core.context import ExperimentContext
 from modularml.core.experiment.cards import plan_table
 from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.phases.fit_phase import FitPhase
+from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.train_phase import TrainPhase
 from modularml.display.card import Html, Shown, card
@@ -30,7 +31,7 @@ from modularml.display.card import Html, Shown, card
 Key = int | str
 
 
-class PhaseGroup(Shown, Configurable):
+class PhaseGroup(Shown, Group):
     """Phases and groups that run in the order they were added.
 
     Methods that change the group return it, so calls can be chained.
@@ -44,9 +45,9 @@ class PhaseGroup(Shown, Configurable):
         InvalidTypeError: If an entry is neither a phase nor a group.
     """
 
-    def __init__(self, label: str, phases: Iterable[ExperimentPhase | PhaseGroup] | None = None) -> None:
+    def __init__(self, label: str, phases: Iterable[ExperimentPhase | Group] | None = None) -> None:
         self._label = check_label(label, "PhaseGroup")
-        self._entries: dict[str, ExperimentPhase | PhaseGroup] = {}
+        self._entries: dict[str, ExperimentPhase | Group] = {}
         self._cells: dict[str, cells.Cell | None] = {}
         self.add_items(phases or [])
 
@@ -68,7 +69,7 @@ class PhaseGroup(Shown, Configurable):
         return self._label
 
     @property
-    def all(self) -> list[ExperimentPhase | PhaseGroup]:
+    def all(self) -> list[ExperimentPhase | Group]:
         """Every entry, in order."""
         return list(self._entries.values())
 
@@ -78,18 +79,18 @@ class PhaseGroup(Shown, Configurable):
         return [entry for entry in self.all if isinstance(entry, ExperimentPhase)]
 
     @property
-    def phase_groups(self) -> list[PhaseGroup]:
-        """The entries that are groups."""
-        return [entry for entry in self.all if isinstance(entry, PhaseGroup)]
+    def phase_groups(self) -> list[Group]:
+        """The entries that are groups, cross-validations included."""
+        return [entry for entry in self.all if isinstance(entry, Group)]
 
-    def items(self) -> Iterator[tuple[str, ExperimentPhase | PhaseGroup]]:
+    def items(self) -> Iterator[tuple[str, ExperimentPhase | Group]]:
         """Iterate over ``(label, entry)``."""
         return iter(list(self._entries.items()))
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[ExperimentPhase | PhaseGroup]:
+    def __iter__(self) -> Iterator[ExperimentPhase | Group]:
         return iter(self.all)
 
     def __contains__(self, key: object) -> bool:
@@ -100,13 +101,6 @@ class PhaseGroup(Shown, Configurable):
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self._entries)
-
-    def flatten(self) -> list[ExperimentPhase]:
-        """Return all phases, those of nested groups included, in the order they run."""
-        flat: list[ExperimentPhase] = []
-        for entry in self.all:
-            flat.extend(entry.flatten() if isinstance(entry, PhaseGroup) else [entry])
-        return flat
 
     def get_phase(self, key: Key) -> ExperimentPhase:
         """Return the phase at an index or of a label.
@@ -128,12 +122,12 @@ class PhaseGroup(Shown, Configurable):
         phase: EvalPhase = self._typed(key, EvalPhase)
         return phase
 
-    def get_group(self, key: Key) -> PhaseGroup:
+    def get_group(self, key: Key) -> Group:
         """Return the nested group at an index or of a label; raises as `get_phase`."""
-        group: PhaseGroup = self._typed(key, PhaseGroup)
+        group: Group = self._typed(key, Group)
         return group
 
-    def _get(self, key: Key) -> ExperimentPhase | PhaseGroup:
+    def _get(self, key: Key) -> ExperimentPhase | Group:
         if isinstance(key, bool) or not isinstance(key, int | str):
             raise InvalidTypeError(
                 f"A phase is named by its index or label, got {key!r} ({type(key).__name__})."
@@ -149,7 +143,7 @@ class PhaseGroup(Shown, Configurable):
     def _typed(self, key: Key, kind: Any) -> Any:
         entry = self._get(key)
         if not isinstance(entry, kind):
-            name = "phase" if kind is ExperimentPhase else kind.__name__
+            name = {ExperimentPhase: "phase", Group: "group"}.get(kind, kind.__name__)
             raise InvalidTypeError(
                 f"{entry.label!r} in {self._where} is a {type(entry).__name__}, not a {name}."
             )
@@ -161,7 +155,7 @@ class PhaseGroup(Shown, Configurable):
 
     # -- changing ----------------------------------------------------------------
 
-    def add_item(self, item: ExperimentPhase | PhaseGroup) -> Self:
+    def add_item(self, item: ExperimentPhase | Group) -> Self:
         """Append a phase or a group.
 
         Under the policy ``"overwrite"``, and where a cell of a notebook is run again that added an
@@ -172,11 +166,11 @@ class PhaseGroup(Shown, Configurable):
             InvalidTypeError: If it is neither a phase nor a group.
             InvalidValueError: If the group would contain itself.
         """
-        if not isinstance(item, ExperimentPhase | PhaseGroup):
+        if not isinstance(item, ExperimentPhase | Group):
             raise InvalidTypeError(
                 f"{self._where} takes phases and groups, got {item!r} ({type(item).__name__})."
             )
-        if isinstance(item, PhaseGroup) and item._holds(self):
+        if isinstance(item, Group) and item.holds(self):
             raise InvalidValueError(
                 f"{self._where} cannot contain itself, through {item.label!r} or directly."
             )
@@ -193,7 +187,7 @@ class PhaseGroup(Shown, Configurable):
         cells.define(item, "entry", item.label, self)
         return self
 
-    def withdraw(self, item: ExperimentPhase | PhaseGroup) -> None:
+    def withdraw(self, item: ExperimentPhase | Group) -> None:
         """Forget an entry that its cell, run again, does not add any more."""
         if self._entries.get(item.label) is item:
             del self._entries[item.label]
@@ -209,10 +203,7 @@ class PhaseGroup(Shown, Configurable):
         for entry in self.all:
             entry.refresh()
 
-    def _holds(self, group: PhaseGroup) -> bool:
-        return self is group or any(nested._holds(group) for nested in self.phase_groups)
-
-    def add_items(self, items: Iterable[ExperimentPhase | PhaseGroup]) -> Self:
+    def add_items(self, items: Iterable[ExperimentPhase | Group]) -> Self:
         """Append several phases or groups, all or none; raises as `add_item`."""
         before = dict(self._entries)
         try:
@@ -229,9 +220,9 @@ class PhaseGroup(Shown, Configurable):
             raise InvalidTypeError(f"{self._where}: add_phase takes a phase, got {phase!r}. See add_group().")
         return self.add_item(phase)
 
-    def add_group(self, group: PhaseGroup) -> Self:
-        """Append a group; raises as `add_item`."""
-        if not isinstance(group, PhaseGroup):
+    def add_group(self, group: Group) -> Self:
+        """Append a group or a cross-validation; raises as `add_item`."""
+        if not isinstance(group, Group):
             raise InvalidTypeError(
                 f"{self._where}: add_group takes a PhaseGroup, got {group!r}. See add_phase()."
             )
@@ -253,15 +244,15 @@ class PhaseGroup(Shown, Configurable):
     add_eval = add_evaluation = add_eval_phase
     add_fit = add_fit_phase
 
-    def remove_item(self, key: Key | ExperimentPhase | PhaseGroup) -> Self:
+    def remove_item(self, key: Key | ExperimentPhase | Group) -> Self:
         """Remove an entry by index, label or instance.
 
         Raises:
             UnknownNameError: If nothing is there.
         """
-        return self._remove(key, ExperimentPhase | PhaseGroup)
+        return self._remove(key, ExperimentPhase | Group)
 
-    def remove_items(self, keys: Iterable[Key | ExperimentPhase | PhaseGroup]) -> Self:
+    def remove_items(self, keys: Iterable[Key | ExperimentPhase | Group]) -> Self:
         """Remove several entries; raises as `remove_item`, before any is removed."""
         entries = [self._entry(key) for key in keys]
         for entry in entries:
@@ -272,17 +263,17 @@ class PhaseGroup(Shown, Configurable):
         """Remove a phase by index, label or instance; raises as `get_phase`."""
         return self._remove(key, ExperimentPhase)
 
-    def remove_group(self, key: Key | PhaseGroup) -> Self:
+    def remove_group(self, key: Key | Group) -> Self:
         """Remove a group by index, label or instance; raises as `get_phase`."""
-        return self._remove(key, PhaseGroup)
+        return self._remove(key, Group)
 
     def clear(self) -> Self:
         """Remove every entry."""
         self._entries.clear()
         return self
 
-    def _entry(self, key: Key | ExperimentPhase | PhaseGroup) -> ExperimentPhase | PhaseGroup:
-        if not isinstance(key, ExperimentPhase | PhaseGroup):
+    def _entry(self, key: Key | ExperimentPhase | Group) -> ExperimentPhase | Group:
+        if not isinstance(key, ExperimentPhase | Group):
             return self._get(key)
         if not any(entry is key for entry in self.all):
             raise UnknownNameError(
@@ -290,7 +281,7 @@ class PhaseGroup(Shown, Configurable):
             )
         return key
 
-    def _remove(self, key: Key | ExperimentPhase | PhaseGroup, kind: Any) -> Self:
+    def _remove(self, key: Key | ExperimentPhase | Group, kind: Any) -> Self:
         entry = self._entry(key)
         if not isinstance(entry, kind):
             raise InvalidTypeError(f"{entry.label!r} in {self._where} is a {type(entry).__name__}.")

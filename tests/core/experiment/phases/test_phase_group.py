@@ -86,7 +86,7 @@ def test_accessors_return_the_kind_that_they_name(group: PhaseGroup) -> None:
         ),
         ("get_train_phase", "eval", InvalidTypeError, "'eval' .* is a EvalPhase, not a TrainPhase"),
         ("get_eval_phase", 0, InvalidTypeError, "'train' .* is a TrainPhase, not a EvalPhase"),
-        ("get_group", "train", InvalidTypeError, "'train' .* is a TrainPhase, not a PhaseGroup"),
+        ("get_group", "train", InvalidTypeError, "'train' .* is a TrainPhase, not a group"),
         ("get_phase", 1.0, InvalidTypeError, r"named by its index or label, got 1.0 \(float\)"),
         ("get_phase", True, InvalidTypeError, "named by its index or label, got True"),
         ("remove_phase", "trian", UnknownNameError, "mean 'train'"),

@@ -1,0 +1,157 @@
+"""What a cross-validation gives back: the results of its folds, and how much they differ.
+
+It knows no fold's data and no runner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+
+from modularml.base.errors import InvalidTypeError, UnknownNameError, unknown_name
+from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
+from modularml.display.card import Html, card, table
+
+T = TypeVar("T")
+
+
+class CVResults(PhaseGroupResults):
+    """The results of each fold, by its label ``fold_0``, ``fold_1``, ..."""
+
+    kind = "cv"
+
+    @property
+    def fold_labels(self) -> list[str]:
+        """The labels of the folds that ran, in order."""
+        return self.labels
+
+    @property
+    def n_folds(self) -> int:
+        """How many folds ran."""
+        return len(self)
+
+    def get_fold(self, key: int | str) -> PhaseGroupResults:
+        """Return the results of a fold by its index or label.
+
+        Raises:
+            UnknownNameError: If no such fold ran.
+        """
+        if isinstance(key, bool) or not isinstance(key, int | str):
+            raise InvalidTypeError(f"A fold of {self!r} is named by its index or label, got {key!r}.")
+        if isinstance(key, int):
+            if not -self.n_folds <= key < self.n_folds:
+                raise UnknownNameError(f"{self!r} has {self.n_folds} folds; there is none at index {key}.")
+            key = self.fold_labels[key]
+        fold: PhaseGroupResults = self[key]
+        return fold
+
+    def collect(self, extractor: Callable[[PhaseGroupResults], T]) -> dict[str, T]:
+        """Return what `extractor` finds in the results of each fold, by the fold's label."""
+        return {label: extractor(self[label]) for label in self.fold_labels}
+
+    def scores(self) -> dict[str, np.ndarray]:
+        """Return the last value of every loss and metric in each fold.
+
+        Returns:
+            Phase and name, e.g. ``"train/mse"`` -> shape ``(n_folds,)``; NaN where a fold has none.
+        """
+        folds = [dict(_finals(self[label])) for label in self.fold_labels]
+        names = dict.fromkeys(name for fold in folds for name in fold)
+        return {name: np.array([fold.get(name, np.nan) for fold in folds]) for name in names}
+
+    def mean(self) -> dict[str, float]:
+        """Return the mean over the folds of each of the `scores`."""
+        return {name: float(np.mean(values)) for name, values in self.scores().items()}
+
+    def std(self) -> dict[str, float]:
+        """Return the standard deviation over the folds (of a sample, ``ddof=1``) of each of the `scores`."""
+        return {
+            name: float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+            for name, values in self.scores().items()
+        }
+
+    def losses(self, node: Any, *, phase: str | None = None) -> dict[str, np.ndarray]:
+        """Return the losses on a node in each fold.
+
+        Args:
+            node: The node or its label.
+            phase: Only of the phase of this label; None is all.
+
+        Returns:
+            Phase and loss, e.g. ``"train/mse"`` -> shape ``(n_folds,)``.
+
+        Raises:
+            UnknownNameError: If no fold ran such a phase, or none with such a node.
+        """
+        on, scores = getattr(node, "label", node), self.scores()
+        phases = dict(_phases(self[self.fold_labels[0]])) if self.n_folds else {}
+        if phase is not None:
+            if phase not in phases:
+                raise UnknownNameError(unknown_name("phase", phase, phases, where=repr(self)))
+            phases = {phase: phases[phase]}
+        nodes = {label for results in phases.values() for label in results.heads}
+        if on not in nodes:
+            raise UnknownNameError(unknown_name("node", on, nodes, where=repr(self)))
+        return {
+            f"{path}/{label}": scores[f"{path}/{label}"]
+            for path, results in phases.items()
+            for label, applied in results.recording.loss_nodes.items()
+            if applied == on and f"{path}/{label}" in scores
+        }
+
+    def summary(self) -> str:
+        """Return a table of the `scores`: mean, standard deviation and each fold's."""
+        mean, std = self.mean(), self.std()
+        rows = [("", "mean", "std", *self.fold_labels)]
+        rows += [
+            (name, *(f"{value:.4g}" for value in (mean[name], std[name], *values)))
+            for name, values in self.scores().items()
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(row)
+            )
+            for row in (zip(row, widths, strict=True) for row in rows)
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _card(self) -> Html:
+        mean, std = self.mean(), self.std()
+        heads = ["", ">mean", ">std", *(f">{label}" for label in self.fold_labels)]
+        rows = [
+            [name, *(f"{value:.4g}" for value in (mean[name], std[name], *values))]
+            for name, values in self.scores().items()
+        ]
+        return card("CVResults", self.label, table(heads, rows), note=f"{self.n_folds} folds")
+
+    def to_pandas(self) -> Any:
+        """Return the `scores` as a DataFrame: a row a fold, a column a loss or metric.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError('to_pandas needs pandas: pip install "modularml-jupyter[data]".') from error
+        return pd.DataFrame(self.scores(), index=self.fold_labels)
+
+    def __repr__(self) -> str:
+        return f"CVResults(label={self.label!r}, folds={self.n_folds})"
+
+
+def _phases(results: PhaseGroupResults, above: str = "") -> Iterator[tuple[str, PhaseResults]]:
+    for label, entry in results.items():
+        if isinstance(entry, PhaseGroupResults):
+            yield from _phases(entry, f"{above}{label}/")
+        else:
+            yield f"{above}{label}", entry
+
+
+def _finals(results: PhaseGroupResults) -> Iterator[tuple[str, float]]:
+    for path, phase in _phases(results):
+        for name, value in phase.final().items():
+            yield f"{path}/{name}", value
