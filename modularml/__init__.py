@@ -27,6 +27,12 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.data.batch_view import SampledView as SampledView
     from modularml.core.data.featureset import FeatureSet as FeatureSet
     from modularml.core.data.formats import DataFormat as DataFormat
+    from modularml.core.data.reference import ExperimentNodeReference as ExperimentNodeReference
+    from modularml.core.data.reference import FeatureSetColumnReference as FeatureSetColumnReference
+    from modularml.core.data.reference import FeatureSetReference as FeatureSetReference
+    from modularml.core.data.reference import FeatureSetSplitReference as FeatureSetSplitReference
+    from modularml.core.data.reference import GraphNodeReference as GraphNodeReference
+    from modularml.core.data.reference import ModelOutputReference as ModelOutputReference
     from modularml.core.data.sample_collection import SampleCollection as SampleCollection
     from modularml.core.data.view import FeatureSetView as FeatureSetView
     from modularml.core.execution.binding import InputBinding as InputBinding
@@ -63,6 +69,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.models.sklearn import ScikitModelWrapper as ScikitModelWrapper
     from modularml.models.torch.module import TorchBaseModel as TorchBaseModel
     from modularml.models.torch.wrapper import TorchModelWrapper as TorchModelWrapper
+    from modularml.samplers.similarity import SimilarityCondition as SimilarityCondition
     from modularml.scalers.registry import scaler_registry as scaler_registry
     from modularml.scalers.registry import supported_scalers as supported_scalers
     from modularml.scalers.scaler import Scaler as Scaler
@@ -90,16 +97,22 @@ _HOMES = {
     "Experiment": "core.experiment.experiment",
     "ExperimentCallback": "core.experiment.callback",
     "ExperimentContext": "core.context",
+    "ExperimentNodeReference": "core.data.reference",
     "ExperimentRun": "core.experiment.history",
     "FeatureSet": "core.data.featureset",
+    "FeatureSetColumnReference": "core.data.reference",
+    "FeatureSetReference": "core.data.reference",
+    "FeatureSetSplitReference": "core.data.reference",
     "FeatureSetView": "core.data.view",
     "FitPhase": "core.experiment.phases.fit_phase",
     "FitResults": "core.experiment.results",
+    "GraphNodeReference": "core.data.reference",
     "InputBinding": "core.execution.binding",
     "Loss": "core.training.loss",
     "MetricResult": "core.experiment.callback_results",
     "ModelGraph": "core.topology.model_graph",
     "ModelNode": "core.topology.model_node",
+    "ModelOutputReference": "core.data.reference",
     "Optimizer": "core.training.optimizer",
     "PhaseGroup": "core.experiment.phases.phase_group",
     "PhaseGroupResults": "core.experiment.results",
@@ -113,6 +126,7 @@ _HOMES = {
     "Scaler": "scalers.scaler",
     "Schedule": "core.training.schedule",
     "ScikitModelWrapper": "models.sklearn",
+    "SimilarityCondition": "samplers.similarity",
     "TorchBaseModel": "models.torch.module",
     "TorchModelWrapper": "models.torch.wrapper",
     "TrainPhase": "core.experiment.phases.train_phase",

@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, check_choice, check_int
+from modularml.base.errors import (
+    Faults,
+    InvalidTypeError,
+    InvalidValueError,
+    check_choice,
+    check_int,
+    warn,
+)
 from modularml.samplers.partners import Term, find_partners
 from modularml.samplers.sampler import Sampler, SampleSource, check_flag
 from modularml.samplers.similarity import SimilarityCondition
@@ -37,7 +44,8 @@ class NSampler(Sampler):
         drop_last: See `Sampler`.
         seed: See `Sampler`.
         show_progress: See `Sampler`.
-        n_workers: Has no effect: partners are found by array operations.
+        n_workers: 1: partners are found by array operations of one process, which more would
+            only slow down. Another number is warned of.
         source: See `Sampler`.
 
     Raises:
@@ -82,6 +90,11 @@ class NSampler(Sampler):
         self.group_by_role = check_choice(group_by_role, "role", roles)
         self.stratify_by_role = check_choice(stratify_by_role, "role", roles)
         self.n_workers = check_int(n_workers, "n_workers")
+        if n_workers > 1:
+            warn(
+                f"{type(self).__name__}: n_workers={n_workers} has no effect: partners are found by array "
+                "operations of one process. Leave it out."
+            )
 
     @property
     def role_names(self) -> tuple[str, ...]:

@@ -98,6 +98,8 @@ class Sampler(Shown, Configurable, ABC):
         faults.attempt(check_flag, strict_stratification, "strict_stratification")
         faults.attempt(check_flag, drop_last, "drop_last")
         faults.attempt(check_flag, show_progress, "show_progress")
+        if source is not None:
+            faults.attempt(check_source, source)
         if group_by and stratify_by:
             faults.add(
                 "group_by and stratify_by exclude each other: "
@@ -211,10 +213,13 @@ class Sampler(Shown, Configurable, ABC):
 
         Raises:
             InvalidValueError: If there are several, or none.
+            InvalidTypeError: If it is no FeatureSet and no view.
         """
-        if len(sources) != 1:
-            raise InvalidValueError(f"{type(self).__name__} draws from one source, got {len(sources)}.")
-        self.source, self._sampled = sources[0], None
+        if not isinstance(sources, list | tuple) or len(sources) != 1:
+            raise InvalidValueError(
+                f"{type(self).__name__} draws from one source, as a list of one; got {sources!r}."
+            )
+        self.source, self._sampled = check_source(sources[0]), None
 
     def materialize_batches(self, *, epoch: int = 0, show_progress: bool = True) -> None:
         """Draw the batches of an epoch of the source, for `sampled` to show.
@@ -330,6 +335,16 @@ class Sampler(Shown, Configurable, ABC):
         sampler: Sampler = from_config(tree["config"])
         sampler.set_state(tree["state"])
         return sampler
+
+
+def check_source(source: Any) -> Any:
+    """Return `source` if samples can be read from it, else raise InvalidTypeError."""
+    if not hasattr(source, "n_samples") or not callable(getattr(source, "column", None)):
+        raise InvalidTypeError(
+            f"A source of samples must be a FeatureSet or a view of one, got {source!r} "
+            f"({type(source).__name__})."
+        )
+    return source
 
 
 def check_flag(value: object, name: str) -> bool:

@@ -49,14 +49,20 @@ class SimilarityCondition(Shown, Configurable):
         min_weight: float = 0.0,
         allow_fallback: bool = False,
     ) -> None:
-        check_choice(mode, "mode", MODES)
-        check_choice(weight_mode, "weight_mode", WEIGHT_MODES)
-        if metric is not None and not callable(metric):
-            raise InvalidTypeError(f"metric must be a function of two samples, got {metric!r}.")
         faults = Faults("SimilarityCondition")
-        if not tolerance >= 0:
+        faults.attempt(check_choice, mode, "mode", MODES)
+        faults.attempt(check_choice, weight_mode, "weight_mode", WEIGHT_MODES)
+        if metric is not None and not callable(metric):
+            faults.add(InvalidTypeError(f"metric must be a function of two samples, got {metric!r}"))
+        if not isinstance(allow_fallback, bool | np.bool_):
+            faults.add(InvalidTypeError(f"allow_fallback must be True or False, got {allow_fallback!r}"))
+        numbers = {"tolerance": tolerance, "min_weight": min_weight, "max_weight": max_weight}
+        wrong = {name: value for name, value in numbers.items() if not _is_real(value)}
+        for name, value in wrong.items():
+            faults.add(InvalidTypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})"))
+        if "tolerance" not in wrong and not tolerance >= 0:
             faults.add(f"tolerance must be at least 0, got {tolerance!r}")
-        if not 0 <= min_weight <= max_weight:
+        if not wrong.keys() & {"min_weight", "max_weight"} and not 0 <= min_weight <= max_weight:
             faults.add(
                 f"weights must be 0 <= min_weight <= max_weight, got {min_weight!r} and {max_weight!r}"
             )
@@ -123,6 +129,10 @@ class SimilarityCondition(Shown, Configurable):
             distance = (difference - self.tolerance) / unit
             share = distance if self.weight_mode == "linear" else 1 - np.exp(-distance)
         return np.clip(self.max_weight * share, self.min_weight, self.max_weight)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def is_number(values: np.ndarray) -> bool:

@@ -25,6 +25,19 @@ if TYPE_CHECKING:
     from sklearn.preprocessing import StandardScaler as StandardScaler
 
 
+__all__ = [
+    "Absolute",
+    "Negate",
+    "PerSampleMinMaxScaler",
+    "PerSampleZeroStart",
+    "Scaler",
+    "SegmentedScaler",
+    "scaler_registry",
+    "supported_scalers",
+    *SKLEARN_SCALERS,
+]
+
+
 def __getattr__(name: str) -> Any:
     if name in SKLEARN_SCALERS:
         return scaler_registry[name]

@@ -6,23 +6,18 @@ They know no columns: an array in, an array of the same shape out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from modularml.base.config import Configurable
 from modularml.base.errors import InvalidValueError, StateError
-from modularml.display.card import Shown
+from modularml.scalers.array_scaler import ArrayScaler
 from modularml.scalers.registry import scaler_registry
 
 
 @scaler_registry.register
-class Negate(Shown, Configurable):
+class Negate(ArrayScaler):
     """Turns every sign around."""
-
-    def fit(self, X: np.ndarray, y: None = None) -> Self:
-        """Learn nothing."""
-        return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Return ``-X``, shape ``(n_samples, n_features)``."""
@@ -34,15 +29,11 @@ class Negate(Shown, Configurable):
 
 
 @scaler_registry.register
-class Absolute(Shown, Configurable):
+class Absolute(ArrayScaler):
     """Drops every sign, and remembers those of the last array to put them back."""
 
     def __init__(self) -> None:
         self._signs: np.ndarray | None = None
-
-    def fit(self, X: np.ndarray, y: None = None) -> Self:
-        """Learn nothing."""
-        return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Return ``|X|``, shape ``(n_samples, n_features)``."""

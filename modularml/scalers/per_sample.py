@@ -6,19 +6,18 @@ They know no columns: an array ``(n_samples, n_features)`` in, one of the same s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from modularml.base.config import Configurable
 from modularml.base.errors import InvalidValueError
-from modularml.display.card import Shown
+from modularml.scalers.array_scaler import ArrayScaler
 from modularml.scalers.elementwise import last_transformed
 from modularml.scalers.registry import scaler_registry
 
 
 @scaler_registry.register
-class PerSampleMinMaxScaler(Shown, Configurable):
+class PerSampleMinMaxScaler(ArrayScaler):
     """Stretches each sample to a range; a constant sample becomes the range's lower end.
 
     It remembers the extremes of the last array that it transformed, to invert that one.
@@ -38,10 +37,6 @@ class PerSampleMinMaxScaler(Shown, Configurable):
         self.feature_range = tuple(feature_range)
         self._low: np.ndarray | None = None
         self._span: np.ndarray | None = None
-
-    def fit(self, X: np.ndarray, y: None = None) -> Self:
-        """Learn nothing."""
-        return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Stretch each row of `X`, shape ``(n_samples, n_features)``."""
@@ -74,7 +69,7 @@ class PerSampleMinMaxScaler(Shown, Configurable):
 
 
 @scaler_registry.register
-class PerSampleZeroStart(Shown, Configurable):
+class PerSampleZeroStart(ArrayScaler):
     """Shifts each sample so that it begins at zero.
 
     It remembers the beginnings of the last array that it transformed, to invert that one.
@@ -82,10 +77,6 @@ class PerSampleZeroStart(Shown, Configurable):
 
     def __init__(self) -> None:
         self._start: np.ndarray | None = None
-
-    def fit(self, X: np.ndarray, y: None = None) -> Self:
-        """Learn nothing."""
-        return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Shift each row of `X`, shape ``(n_samples, n_features)``."""

@@ -11,15 +11,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from modularml.base.config import Configurable
 from modularml.base.errors import InvalidValueError, StateError, check_int
-from modularml.display.card import Shown
+from modularml.scalers.array_scaler import ArrayScaler
 from modularml.scalers.registry import scaler_registry
 from modularml.scalers.scaler import Scaler
 
 
 @scaler_registry.register
-class SegmentedScaler(Shown, Configurable):
+class SegmentedScaler(ArrayScaler):
     """Cuts the features into stretches and gives each a scaler of its own.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from modularml.base.config import from_config, to_config
-from modularml.base.errors import InvalidTypeError, InvalidValueError
+from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError
 from modularml.base.rows import SampleSource
 from modularml.predicates import match_all
 from modularml.splitters.splitter import Splitter
@@ -40,7 +40,10 @@ class ConditionSplitter(Splitter):
         self.conditions = {name: dict(of_part) for name, of_part in conditions.items()}
 
     def _indices(self, source: SampleSource) -> dict[str, np.ndarray]:
-        return {name: np.flatnonzero(match_all(source, of_part)) for name, of_part in self.conditions.items()}
+        faults = Faults(type(self).__name__)
+        masks = {name: faults.attempt(match_all, source, of) for name, of in self.conditions.items()}
+        faults.raise_if_any()
+        return {name: np.flatnonzero(mask) for name, mask in masks.items() if mask is not None}
 
     def get_config(self) -> dict[str, Any]:
         """Return the conditions as a tree."""

@@ -197,6 +197,8 @@ def _balanced(content: np.ndarray, shares: np.ndarray, rng: np.random.Generator)
     """
     order = rng.permutation(len(content))
     order = order[np.argsort(-content[order].std(axis=1), kind="stable")]
+    # The whole counts as one more stratum: parts get their share of it where strata leave a choice.
+    content = np.column_stack([content, content.sum(axis=1)])
     relative = content / content.sum(axis=0)
     filled = np.zeros((len(shares), content.shape[1]))
     part = np.empty(len(content), np.intp)

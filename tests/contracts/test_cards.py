@@ -88,6 +88,7 @@ EXAMPLES: dict[str, Callable[[Everything], Any]] = {
     "TrainResults": lambda e: e.results[e.train.label],
     "EvalResults": lambda e: e.results[e.group.label][e.eval.label],
     "Evaluation": lambda e: callbacks.Evaluation(eval_phase=e.eval, label=HOSTILE),
+    "FeatureSetReference": lambda e: e.data.reference(),
     "Scaler": lambda e: scalers.Scaler(StandardScaler()),
     "ScikitModelWrapper": lambda e: models.ScikitModelWrapper(Ridge()),
     "SequentialMLP": lambda e: SequentialMLP(output_shape=(1, 1)),
@@ -158,6 +159,7 @@ def _is_family(cls: type) -> bool:
         mml.BaseModel,
         mml.Callback,
         mml.ExperimentCallback,
+        mml.ExperimentNodeReference,
     )
     return issubclass(cls, bases) or cls.__module__.startswith("modularml.scalers.")
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modularml.base.errors import InvalidTypeError, InvalidValueError
+from modularml.base.errors import InvalidTypeError, InvalidValueError, ModularMLWarning
 from modularml.samplers import NSampler, PairedSampler, SimilarityCondition, TripletSampler
 
 SAME, OTHER = SimilarityCondition(), SimilarityCondition("dissimilar")
@@ -90,3 +90,8 @@ def test_counts_are_checked() -> None:
     for options in ({"max_pairs_per_anchor": 0}, {"n_workers": 0}):
         with pytest.raises(InvalidValueError):
             PairedSampler({"kind": SAME}, **options)  # type: ignore[arg-type]
+
+
+def test_workers_are_told_to_have_no_effect() -> None:
+    with pytest.warns(ModularMLWarning, match="n_workers=4 has no effect"):
+        PairedSampler({"cell": SimilarityCondition()}, n_workers=4)

@@ -72,3 +72,12 @@ def test_wrong_options_are_refused(options: dict[str, Any], error: type[Exceptio
 def test_config_makes_an_equal_condition() -> None:
     condition = SimilarityCondition("dissimilar", 0.5, weight_mode="exp", allow_fallback=True)
     assert from_config(to_config(condition)) == condition
+
+
+def test_all_faults_of_a_condition_are_told_together() -> None:
+    with pytest.raises(
+        InvalidValueError, match=r"(?s)4 faults.*mode 'sim'.*allow_fallback.*tolerance.*'a'.*weights"
+    ):
+        SimilarityCondition("sim", tolerance="a", min_weight=2, allow_fallback="yes")  # type: ignore[arg-type]
+    with pytest.raises(InvalidTypeError, match="max_weight must be a number, got None"):
+        SimilarityCondition(max_weight=None)  # type: ignore[arg-type]

@@ -35,3 +35,8 @@ def test_wrong_conditions_are_refused() -> None:
     for wrong in ({}, [1], 3):
         with pytest.raises(InvalidTypeError, match="'a'"):
             ConditionSplitter(a=wrong)  # type: ignore[arg-type]
+
+
+def test_faults_of_all_parts_are_told_together(cells: Any) -> None:
+    with pytest.raises(InvalidTypeError, match=r"(?s)2 faults.*kind: .*'b'.*cell: .*'a'"):
+        ConditionSplitter(one={"kind": "b"}, two={"cell": "a"}).indices(cells)

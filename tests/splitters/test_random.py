@@ -133,3 +133,11 @@ def test_an_unseeded_splitter_keeps_the_seed_that_it_drew(make_source: Any) -> N
     again = RandomSplitter.from_config(splitter.get_config())
     assert np.array_equal(splitter.indices(source)["a"], again.indices(source)["a"])
     assert splitter.seed != RandomSplitter({"a": 1.0}, seed=None).seed
+
+
+def test_parts_get_their_share_of_the_whole_where_every_group_is_its_own_stratum(
+    make_source: Any,
+) -> None:
+    rows = make_source(cell=np.repeat(np.arange(6), 10))
+    splitter = RandomSplitter({"a": 0.5, "b": 0.5}, group_by="cell", stratify_by="cell")
+    assert {name: len(found) for name, found in splitter.indices(rows).items()} == {"a": 30, "b": 30}

@@ -10,7 +10,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from modularml.base.errors import Faults, UnknownNameError, unknown_name
+from modularml.base.errors import Faults, InvalidValueError, UnknownNameError, unknown_name
 from modularml.core.data.batch import Batch, RoleData
 from modularml.core.data.formats import DataFormat
 from modularml.core.data.reader import Selector
@@ -80,13 +80,29 @@ class BatchView:
         self,
         fmt: str | DataFormat = DataFormat.NUMPY,
         *,
+        node: Any = None,
         columns: Selector = None,
         features: Selector = None,
         targets: Selector = None,
         tags: Selector = None,
         rep: str | None = None,
     ) -> Batch:
-        """Return the values of the batch; the arguments are those of ``to_sample_data``."""
+        """Return the values of the batch; the other arguments are those of ``to_sample_data``.
+
+        Args:
+            fmt: The form.
+            node: A head node: the batch has the columns that it reads of this FeatureSet.
+            columns: Selectors of any domain.
+            features: Selectors of features.
+            targets: Selectors of targets.
+            tags: Selectors of tags.
+            rep: Only this representation.
+
+        Raises:
+            InvalidValueError: If the node reads nothing of this FeatureSet.
+        """
+        if node is not None:
+            columns = self._read_by(node)
         chosen: dict[str, Any] = {
             "columns": columns,
             "features": features,
@@ -102,6 +118,13 @@ class BatchView:
             role_weights=self.role_indice_weights,
             role_masks=self.role_masks,
         )
+
+    def _read_by(self, node: Any) -> list[str]:
+        featureset = self.source.source
+        for ref in node.featureset_refs:
+            if ref.node_id == featureset.node_id:
+                return list(ref.columns)
+        raise InvalidValueError(f"{node!r} reads nothing of {featureset!r}.")
 
 
 class BatchStream(Sequence[BatchView]):

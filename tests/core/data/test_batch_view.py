@@ -8,6 +8,7 @@ import pytest
 from modularml.base.errors import InvalidValueError, StateError, UnknownNameError
 from modularml.core.data.batch_view import BatchView, SampledView
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.topology.graph_node import GraphNode
 from modularml.samplers import PairedSampler, Sampler, SimilarityCondition, SimpleSampler, TripletSampler
 
 ALIKE = {"cell": SimilarityCondition("similar", allow_fallback=True, min_weight=0.0)}
@@ -89,7 +90,17 @@ def test_another_source_makes_other_batches(fs: FeatureSet) -> None:
     assert sampler.num_batches == 6
     sampler.bind_sources([fs.take(range(20))])
     assert sampler.num_batches == 2
-    with pytest.raises(InvalidValueError, match="one source, got 2"):
+    with pytest.raises(InvalidValueError, match="one source, as a list of one"):
         sampler.bind_sources([fs, fs])
     with pytest.raises(StateError, match="no source"):
         SimpleSampler().get_batches()
+
+
+def test_a_batch_has_the_columns_that_a_node_reads(fs: FeatureSet) -> None:
+    node = GraphNode("node", [fs.reference(features="voltage", targets="soh", tags="cell")])
+    batch = next(iter(SimpleSampler(batch_size=8, source=fs.take(range(20)))))["default"]
+    data = batch.materialize_batch("dict", node=node).role_data
+    assert (list(data.features), list(data.targets), list(data.tags)) == (["voltage"], ["soh"], ["cell"])
+    other = GraphNode("other", [node])
+    with pytest.raises(InvalidValueError, match="GraphNode.*other.*reads nothing of FeatureSet"):
+        batch.materialize_batch(node=other)
