@@ -110,6 +110,11 @@ class Recording:
             self.n_dropped += oldest.n_batches
         return self._n_bytes
 
+    @property
+    def n_bytes(self) -> int:
+        """How much memory outputs, targets and rows take."""
+        return self._n_bytes
+
     def forget_tensors(self) -> None:
         """Let go of every output."""
         self.tensors.clear()

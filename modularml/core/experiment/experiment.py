@@ -331,9 +331,9 @@ class Experiment:
         finally:
             self._running.release()
 
-    def bound_history(self) -> None:
+    def bound_history(self, added: int) -> None:
         """Let the oldest outputs go where all runs together hold too many; the runner calls this."""
-        self._history.make_room_within(HISTORY_BUDGET_BYTES)
+        self._history.make_room_within(HISTORY_BUDGET_BYTES, added)
 
     # -- checkpoints -----------------------------------------------------------------
 

@@ -135,11 +135,24 @@ def _not_running(state: Mapping[str, Any]) -> dict[str, Any]:
 class History(list[ExperimentRun]):
     """The runs of an experiment, oldest first."""
 
-    def make_room_within(self, n_bytes: int) -> None:
-        """Let the oldest outputs go until those of all runs take at most `n_bytes`."""
+    _most: int | None = None
+    """No fewer bytes than outputs take, as far as that is known; looking at all runs takes its time."""
+
+    def make_room_within(self, n_bytes: int, added: int) -> None:
+        """Let the oldest outputs go until those of all runs take at most `n_bytes`.
+
+        Args:
+            n_bytes: How much all may take.
+            added: How much has come since the last call.
+        """
+        if self._most is not None and self._most + added <= n_bytes:
+            self._most += added
+            return
+        self._most, left = 0, n_bytes
         for run in reversed(self):
             for results in reversed(_of_phases(run.results)):
-                n_bytes -= results.recording.make_room_within(max(n_bytes, 0))
+                taken = results.recording.make_room_within(max(left, 0))
+                left, self._most = left - taken, self._most + taken
 
     def __repr__(self) -> str:
         lines = [f"  [{i}] {run.label}: {run.status}" for i, run in enumerate(self)]

@@ -73,7 +73,7 @@ class Surroundings(Protocol):
         """Write a checkpoint if one is due."""
         ...
 
-    def bound_history(self) -> None:
+    def bound_history(self, added: int) -> None:
         """Let the oldest outputs go where all runs together hold too many."""
         ...
 
@@ -214,6 +214,7 @@ class Runner:
             results = execution.results
             attach(results)
             self._draw(phase, execution, scope)
+            self.experiment.bound_history(results.recording.n_bytes)
             # Before the last hook, as a checkpoint that is written then must hold all of this.
             self._conclude(entry)
             if len(path) == 1:
@@ -235,7 +236,6 @@ class Runner:
                 )
             )
         self._phase = None
-        self.experiment.bound_history()
 
     def _conclude(self, record: ExperimentRun | PhaseExecution) -> None:
         record.status = "stopped" if self._stop.is_set() else "completed"

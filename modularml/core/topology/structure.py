@@ -5,6 +5,7 @@ It knows no node: a graph is a mapping from each id to the ids upstream of it.
 
 from __future__ import annotations
 
+import functools
 import graphlib
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -21,9 +22,14 @@ def topological_order(upstreams: Upstreams) -> list[str]:
     Raises:
         GraphError: If the graph has a cycle; the message walks it.
     """
-    sorter = graphlib.TopologicalSorter({node: tuple(ups) for node, ups in upstreams.items()})
+    return list(_order(tuple((node, tuple(ups)) for node, ups in upstreams.items())))
+
+
+@functools.lru_cache
+def _order(upstreams: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, ...]:
+    sorter = graphlib.TopologicalSorter(dict(upstreams))
     try:
-        return list(sorter.static_order())
+        return tuple(sorter.static_order())
     except graphlib.CycleError as error:
         walk = " -> ".join(repr(node) for node in error.args[1])
         raise GraphError(f"The nodes form a cycle: {walk}. Cut one of these connections.") from None
