@@ -57,6 +57,12 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.experiment.results import PhaseGroupResults as PhaseGroupResults
     from modularml.core.experiment.results import TrainResults as TrainResults
     from modularml.core.experiment.series import AxisSeries as AxisSeries
+    from modularml.core.topology.concat_node import ConcatNode as ConcatNode
+    from modularml.core.topology.elementwise_nodes import FunctionNode as FunctionNode
+    from modularml.core.topology.elementwise_nodes import MeanNode as MeanNode
+    from modularml.core.topology.elementwise_nodes import SumNode as SumNode
+    from modularml.core.topology.merge_node import MergeNode as MergeNode
+    from modularml.core.topology.merge_strategy import MergeStrategy as MergeStrategy
     from modularml.core.topology.model_graph import ModelGraph as ModelGraph
     from modularml.core.topology.model_node import ModelNode as ModelNode
     from modularml.core.training.loss import AppliedLoss as AppliedLoss
@@ -88,6 +94,7 @@ _HOMES = {
     "Callback": "core.experiment.callback",
     "CallbackResult": "core.experiment.callback_results",
     "Checkpointing": "core.experiment.checkpointing",
+    "ConcatNode": "core.topology.concat_node",
     "CrossValidation": "core.experiment.cross_validation",
     "DataFormat": "core.data.formats",
     "EarlyStopping": "callbacks.early_stopping",
@@ -106,9 +113,13 @@ _HOMES = {
     "FeatureSetView": "core.data.view",
     "FitPhase": "core.experiment.phases.fit_phase",
     "FitResults": "core.experiment.results",
+    "FunctionNode": "core.topology.elementwise_nodes",
     "GraphNodeReference": "core.data.reference",
     "InputBinding": "core.execution.binding",
     "Loss": "core.training.loss",
+    "MeanNode": "core.topology.elementwise_nodes",
+    "MergeNode": "core.topology.merge_node",
+    "MergeStrategy": "core.topology.merge_strategy",
     "MetricResult": "core.experiment.callback_results",
     "ModelGraph": "core.topology.model_graph",
     "ModelNode": "core.topology.model_node",
@@ -127,6 +138,7 @@ _HOMES = {
     "Schedule": "core.training.schedule",
     "ScikitModelWrapper": "models.sklearn",
     "SimilarityCondition": "samplers.similarity",
+    "SumNode": "core.topology.elementwise_nodes",
     "TorchBaseModel": "models.torch.module",
     "TorchModelWrapper": "models.torch.wrapper",
     "TrainPhase": "core.experiment.phases.train_phase",

@@ -103,9 +103,9 @@ def test_the_data_is_described_and_not_read(written):
 
 def test_nodes_tell_model_shapes_and_size(written):
     forest, net, head = inspect(written / "first.exp.mml").nodes
-    assert (forest.model, forest.upstream, forest.n_parameters) == ("RandomForestRegressor", "data", None)
-    assert (net.label, net.model, net.upstream) == (NET, "SequentialMLP", "data")
-    assert (head.upstream, head.input_shape, head.output_shape) == (NET, (1, 2), (1, 1))
+    assert (forest.model, forest.upstreams, forest.n_parameters) == ("RandomForestRegressor", ("data",), None)
+    assert (net.label, net.model, net.upstreams) == (NET, "SequentialMLP", ("data",))
+    assert (head.upstreams, head.input_shapes, head.output_shape) == ((NET,), ((1, 2),), (1, 1))
     assert head.n_parameters == 2 * 4 + 4 + 4 * 1 + 1
     assert not head.is_frozen
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_clusterer, is_outlier_detector
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -47,10 +47,22 @@ def needs_classes(estimator: Any) -> bool:
     return takes and getattr(estimator, "classes_", None) is None
 
 
+def labels_by_itself(estimator: Any) -> bool:
+    """Tell whether it predicts labels of its own making, one a sample: clusters, or outliers."""
+    return is_clusterer(estimator) or is_outlier_detector(estimator)
+
+
 def as_rows(array: Any) -> np.ndarray:
     """Return samples as rows: ``(n, n_keys, *shape)`` becomes ``(n, n_features)``."""
     values = np.asarray(array)
     return values if values.ndim == 2 else values.reshape(len(values), -1)
+
+
+def rows_for(estimator: Any, array: Any) -> np.ndarray:
+    """Return samples as rows for an estimator to answer for; clusterers compare in one dtype only."""
+    rows = as_rows(array)
+    centers = getattr(estimator, "cluster_centers_", None)
+    return rows if centers is None else rows.astype(centers.dtype, copy=False)
 
 
 def as_targets(array: Any) -> np.ndarray:

@@ -153,7 +153,11 @@ def _node_table(nodes: Iterable[NodeFacts]) -> Table:
         label = styled(node.label).append(" (frozen)" if node.is_frozen else "", "cyan")
         n_parameters = "" if node.n_parameters is None else f"{node.n_parameters:,}"
         drawn.add_row(
-            label, styled(node.model or "–"), styled(node.upstream or "–"), _shapes(node), n_parameters
+            label,
+            styled(node.model or "–"),
+            styled(", ".join(node.upstreams or ()) or "–"),
+            _shapes(node),
+            n_parameters,
         )
     return drawn
 
@@ -165,7 +169,7 @@ def _named(name: str, style: str, what: str) -> Text:
 def _add_nodes(tree: Tree, nodes: Sequence[NodeFacts], upstream: str) -> None:
     """Add what `upstream` feeds, and what that feeds."""
     for node in nodes:
-        if node.upstream == upstream:
+        if upstream in (node.upstreams or ()):
             _add_nodes(tree.add(_node(node)), nodes, node.label)
 
 
@@ -176,7 +180,8 @@ def _node(node: NodeFacts) -> Text:
 
 
 def _shapes(node: NodeFacts) -> str:
-    return " → ".join(str(shape) for shape in (node.input_shape, node.output_shape) if shape is not None)
+    inputs = " + ".join(str(shape) for shape in node.input_shapes if shape is not None)
+    return " → ".join(filter(None, (inputs, "" if node.output_shape is None else str(node.output_shape))))
 
 
 def _add_plan(tree: Tree, plan: PlanFacts) -> None:

@@ -312,6 +312,11 @@ class ExperimentContext:
             )
         return found
 
+    def label_of(self, ref: Any) -> str:
+        """Return the label that what a reference names bears by now, or last bore."""
+        found = self._find(ref)
+        return str(ref.node_label if found is None else found.label)
+
     def _find(self, node: object) -> Any:
         if isinstance(node, str):
             return self._nodes[node] if node in self._nodes else self._of_id(node)

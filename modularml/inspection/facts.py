@@ -104,21 +104,23 @@ class NodeFacts:
 
     Attributes:
         label: Its name.
-        model: The class of its model.
-        upstream: The label of what feeds it.
-        input_shape: Without the samples.
+        model: The class of its model, or of a node that merges.
+        upstreams: The labels of what feeds it.
+        input_shapes: Of each input, without the samples.
         output_shape: Without the samples.
         n_parameters: How many numbers its weights are.
         is_frozen: Whether training leaves it as it is.
+        merges: Whether it merges its inputs, and has no model.
     """
 
     label: str
     model: str | None
-    upstream: str | None
-    input_shape: tuple[int, ...] | None
+    upstreams: tuple[str, ...] | None
+    input_shapes: tuple[tuple[int, ...] | None, ...]
     output_shape: tuple[int, ...] | None
     n_parameters: int | None
     is_frozen: bool
+    merges: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

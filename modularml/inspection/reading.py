@@ -126,16 +126,33 @@ def _data(entry: Any) -> DataFacts:
 
 
 def _node(label: str, entry: Any, state: Any) -> NodeFacts:
+    if "model" not in state:
+        return _merge(label, entry, state)
     model = state["model"]
     weights = model.get("weights")
     return NodeFacts(
         label=label,
         model=None if entry is None else _model_name(entry["model"]),
-        upstream=None if entry is None else _text(entry["upstream_ref"]["node_label"]),
-        input_shape=_shape(model["input_shape"]),
+        upstreams=None if entry is None else (_text(entry["upstream_ref"]["node_label"]),),
+        input_shapes=(_shape(model["input_shape"]),),
         output_shape=_shape(model["output_shape"]),
         n_parameters=None if weights is None else sum(array.size for array in weights.values()),
         is_frozen=bool(state["frozen_by"]),
+    )
+
+
+def _merge(label: str, entry: Any, state: Any) -> NodeFacts:
+    config = None if entry is None else entry["node"]
+    refs = [] if config is None else config["upstream_refs"]
+    return NodeFacts(
+        label=label,
+        model=None if config is None else type_name(config["$type"]),
+        upstreams=None if config is None else tuple(_text(ref["node_label"]) for ref in refs),
+        input_shapes=tuple(map(_shape, state["input_shapes"] or [None] * len(refs))),
+        output_shape=_shape(state["output_shape"]),
+        n_parameters=None,
+        is_frozen=bool(state["frozen_by"]),
+        merges=True,
     )
 
 
@@ -226,14 +243,15 @@ def _point(entry: Any) -> Point:
 
 def _picture(title: str, nodes: Sequence[NodeFacts], data: Sequence[DataFacts]) -> GraphSpec:
     """Draw nodes as a live graph draws them: first the nodes, then the data, then the outputs."""
-    feeding = {node.upstream for node in nodes}
+    feeding = {label for node in nodes for label in node.upstreams or ()}
     sources = [entry for entry in data if entry.label in feeding]
     boxes = [_node_box(f"n{i}", node) for i, node in enumerate(nodes)]
     boxes += [_data_box(f"n{len(nodes) + i}", entry) for i, entry in enumerate(sources)]
     box_of = {str(box.name): box.id for box in boxes}
     arrows: list[tuple[str, str, tuple[int, ...] | None]] = []
     for node in nodes:
-        arrows.append((box_of[node.upstream or ""], box_of[node.label], node.input_shape))
+        for upstream, shape in zip(node.upstreams or (), node.input_shapes, strict=True):
+            arrows.append((box_of[upstream], box_of[node.label], shape))
         if node.label not in feeding:
             boxes.append(NodeSpec(id=f"n{len(boxes)}", kind="OutputTerminal", shape="circle"))
             arrows.append((box_of[node.label], boxes[-1].id, node.output_shape))
@@ -245,6 +263,8 @@ def _picture(title: str, nodes: Sequence[NodeFacts], data: Sequence[DataFacts]) 
 
 
 def _node_box(box_id: str, node: NodeFacts) -> NodeSpec:
+    if node.merges:
+        return NodeSpec(id=box_id, kind="MergeNode", title=node.model or "MergeNode", name=node.label)
     kind = "ModelNodeFrozen" if node.is_frozen else "ModelNode"
     return NodeSpec(id=box_id, kind=kind, title="ModelNode", name=node.label, note=f"<{node.model}>")
 

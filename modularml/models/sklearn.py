@@ -158,6 +158,8 @@ class ScikitModelWrapper(BaseModel):
         if self.resolved_output_method == "transform":
             outputs = self._sklearn.dry_fit(self.estimator, n_features)
             return None if outputs is None else tuple(outputs.shape[1:])
+        if self.resolved_output_method == "predict" and self._sklearn.labels_by_itself(self.estimator):
+            return (1,)
         if self.resolved_output_method == "predict" and wanted is not None:
             return (n_values(wanted),)
         return self.output_shape
@@ -216,7 +218,7 @@ class ScikitModelWrapper(BaseModel):
         if not self.is_fitted:
             raise StateError(f"{type(self.estimator).__name__} is not fitted; run a FitPhase or fit() first.")
         answer = getattr(self.estimator, self.resolved_output_method)
-        outputs: np.ndarray = self._sklearn.as_outputs(answer(self._sklearn.as_rows(x)))
+        outputs: np.ndarray = self._sklearn.as_outputs(answer(self._sklearn.rows_for(self.estimator, x)))
         return outputs
 
     def get_weights(self) -> dict[str, np.ndarray]:

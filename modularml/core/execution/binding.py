@@ -157,8 +157,9 @@ def _upstream_of(head: GraphNode, upstream: FeatureSet | FeatureSetView | str | 
                 f"{head!r} has several FeatureSets upstream, {labels}: say which with `upstream`."
             )
         return refs[0]
-    source = upstream.source if isinstance(upstream, FeatureSetView) else upstream
+    source: Any = upstream.source if isinstance(upstream, FeatureSetView) else upstream
     for ref in refs:
-        if source in (ref.node_label, ref.node_id) or getattr(source, "label", None) == ref.node_label:
+        names = (source,) if isinstance(source, str) else (source.label, source.node_id)
+        if ref.node_label in names or ref.node_id in names:
             return ref
     raise InvalidValueError(unknown_name("upstream", _label(source), labels, where=repr(head)))

@@ -5,7 +5,7 @@ It knows no node and no batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ import torch
 from modularml.backends.torch import as_tensor
 from modularml.backends.torch_losses import Alignment
 from modularml.core.data.table import stack
+from modularml.core.execution.streams import label_and_role, stream_of
+from modularml.core.topology.merge_strategy import Strategy, join
 
 WHOLE_BYTES = 64 * 2**20
 """The most that is converted whole."""
@@ -79,11 +81,64 @@ class Deferred:
         return self.source.row_bytes // self.source.dtype.itemsize * item + self.source.row_bytes
 
 
-Column = torch.Tensor | Deferred
-"""A whole column, or what makes one of its rows."""
+class JoinedStack:
+    """Columns of several entries of data, of which each has rows of its own in a batch.
+
+    Args:
+        parts: Key of each entry, and its columns.
+        how: The axis along which samples are joined, or ``"mean"``.
+    """
+
+    def __init__(self, parts: Sequence[tuple[str, Source]], how: Strategy) -> None:
+        self.parts, self.how = list(parts), how
+        first = self[:1]
+        self.dtype, self.shape = first.dtype, first.shape[1:]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        values: np.ndarray = join([source[rows] for _, source in self.parts], self.how)
+        return values
 
 
-def column_of(source: Stack, alignment: Alignment, device: torch.device | None = None) -> Column:
+Source = Stack | JoinedStack
+"""What a loss or a fit reads besides outputs."""
+
+
+def rows_of(source: Source | np.ndarray, rows: Mapping[str, np.ndarray], stream: str) -> np.ndarray:
+    """Return samples of a source.
+
+    Args:
+        source: The columns.
+        rows: Stream of each entry -> its rows.
+        stream: The stream of the source; its role is that of the samples.
+    """
+    if not isinstance(source, JoinedStack):
+        return source[rows[stream]]
+    role = label_and_role(stream)[1]
+    parts = [rows_of(part, rows, stream_of(key, role)) for key, part in source.parts]
+    joined: np.ndarray = join(parts, source.how)
+    return joined
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinedColumn:
+    """Columns that are joined batch by batch.
+
+    Attributes:
+        parts: Key of each entry, and its column.
+        how: The axis along which samples are joined, or ``"mean"``.
+        alignment: What is done with joined rows.
+    """
+
+    parts: Sequence[tuple[str, Column]]
+    how: Strategy
+    alignment: Alignment
+
+
+Column = torch.Tensor | Deferred | JoinedColumn
+"""A whole column, or what makes its rows."""
+
+
+def column_of(source: Source, alignment: Alignment, device: torch.device | None = None) -> Column:
     """Return a column in the shape and dtype that its reader computes with.
 
     What is there as it is stays where it is. Anything else is a copy: made here where it is
@@ -91,6 +146,9 @@ def column_of(source: Stack, alignment: Alignment, device: torch.device | None =
     for a module that works in place would write into a file. On another device than the
     CPU it is there whole for a phase, unless it is very large.
     """
+    if isinstance(source, JoinedStack):
+        parts = [(key, column_of(part, Alignment(), device)) for key, part in source.parts]
+        return JoinedColumn(parts=parts, how=source.how, alignment=alignment)
     if device is not None and device.type != "cpu":
         if source.n_bytes > MAX_BYTES_ELSEWHERE:
             return Deferred(source=source, alignment=alignment, device=device)
@@ -102,6 +160,6 @@ def column_of(source: Stack, alignment: Alignment, device: torch.device | None =
     return alignment.apply(as_tensor(array if converts or array.flags.writeable else array.copy()))
 
 
-def dtype_in_torch(source: Stack) -> torch.dtype:
+def dtype_in_torch(source: Source) -> torch.dtype:
     """Return the dtype that the rows have as a tensor."""
     return as_tensor(source[:1]).dtype

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from modularml.base.errors import InvalidValueError
 from modularml.core.data.view import FeatureSetView
-from modularml.core.execution.columns import CHUNK_BYTES, Column, Deferred
+from modularml.core.execution.columns import CHUNK_BYTES, Column, Deferred, JoinedColumn
 from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role, stream_of
+from modularml.core.topology.merge_strategy import join
 from modularml.samplers import EpochIndex, Sampler, SimpleSampler
 
 
@@ -74,6 +76,8 @@ class Feed:
             the tensors of a batch come.
         weights: Streams whose weights are averaged into one tensor, ``(n_samples,)``, that
             comes behind the columns of a batch; None comes where samples have none.
+        joined: Key of data that are joined of several entries -> key of the entry whose rows count.
+        together: Keys of entries whose samples meet in a node, and so must be as many in each batch.
     """
 
     def __init__(
@@ -81,8 +85,11 @@ class Feed:
         sources: Sequence[Source],
         columns: Sequence[tuple[str, Column]],
         weights: Sequence[tuple[str, ...]] = (),
+        joined: Mapping[str, str] | None = None,
+        together: Sequence[Sequence[str]] = (),
     ) -> None:
         self.sources, self.columns, self.weights = sources, columns, weights
+        self._joined, self._together = joined or {}, together
         self._row_bytes = sum(_row_bytes(column) for _, column in columns) or 1
         self._ahead: tuple[int, EpochFeed] | None = None
 
@@ -92,13 +99,20 @@ class Feed:
         return self._ahead[1].n_batches
 
     def draw(self, epoch: int) -> EpochFeed:
-        """Draw an epoch; heads with fewer batches bound those with more."""
+        """Draw an epoch; heads with fewer batches bound those with more.
+
+        Raises:
+            InvalidValueError: If samples that meet in a node are not as many in a batch.
+        """
         ahead, self._ahead = self._ahead, None
         return ahead[1] if ahead is not None and ahead[0] == epoch else self._drawn(epoch)
 
     def _drawn(self, epoch: int) -> EpochFeed:
         drawn = {source.head: source.draw(epoch) for source in self.sources}
         n_batches = min(index.n_batches for index in drawn.values())
+        for keys in self._together:
+            _check_sizes({key: drawn[key].offsets[: n_batches + 1] for key in keys})
+        drawn |= {key: drawn[of] for key, of in self._joined.items()}
         streams = {
             stream_of(head, role): (rows, index.offsets[: n_batches + 1])
             for head, index in drawn.items()
@@ -120,14 +134,18 @@ class Feed:
             yield from zip(*self._gather(drawn, first, last), strict=True)
 
     def _gather(self, drawn: EpochFeed, first: int, last: int) -> list[Sequence[torch.Tensor | None]]:
-        picked = {}
+        picked: dict[str, Pick] = {}
         for stream, offsets in drawn.offsets.items():
             cuts = offsets[first : last + 1]
             picked[stream] = (_picker(drawn.rows[stream][cuts[0] : cuts[-1]]), _sizes(cuts))
         parts: list[Sequence[torch.Tensor | None]] = []
         for stream, column in self.columns:
             picker, sizes = picked[stream]
-            parts.append(_rows(column, picker).split(sizes))
+            if isinstance(column, JoinedColumn):
+                role = label_and_role(stream)[1]
+                parts.append(_joined(column, role, picked).split(sizes))
+            else:
+                parts.append(_rows(column, picker).split(sizes))
         for streams, weights in zip(self.weights, drawn.weights, strict=True):
             cuts = drawn.offsets[streams[0]][first : last + 1]
             if weights is None:
@@ -137,18 +155,55 @@ class Feed:
         return parts
 
 
+def _check_sizes(offsets: Mapping[str, np.ndarray]) -> None:
+    """Refuse batches that cannot be merged."""
+    first = next(iter(offsets.values()))
+    for cuts in offsets.values():
+        differ = np.flatnonzero(np.diff(cuts) != np.diff(first))
+        if len(differ):
+            i = int(differ[0])
+            sizes = {key: int(cuts[i + 1] - cuts[i]) for key, cuts in offsets.items()}
+            raise InvalidValueError(
+                f"Samples that are merged must be as many in each batch, and batch {i} has {sizes}. Give "
+                "the samplers one batch_size and drop_last=True, or bind all to one sampler."
+            )
+
+
 def _mean_weights(drawn: Mapping[str, EpochIndex], streams: Sequence[str]) -> torch.Tensor | None:
-    """Return the mean of the weights of one head's roles."""
-    found = []
+    """Return the mean of the weights of streams; None if none has weights.
+
+    A sample that does not count in one entry of data does not count where it is merged.
+    """
+    roles: dict[str, list[str]] = {}
     for head, role in map(label_and_role, streams):
+        roles.setdefault(head, []).append(role)
+    if all(drawn[head].weights is None for head in roles):
+        return None
+    found = []
+    for head, of_head in roles.items():
         weights = drawn[head].weights
-        if weights is None:
-            return None
-        found.append(weights[role])
-    return torch.from_numpy(np.mean(found, axis=0)).float()
+        n = len(drawn[head].roles[of_head[0]])
+        found.append(np.ones(n) if weights is None else np.mean([weights[role] for role in of_head], axis=0))
+    n = min(map(len, found))
+    of_heads = np.stack([one[:n] for one in found])
+    counts = (of_heads != 0).all(axis=0)
+    return torch.from_numpy(of_heads.mean(axis=0) * counts).float()
 
 
-def _rows(column: Column, picker: slice | torch.Tensor) -> torch.Tensor:
+Pick = tuple[slice | torch.Tensor, int | list[int]]
+
+
+def _joined(column: JoinedColumn, role: str, picked: Mapping[str, Pick]) -> torch.Tensor:
+    parts = [
+        _joined(part, role, picked)
+        if isinstance(part, JoinedColumn)
+        else _rows(part, picked[stream_of(key, role)][0])
+        for key, part in column.parts
+    ]
+    return column.alignment.apply(join(parts, column.how))
+
+
+def _rows(column: torch.Tensor | Deferred, picker: slice | torch.Tensor) -> torch.Tensor:
     if isinstance(column, Deferred):
         return column.take(picker)
     if isinstance(picker, slice):
@@ -157,6 +212,8 @@ def _rows(column: Column, picker: slice | torch.Tensor) -> torch.Tensor:
 
 
 def _row_bytes(column: Column) -> int:
+    if isinstance(column, JoinedColumn):
+        return sum(_row_bytes(part) for _, part in column.parts)
     if isinstance(column, Deferred):
         return column.row_bytes
     return column[:1].numel() * column.element_size()

@@ -1,12 +1,13 @@
 """A graph resolved once into a flat list of calls over numbered slots.
 
 It knows no loss and no optimizer. A batch is written into the first slots; each call
-reads one slot and writes another. Between torch and other backends values are
+reads a slot, or several side by side, and writes another. Between torch and other backends values are
 converted in the call itself, so the loops see tensors only.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +17,18 @@ import numpy as np
 import torch
 
 from modularml.backends.torch import as_array
-from modularml.base.errors import StateError
+from modularml.base.errors import GraphError, StateError
+from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.streams import DEFAULT_ROLE, roles_among, stream_of
 from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
+from modularml.core.topology.origin import entry_of
 
-Call = tuple[Callable[[Any], Any], int, int]
+Call = tuple[Callable[[Any], Any], Any, int]
+"""A function, what it reads and the slot that it writes: a slot is read by its number, several that
+lie side by side by a slice, and so the loops need not know which it is."""
 
 
 class Forward:
@@ -31,19 +37,20 @@ class Forward:
     Args:
         graph: The graph; it must be built.
         nodes: The nodes to run, in topological order.
-        n_columns: How many slots at the front a batch takes. The features of the heads come
-            first, head by head and role by role.
-        roles: Head label -> the roles of its samples; a node runs once for each. A head that
-            is not named has the one role of single samples.
+        n_columns: How many slots at the front a batch takes. The features that enter come first: node
+            by node, FeatureSet by FeatureSet and role by role.
+        roles: Key of each entry of data -> the roles of its samples; a node runs once for each. An entry
+            that is not named has the one role of single samples.
 
     Attributes:
-        calls: ``(function, slot read, slot written)``.
-        calls_of: Node label -> its calls, one a role.
+        calls: ``(function, slot or slots read, slot written)``.
+        calls_of: Node label -> its calls.
         slot_of: Stream of a node -> slot of its output.
         n_slots: How many slots a pass needs.
 
     Raises:
         StateError: If a node is not built.
+        GraphError: If inputs that are merged have different roles, or are text.
     """
 
     def __init__(
@@ -55,25 +62,35 @@ class Forward:
     ) -> None:
         self.calls_of: dict[str, list[Call]] = {}
         self.slot_of: dict[str, int] = {}
-        heads, slots = iter(range(n_columns)), itertools.count(n_columns)
-        backend_of: dict[str, str] = {}
+        columns, slots = iter(range(n_columns)), itertools.count(n_columns)
+        dtypes: dict[str, torch.dtype | None] = {}
         for node in built(nodes):
-            if node.featureset_refs:
-                of_head = (roles or {}).get(node.label, (DEFAULT_ROLE,))
-                sources, fed_by = {role: next(heads) for role in of_head}, "torch"
-            else:
-                upstream = graph.ctx.get_node(node.node_refs[0]).label
-                of_node = roles_among(self.slot_of, upstream)
-                sources = {role: self.slot_of[stream_of(upstream, role)] for role in of_node}
-                fed_by = backend_of[upstream]
-            backend_of[node.label] = node.backend
-            function = forward_call(node, fed_by)
-            for role in sources:
-                self.slot_of[stream_of(node.label, role)] = next(slots)
-            self.calls_of[node.label] = [
-                (function, source, self.slot_of[stream_of(node.label, role)])
-                for role, source in sources.items()
-            ]
+            inputs: list[dict[str, int]] = []
+            came: list[torch.dtype | None] = []
+            for ref in node.upstream_refs:
+                if isinstance(ref, FeatureSetReference):
+                    of_entry = (roles or {}).get(entry_of(node, ref, graph.ctx).key, (DEFAULT_ROLE,))
+                    inputs.append({role: next(columns) for role in of_entry})
+                    came.append(entering_dtype(node))
+                else:
+                    upstream = graph.ctx.get_node(ref).label
+                    of_node = roles_among(self.slot_of, upstream)
+                    inputs.append({role: self.slot_of[stream_of(upstream, role)] for role in of_node})
+                    came.append(dtypes[upstream])
+            _check_roles(node, inputs)
+            function, dtypes[node.label] = forward_call(node, came)
+            calls = self.calls_of[node.label] = []
+            for role in inputs[0]:
+                read: Any = inputs[0][role]
+                if len(inputs) > 1:
+                    side_by_side = [next(slots) for _ in inputs]
+                    read = slice(side_by_side[0], side_by_side[-1] + 1)
+                    calls += [
+                        (_itself, of_role[role], slot)
+                        for of_role, slot in zip(inputs, side_by_side, strict=True)
+                    ]
+                slot = self.slot_of[stream_of(node.label, role)] = next(slots)
+                calls.append((function, read, slot))
         self.calls: list[Call] = list(itertools.chain.from_iterable(self.calls_of.values()))
         self.n_slots = n_columns + len(self.calls)
 
@@ -83,39 +100,81 @@ class Forward:
             slots[target] = function(slots[source])
 
 
-def built(nodes: Sequence[GraphNode]) -> list[ModelNode]:
+def _itself(batch: Any) -> Any:
+    return batch
+
+
+def _check_roles(node: GraphNode, inputs: Sequence[Mapping[str, int]]) -> None:
+    roles = [sorted(of_input) for of_input in inputs]
+    if any(of_input != roles[0] for of_input in roles):
+        named = {ref.node_label: found for ref, found in zip(node.upstream_refs, roles, strict=True)}
+        raise GraphError(
+            f"The inputs of {node!r} have samples in different roles, {named}, and cannot be read side by "
+            "side; bind their FeatureSets to samplers of one kind."
+        )
+
+
+def built(nodes: Sequence[GraphNode]) -> list[GraphNode]:
     """Return the nodes.
 
     Raises:
         StateError: If some are not built; the message names them all.
     """
-    ready = [node for node in nodes if isinstance(node, ModelNode) and node.is_built]
-    if len(ready) < len(nodes):
-        missing = [node.label for node in nodes if node not in ready]
+    missing = [node.label for node in nodes if not node.is_built]
+    if missing:
         raise StateError(f"The nodes {missing} are not built; call graph.build() first.")
-    return ready
+    return list(nodes)
 
 
-def forward_call(node: ModelNode, fed_by: str) -> Callable[[Any], Any]:
-    """Return the function from a batch of inputs to a batch of outputs of a node.
+def forward_call(
+    node: GraphNode, came: Sequence[torch.dtype | None]
+) -> tuple[Callable[[Any], Any], torch.dtype | None]:
+    """Return the function from a batch of inputs to a batch of outputs of a node, and their dtype.
 
     Args:
         node: The node.
-        fed_by: The backend of whatever its input comes from.
+        came: The dtype of each input; None where only a batch can tell, as behind estimators.
     """
-    if node.backend == "torch":
-        module: Callable[[Any], Any] = node.module
-        if fed_by == "torch":
-            return module
-        dtype = dtype_of(node)
-        return lambda batch: module(batch.to(dtype))
-    return lambda batch: tensor_of(node.model.forward(array_of(batch)))
+    if isinstance(node, MergeNode):
+        merge = node.forward
+        dtype = came[0] if len(set(came)) == 1 else None
+        return (merge if dtype is not None else lambda batches: merge(_alike(batches, node))), dtype
+    assert isinstance(node, ModelNode)
+    if node.backend != "torch":
+        return (lambda batch: tensor_of(node.model.forward(array_of(batch)))), None
+    module: Callable[[Any], Any] = node.module
+    own = own_dtype(node)
+    if came[0] is not None and own in (None, came[0]):
+        return module, came[0]
+    wanted = dtype_of(node)
+    return (lambda batch: module(batch.to(wanted))), wanted
 
 
-def dtype_of(node: ModelNode) -> torch.dtype:
+def _alike(batches: Sequence[Any], node: GraphNode) -> list[torch.Tensor]:
+    """Return batches in the dtype that can hold them all, floating for the sake of the modules behind."""
+    for batch, ref in zip(batches, node.upstream_refs, strict=True):
+        if not isinstance(batch, torch.Tensor):
+            raise GraphError(f"{node!r} cannot merge the text that comes from {ref.node_label!r}.")
+    dtype = functools.reduce(torch.promote_types, [batch.dtype for batch in batches])
+    dtype = dtype if dtype.is_floating_point else torch.get_default_dtype()
+    return [batch.to(dtype) for batch in batches]
+
+
+def own_dtype(node: GraphNode) -> torch.dtype | None:
+    """Return the dtype of a node's parameters; None where it has none, and so takes any."""
+    if not isinstance(node, ModelNode) or node.backend != "torch":
+        return None
+    return next((p.dtype for p in node.module.parameters() if p.is_floating_point()), None)
+
+
+def dtype_of(node: GraphNode) -> torch.dtype:
     """Return the dtype that a node computes in: that of its parameters, else torch's default."""
-    parameters = node.module.parameters() if node.backend == "torch" else iter(())
-    return next((p.dtype for p in parameters if p.is_floating_point()), torch.get_default_dtype())
+    return own_dtype(node) or torch.get_default_dtype()
+
+
+def entering_dtype(node: GraphNode) -> torch.dtype | None:
+    """Return the dtype that features enter a node in; None leaves them as they are, for estimators."""
+    return dtype_of(node) if node.backend == "torch" else None
 
 
 def array_of(batch: Any) -> np.ndarray:

@@ -14,76 +14,112 @@ import torch
 
 from modularml.backends.torch_losses import Alignment, LossInput
 from modularml.base.errors import InvalidTypeError, LossError, StateError
-from modularml.core.execution.binding import InputBinding
-from modularml.core.execution.columns import Column, Stack, column_of, dtype_in_torch
-from modularml.core.execution.forward import dtype_of
+from modularml.core.data.columns import DOMAINS
+from modularml.core.data.reference import FeatureSetReference
+from modularml.core.execution.columns import Column, JoinedStack, Source, Stack, column_of, dtype_in_torch
+from modularml.core.execution.forward import dtype_of, entering_dtype
 from modularml.core.execution.streams import InputName, input_name, stream_of
 from modularml.core.execution.units import Units
+from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
+from modularml.core.topology.origin import Entry, Joined, Origin
 from modularml.core.training.loss import AppliedLoss
 
 LossCall = Callable[[Sequence[Any]], torch.Tensor]
 
 
-class HeadData:
-    """The columns that reach the nodes, by head.
+class EnteringData:
+    """The columns that reach the nodes, by where they enter the graph.
 
     Args:
         graph: The graph.
-        bindings: Head label -> its binding.
-        heads: Label of each node -> label of the head whose data reaches it.
+        nodes: The nodes that run.
+        roles: Key of each entry -> the roles of its samples.
         devices: Label of each node -> where it computes; the CPU where it is not named.
+
+    Attributes:
+        keys: Label of each node -> key of the data whose rows and targets belong to its outputs.
+        joined: Key of data that are joined of several entries -> key of the entry whose rows count.
     """
 
     def __init__(
         self,
         graph: ModelGraph,
-        bindings: Mapping[str, InputBinding],
-        heads: Mapping[str, str],
+        nodes: Sequence[GraphNode],
+        roles: Mapping[str, Sequence[str]],
         devices: Mapping[str, torch.device],
     ) -> None:
-        self.graph, self.bindings, self.heads, self.devices = graph, bindings, heads, devices
+        self.graph, self._roles, self.devices = graph, roles, devices
+        self._nodes = {node.label: node for node in nodes}
+        self._origins = {node.label: graph.origin(node) for node in nodes}
+        self.keys = {label: origin.key for label, origin in self._origins.items()}
+        self.joined: dict[str, str] = {}
+        for origin in self._origins.values():
+            self._note(origin)
 
-    def features(self, head: ModelNode) -> Column:
-        """Return the features of a head, in the dtype that it computes in."""
-        dtype = dtype_of(head) if head.backend == "torch" else None
-        stack, device = self._stack(head.label, "features"), self.devices.get(head.label)
-        return column_of(stack, Alignment(dtype=dtype), device)
+    def _note(self, origin: Origin) -> None:
+        if isinstance(origin, Joined):
+            self.joined[origin.key] = origin.rows.key
 
-    def targets(self, head: str) -> Stack | None:
-        """Return the targets of a head, if its reference names any."""
-        return self._stack(head, "targets") if self.bindings[head].upstream_ref.targets else None
+    def entries(self, node: str) -> list[str]:
+        """Return the keys of all entries whose samples reach a node."""
+        return [entry.key for entry in self.graph.entries(self._nodes[node])]
 
-    def units(self, head: str) -> Units | None:
-        """Return how the targets of a head are scaled, if its reference names any."""
-        ref = self.bindings[head].upstream_ref
-        return Units.of_targets(self.graph.ctx.get_node(ref), ref.targets) if ref.targets else None
+    def roles(self, node: str) -> Sequence[str]:
+        """Return the roles of the samples that reach a node."""
+        return self._roles[self._origins[node].rows.key]
+
+    def features(self, node: GraphNode, ref: FeatureSetReference) -> Column:
+        """Return the features that a FeatureSet brings to a node, in the dtype that it computes in."""
+        alignment = Alignment(dtype=entering_dtype(node))
+        return column_of(self._stack(Entry("", ref), "features"), alignment, self.devices.get(node.label))
+
+    def targets(self) -> dict[str, Source]:
+        """Return the targets that belong to the outputs of the nodes, by key."""
+        origins = {origin.key: origin for origin in self._origins.values()}
+        return {
+            key: self._stack(origin, "targets")
+            for key, origin in origins.items()
+            if origin.columns("targets")
+        }
+
+    def units(self) -> dict[str, Units]:
+        """Return how those targets are scaled, by key; joined ones have no units of their own."""
+        return {
+            origin.key: Units.of_targets(self.graph.ctx.get_node(origin.ref), origin.columns("targets"))
+            for origin in self._origins.values()
+            if isinstance(origin, Entry) and origin.columns("targets")
+        }
 
     def names(self, node: str) -> dict[str, tuple[str, ...]]:
         """Return the full names of the columns that reach a node, by domain."""
-        ref = self.bindings[self.heads[node]].upstream_ref
-        return {"features": ref.features, "targets": ref.targets, "tags": ref.tags}
+        found = self._nodes[node]
+        return {domain: self.graph.origin(found, domain).columns(domain) for domain in DOMAINS}
 
-    def of_node(self, node: str, domain: str, where: str, column: str | None = None) -> Stack:
-        """Return the columns of a domain that reach a node, or one of them.
+    def of_node(self, node: str, domain: str, where: str, column: str | None = None) -> tuple[str, Source]:
+        """Return the columns of a domain that reach a node, or one of them, and the key of their entry.
 
         Raises:
-            StateError: If its head's reference names none.
+            StateError: If there are none.
             InvalidTypeError: If they hold text.
         """
-        head = self.heads[node]
-        if not getattr(self.bindings[head].upstream_ref, domain):
-            raise StateError(f"{where} needs {domain}, but the reference of {head!r} names none.")
-        found = self._stack(head, domain, column)
+        origin = self.graph.origin(self._nodes[node], domain)
+        if not origin.columns(domain):
+            raise StateError(f"{where} needs {domain}, but the reference of {origin.key!r} names none.")
+        while column is not None and isinstance(origin, Joined):
+            origin = next(part for part in origin.parts if column in part.columns(domain))
+        self._note(origin)
+        found = self._stack(origin, domain, column)
         if found.dtype.kind not in "biufc":
             raise InvalidTypeError(f"{where}: {domain} of dtype {found.dtype} cannot enter a loss.")
-        return found
+        return origin.key, found
 
-    def _stack(self, head: str, domain: str, column: str | None = None) -> Stack:
-        ref = self.bindings[head].upstream_ref
-        table = self.graph.ctx.get_node(ref).table
-        names = getattr(ref, domain) if column is None else (column,)
+    def _stack(self, origin: Origin, domain: str, column: str | None = None) -> Source:
+        if isinstance(origin, Joined):
+            return JoinedStack([(part.key, self._stack(part, domain)) for part in origin.parts], origin.how)
+        table = self.graph.ctx.get_node(origin.ref).table
+        names = origin.columns(domain) if column is None else (column,)
         return Stack({name: table.column(name) for name in names})
 
 
@@ -121,7 +157,7 @@ class Arguments:
 
 
 def arguments_of(
-    loss: AppliedLoss, node: ModelNode, data: HeadData, columns: list[tuple[str, Column]]
+    loss: AppliedLoss, node: GraphNode, data: EnteringData, columns: list[tuple[str, Column]]
 ) -> Arguments:
     """Align the inputs of a loss, and append the columns that it needs to `columns`.
 
@@ -130,17 +166,17 @@ def arguments_of(
         StateError: If data are missing.
         InvalidTypeError: If they are text.
     """
-    where, head = f"The loss {loss.label!r} on {node.label!r}", data.heads[node.label]
-    roles, keys = data.bindings[head].roles, data.names(node.label)
+    where = f"The loss {loss.label!r} on {node.label!r}"
+    roles, names = data.roles(node.label), data.names(node.label)
 
-    def found(name: str) -> tuple[InputName, Stack | None]:
-        named = input_name(name, roles, keys, where)
+    def found(name: str) -> tuple[InputName, str, Source | None]:
+        named = input_name(name, roles, names, where)
         if named.domain == "outputs":
-            return named, None
-        return named, data.of_node(node.label, named.domain, where, named.column)
+            return named, node.label, None
+        return named, *data.of_node(node.label, named.domain, where, named.column)
 
     named = [(name, *found(name)) for name in loss.arguments if name != "module"]
-    picks = [_pick(node, one, data, where) if source is None else None for _, one, source in named]
+    picks = [_pick(node, one, data, where) if source is None else None for _, one, _, source in named]
     inputs = [
         LossInput(
             name=name,
@@ -150,36 +186,38 @@ def arguments_of(
         )
         if source is None
         else LossInput(name=name, shape=source.shape, dtype=dtype_in_torch(source), is_output=False)
-        for (name, _, source), pick in zip(named, picks, strict=True)
+        for (name, _, _, source), pick in zip(named, picks, strict=True)
     ]
     arguments: list[Argument | torch.nn.Module] = []
     device = data.devices.get(node.label)
     alignments = loss.loss.align(inputs, where=repr(node.label)) if inputs else ()
-    for (_, one, source), pick, seen, how in zip(named, picks, inputs, alignments, strict=True):
+    for (_, one, key, source), pick, seen, how in zip(named, picks, inputs, alignments, strict=True):
         if source is None:
             # An estimator's outputs may be of any numeric dtype.
             aligned = how if node.backend == "torch" else replace(how, dtype=seen.dtype)
             read = _reading(pick, aligned)
-            arguments.append(Argument(stream=stream_of(node.label, one.role), column=None, read=read))
+            arguments.append(Argument(stream=stream_of(key, one.role), column=None, read=read))
         else:
-            arguments.append(_argument(stream_of(head, one.role), source, how, columns, device))
+            arguments.append(_argument(stream_of(key, one.role), source, how, columns, device))
     for i, name in enumerate(loss.arguments):
         if name == "module":
+            if not isinstance(node, ModelNode):
+                raise LossError(f"{where}: the input 'module' is the model of a node, and {node!r} has none.")
             arguments.insert(i, node.module)
     weights = None
     if loss.sample_weight is not None:
-        one, source = found(loss.sample_weight)
+        one, key, source = found(loss.sample_weight)
         assert source is not None
         if math.prod(source.shape) != 1:
             raise LossError(f"{where}: the weights {loss.sample_weight!r} must be one number a sample.")
         number = Alignment(shape=(), dtype=torch.float32)
-        weights = _argument(stream_of(head, one.role), source, number, columns, device)
+        weights = _argument(stream_of(key, one.role), source, number, columns, device)
     return Arguments(inputs=arguments, weights=weights)
 
 
 def _argument(
     stream: str,
-    source: Stack,
+    source: Source,
     how: Alignment,
     columns: list[tuple[str, Column]],
     device: torch.device | None,
@@ -199,12 +237,12 @@ class _Pick:
         return tensor.reshape(tensor.shape[0], *self.shape)[:, self.index]
 
 
-def _pick(node: ModelNode, named: InputName, data: HeadData, where: str) -> _Pick | None:
+def _pick(node: GraphNode, named: InputName, data: EnteringData, where: str) -> _Pick | None:
     """Return where among the outputs those of one target are."""
     if named.column is None:
         return None
     targets = data.names(node.label)["targets"]
-    shape, n_outputs = data.of_node(node.label, "targets", where).shape, math.prod(node.output_shape or ())
+    shape, n_outputs = data.of_node(node.label, "targets", where)[1].shape, math.prod(node.output_shape or ())
     if n_outputs != math.prod(shape):
         raise LossError(
             f"{where}: the outputs of shape {node.output_shape} are not one for each of the targets "

@@ -115,10 +115,18 @@ def connect(forward: Forward, nodes: Sequence[GraphNode], devices: Mapping[str, 
         device = devices[node.label]
         own = forward.calls_of[node.label]
         forward.calls_of[node.label] = [
-            call if device_of_slot.get(call[1], device) == device else _fetching(call, device) for call in own
+            call if _device_of_source(call, device_of_slot, device) == device else _fetching(call, device)
+            for call in own
         ]
         device_of_slot |= {target: device for _, _, target in own}
     forward.calls[:] = [call for calls in forward.calls_of.values() for call in calls]
+
+
+def _device_of_source(
+    call: Call, device_of_slot: Mapping[int, torch.device], device: torch.device
+) -> torch.device:
+    # Several slots are read at once of what the node fetched before.
+    return device if isinstance(call[1], slice) else device_of_slot.get(call[1], device)
 
 
 def _fetching(call: Call, device: torch.device) -> Call:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch import as_array
-from modularml.core.execution.columns import Stack
+from modularml.core.execution.columns import Source, rows_of
 from modularml.core.execution.feed import EpochFeed
 
 DEFAULT_BUDGET_BYTES = 64 * 2**20
@@ -183,7 +183,7 @@ class EpochRecorder:
         epoch: int,
         nodes: Sequence[tuple[int, str]],
         drawn: EpochFeed,
-        targets: Mapping[str, Stack | np.ndarray],
+        targets: Mapping[str, Source | np.ndarray],
     ) -> None:
         self.recording, self.epoch, self.nodes = recording, epoch, nodes
         self.drawn, self.targets = drawn, targets
@@ -239,7 +239,7 @@ class EpochRecorder:
                 offsets=offsets[first : self._n_seen + 1] - offsets[first],
                 rows={head: np.array(kept_rows) for head, kept_rows in rows.items()},
                 targets={
-                    head: targets[head][kept_rows] for head, kept_rows in rows.items() if head in targets
+                    stream: rows_of(targets[stream], rows, stream) for stream in rows if stream in targets
                 },
                 outputs=outputs,
             )

@@ -9,23 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from modularml.base.errors import Faults, StateError
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.binding import InputBinding
-from modularml.core.execution.checks import check_finite, check_lengths, check_view
-from modularml.core.execution.columns import Column, Stack
-from modularml.core.execution.feed import Feed, Source
+from modularml.core.execution.checks import Input, check_finite, check_lengths, check_view
+from modularml.core.execution.columns import Column, Source, rows_of
+from modularml.core.execution.feed import Feed
+from modularml.core.execution.feed import Source as RowSource
 from modularml.core.execution.forward import Forward, built
-from modularml.core.execution.losses import Arguments, HeadData, LossCall, arguments_of, loss_call
+from modularml.core.execution.losses import Arguments, EnteringData, LossCall, arguments_of, loss_call
 from modularml.core.execution.placement import CPU, connect, on_one_device
 from modularml.core.execution.streams import label_and_role, stream_of
 from modularml.core.execution.units import Units
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
+from modularml.core.topology.origin import entry_of
 from modularml.core.training.loss import AppliedLoss
 
 
@@ -39,9 +44,10 @@ class Resolved:
         forward: The calls of the nodes.
         losses: One function a loss, from the slots to its weighted value.
         loss_nodes: Label of each loss -> label of its node.
-        heads: Label of each node -> label of the head whose data reaches it.
-        targets: Stream of each head -> targets of its whole FeatureSet, of which rows can be taken.
-        units: Head label -> how its targets are scaled.
+        heads: Label of each node -> key of the data whose rows and targets belong to its outputs: the
+            label of a head, or a name for what several of them bring.
+        targets: Stream of such data -> their targets, of which rows can be taken.
+        units: Key of such data -> how their targets are scaled.
     """
 
     nodes: Sequence[GraphNode]
@@ -50,8 +56,18 @@ class Resolved:
     losses: Sequence[LossCall]
     loss_nodes: Mapping[str, str]
     heads: Mapping[str, str]
-    targets: Mapping[str, Stack]
+    targets: Mapping[str, Source]
     units: Mapping[str, Units]
+
+    def targets_of(self, node: str, rows: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """Return the targets that belong to the outputs of a node, if there are any.
+
+        Args:
+            node: Its label.
+            rows: Key of each entry -> the rows that are run.
+        """
+        key = self.heads[node]
+        return rows_of(self.targets[key], rows, key) if key in self.targets else None
 
     @property
     def featuresets(self) -> dict[str, FeatureSet]:
@@ -61,7 +77,7 @@ class Resolved:
     @property
     def recorded(self) -> list[tuple[int, str]]:
         """Slot and stream of the nodes whose outputs are recorded: those with losses and the tails."""
-        fed = {source for _, source, _ in self.forward.calls}
+        fed = {source for _, source, _ in self.forward.calls if isinstance(source, int)}
         applied = set(self.loss_nodes.values())
         return [
             (slot, stream)
@@ -104,30 +120,39 @@ def resolve(
         LossError: If outputs and targets cannot be compared, or an input names a role that is not
             there, or none where there are several.
     """
-    heads = _ready_heads(nodes, fitted, where)
-    binding_of = {graph.ctx.get_node(binding.node_ref).label: binding for binding in bindings}
-    sources = _sources(graph, [(head, binding_of[head.label]) for head in heads], where, batch_size, nan)
+    _check_ready(nodes, fitted, where)
+    entering = [(node, ref) for node in nodes for ref in node.featureset_refs]
+    inputs = _inputs(graph, entering, bindings)
+    sources = _sources(inputs, where, batch_size, nan)
+    roles = {one.key: one.binding.roles for one in inputs}
     devices = devices or {}
-    data = HeadData(graph, binding_of, {node.label: graph.head_of(node).label for node in nodes}, devices)
-    roles = {head.label: binding_of[head.label].roles for head in heads}
+    data = EnteringData(graph, nodes, roles, devices)
     columns: list[tuple[str, Column]] = []
-    for head in heads:
-        column = data.features(head)
-        columns += [(stream_of(head.label, role), column) for role in roles[head.label]]
-    node_of = {loss.label: graph.ctx.get_node(loss, ModelNode) for loss in losses}
+    for node, ref in entering:
+        key, column = entry_of(node, ref, graph.ctx).key, data.features(node, ref)
+        columns += [(stream_of(key, role), column) for role in roles[key]]
+    node_of = {loss.label: graph.ctx.get_node(loss, GraphNode) for loss in losses}
     arguments = [arguments_of(loss, node_of[loss.label], data, columns) for loss in losses]
     weighed = {source.head for source in sources if source.may_weigh}
     compared = [
-        _compared(found, data.heads[node.label])
+        _compared(found, data.entries(node.label))
         for found, node in zip(arguments, node_of.values(), strict=True)
     ]
-    means = list(dict.fromkeys(of for of in compared if of and label_and_role(of[0])[0] in weighed))
+    means = list(dict.fromkeys(of for of in compared if any(label_and_role(s)[0] in weighed for s in of)))
     slot_of_mean = {of: slot for slot, of in enumerate(means, start=len(columns))}
     forward = Forward(graph, nodes, len(columns) + len(means), roles)
     connect(forward, nodes, devices)
+    targets = data.targets()
+    together = {node.label: tuple(data.entries(node.label)) for node in nodes}
     return Resolved(
         nodes=nodes,
-        feed=Feed(sources, columns, means),
+        feed=Feed(
+            sources,
+            columns,
+            means,
+            joined=data.joined,
+            together=[keys for keys in dict.fromkeys(together.values()) if len(keys) > 1],
+        ),
         forward=forward,
         losses=on_one_device(
             [
@@ -137,57 +162,65 @@ def resolve(
             [devices.get(node.label, CPU) for node in node_of.values()],
         ),
         loss_nodes={label: node.label for label, node in node_of.items()},
-        heads=data.heads,
+        heads=data.keys,
         targets={
-            stream_of(head, role): found
-            for head, of_head in roles.items()
-            if (found := data.targets(head)) is not None
-            for role in of_head
+            stream_of(key, role): source
+            for key, source in targets.items()
+            for role in roles[data.joined.get(key, key)]
         },
-        units={head: units for head in roles if (units := data.units(head)) is not None},
+        units=data.units(),
     )
 
 
-def _ready_heads(nodes: Sequence[GraphNode], fitted: Sequence[GraphNode], where: str) -> list[ModelNode]:
-    """Return the heads among nodes that must be built, and fitted if a fit is not to come."""
+def _check_ready(nodes: Sequence[GraphNode], fitted: Sequence[GraphNode], where: str) -> None:
+    """Refuse nodes that are not built, or not fitted if a fit is not to come."""
     faults = Faults(where)
-    ready = faults.attempt(built, nodes) or []
-    for node in ready:
-        if node not in fitted and not getattr(node.model, "is_fitted", True):
+    for node in faults.attempt(built, nodes) or []:
+        if isinstance(node, ModelNode) and node not in fitted and not getattr(node.model, "is_fitted", True):
             faults.add(
                 StateError(f"the estimator of {node.label!r} is not fitted yet; run a FitPhase first.")
             )
     faults.raise_if_any()
-    return [node for node in ready if node.featureset_refs]
 
 
-def _sources(
+def _inputs(
     graph: ModelGraph,
-    heads: Sequence[tuple[ModelNode, InputBinding]],
-    where: str,
-    batch_size: int | None,
-    nan: str,
-) -> list[Source]:
-    """Return the rows of each head, looked at before anything is made of them."""
+    entering: Sequence[tuple[GraphNode, FeatureSetReference]],
+    bindings: Sequence[InputBinding],
+) -> list[Input]:
+    """Return the data of each entry; references to one FeatureSet share its rows."""
+    label_of = graph.ctx.label_of
+    binding_of = {(label_of(b.node_ref), label_of(b.upstream_ref)): b for b in bindings}
+    found: dict[str, Input] = {}
+    for node, ref in entering:
+        key, binding = entry_of(node, ref, graph.ctx).key, binding_of[node.label, label_of(ref)]
+        refs = (*found[key].refs, ref) if key in found else (ref,)
+        found[key] = Input(
+            key=key, node=node, refs=refs, binding=binding, view=binding.resolve_input_view(graph.ctx)
+        )
+    return list(found.values())
+
+
+def _sources(inputs: Sequence[Input], where: str, batch_size: int | None, nan: str) -> list[RowSource]:
+    """Return the rows of each entry, looked at before anything is made of them."""
     faults = Faults(where)
-    inputs = [(head, binding, binding.resolve_input_view(graph.ctx)) for head, binding in heads]
-    for head, binding, view in inputs:
-        check_view(head, binding, view, faults)
+    for one in inputs:
+        check_view(one, faults)
     if nan != "allow":
         check_finite(inputs, faults, where, nan)
     sources = [
-        Source(head=head.label, view=view, sampler=binding.sampler, batch_size=batch_size)
-        for head, binding, view in inputs
+        RowSource(head=one.key, view=one.view, sampler=one.binding.sampler, batch_size=batch_size)
+        for one in inputs
     ]
     check_lengths(sources, faults)
     faults.raise_if_any()
     return sources
 
 
-def _compared(arguments: Arguments, head: str) -> tuple[str, ...]:
-    """Return the streams of a head whose samples a loss compares, each once."""
-    roles = (label_and_role(stream)[1] for stream in arguments.streams)
-    return tuple(dict.fromkeys(stream_of(head, role) for role in roles))
+def _compared(arguments: Arguments, entries: Sequence[str]) -> tuple[str, ...]:
+    """Return the streams of entries whose samples a loss compares, each once."""
+    roles = [label_and_role(stream)[1] for stream in arguments.streams]
+    return tuple(dict.fromkeys(stream_of(key, role) for key in entries for role in roles))
 
 
 def nodes_of_losses(
@@ -206,14 +239,15 @@ def nodes_with_gradients(
     With one optimizer for the graph it flows upstream until an estimator stops it; where
     every node has its own optimizer it stays in the node that the loss is applied on.
     """
-    differentiable = {n.label for n in nodes if isinstance(n, ModelNode) and n.backend == "torch"}
+    models = {n.label for n in nodes if isinstance(n, ModelNode) and n.backend == "torch"}
+    differentiable = models | {n.label for n in nodes if isinstance(n, MergeNode)}
     upstreams = graph.upstreams() if graph.optimizer is not None else {}
     torch_only = {
         label: [up for up in ups if up in differentiable]
         for label, ups in upstreams.items()
         if label in differentiable
     }
-    reached = structure.ancestors(torch_only, labels_of_losses(graph, losses)) & differentiable
+    reached = structure.ancestors(torch_only, labels_of_losses(graph, losses)) & models
     return [node for node in nodes if node.label in reached]
 
 

@@ -90,7 +90,7 @@ def stages(
             continue
         found.append(
             Stage(
-                calls=[*calls, *map(_detached, of_node)],
+                calls=[*calls, *_detached(of_node)],
                 losses=[one for label, one in minimized.items() if resolved.loss_nodes[label] == node.label],
                 watched=[],
                 optimizer=own_optimizer(node),
@@ -117,8 +117,15 @@ def own_optimizer(node: GraphNode) -> Optimizer:
     return node.optimizer
 
 
-def _detached(call: Call) -> Call:
-    function, source, target = call
+def _detached(calls: Sequence[Call]) -> list[Call]:
+    """Cut the calls of a node off from what comes before it."""
+    own = {target for _, _, target in calls}
+    return [
+        call if isinstance(call[1], slice) or call[1] in own else _without_gradient(*call) for call in calls
+    ]
+
+
+def _without_gradient(function: Callable[[Any], Any], source: Any, target: int) -> Call:
     return (lambda batch: function(batch.detach())), source, target
 
 

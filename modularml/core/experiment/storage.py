@@ -21,6 +21,8 @@ from modularml.base.errors import FileFormatError, ModularMLError, StateError
 from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.display.notice import notice
@@ -49,7 +51,7 @@ def tree_of(experiment: Any, *, history: bool = True) -> dict[str, Any]:
         "featuresets": [
             {"config": fs.get_config(), "state": fs.get_state()} for fs in nodes if isinstance(fs, FeatureSet)
         ],
-        "nodes": [_node_config(node) for node in nodes if isinstance(node, ModelNode)],
+        "nodes": [_node_config(node) for node in nodes if isinstance(node, GraphNode)],
         "spare_nodes": _spare_states(ctx),
         "graph": None if ctx.model_graph is None else _graph_config(ctx.model_graph),
     }
@@ -123,7 +125,9 @@ def _no_surprises(path: str | Path, kind: str) -> Iterator[None]:
         raise FileFormatError(f"{str(path)!r} is no whole {kind}: {type(error).__name__}: {error}") from error
 
 
-def _node_config(node: ModelNode) -> dict[str, Any]:
+def _node_config(node: GraphNode) -> dict[str, Any]:
+    if not isinstance(node, ModelNode):
+        return {"label": node.label, "node": to_config(node)}
     return {
         "label": node.label,
         "node_id": node.node_id,
@@ -138,10 +142,16 @@ def _spare_states(ctx: ExperimentContext) -> dict[str, Any]:
     """Return the states of the nodes that are not in the graph; those of the others are in its state."""
     members = [] if ctx.model_graph is None else ctx.model_graph.node_labels
     return {
-        label: {"model": node.model.get_state(), "frozen_by": node.frozen_by}
+        label: _state_of(node)
         for label, node in ctx.nodes.items()
-        if isinstance(node, ModelNode) and label not in members
+        if isinstance(node, GraphNode) and label not in members
     }
+
+
+def _state_of(node: Any) -> dict[str, Any]:
+    if isinstance(node, MergeNode):
+        return node.get_state()
+    return {"model": node.model.get_state(), "frozen_by": node.frozen_by}
 
 
 def _graph_config(graph: ModelGraph) -> dict[str, Any]:
@@ -153,9 +163,14 @@ def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
     for entry in tree["featuresets"]:
         FeatureSet.from_config(entry["config"]).set_state(entry["state"])
     for entry in tree["nodes"]:
-        ModelNode(**{name: from_config(value) for name, value in entry.items()})
+        made = {name: from_config(value) for name, value in entry.items()}
+        if "node" not in made:
+            ModelNode(**made)
     for label, state in tree["spare_nodes"].items():
-        node = staged.get_node(label, ModelNode)
+        node = staged.get_node(label, GraphNode)
+        if isinstance(node, MergeNode):
+            node.set_state(state)
+            continue
         node.model.set_state(state["model"])
         node.freeze(state["frozen_by"]) if state["frozen_by"] else node.unfreeze()
     if tree["graph"] is not None:

@@ -29,13 +29,13 @@ def graph_spec(title: str, nodes: Sequence[GraphNode], ctx: ExperimentContext) -
     boxes += [_featureset_box(box_of[label], fs) for label, fs in sources.items()]
     arrows: list[tuple[str, str, tuple[int, ...] | None]] = []
     for node in nodes:
-        box, shape = box_of[node.label], getattr(node, "input_shape", None)
-        for ref in node.upstream_refs:
+        box = box_of[node.label]
+        for ref, shape in zip(node.upstream_refs, node.input_shapes, strict=True):
             arrows.append((box_of[ctx.get_node(ref).label], box, shape))
         if node.label not in feeding:
             terminal = NodeSpec(id=f"n{len(boxes)}", kind="OutputTerminal", shape="circle")
             boxes.append(terminal)
-            arrows.append((box, terminal.id, getattr(node, "output_shape", None)))
+            arrows.append((box, terminal.id, node.output_shape))
     edges = tuple(
         EdgeSpec(id=f"e{i}", source=source, target=target, label=None if shape is None else str(shape))
         for i, (source, target, shape) in enumerate(arrows)
@@ -44,13 +44,13 @@ def graph_spec(title: str, nodes: Sequence[GraphNode], ctx: ExperimentContext) -
 
 
 def _node_box(box_id: str, node: GraphNode) -> NodeSpec:
-    kind = type(node).__name__ if not isinstance(node, ModelNode) else "ModelNode"
+    is_model = isinstance(node, ModelNode)
     return NodeSpec(
         id=box_id,
-        kind="ModelNodeFrozen" if node.is_frozen else kind,
-        title=kind,
+        kind="ModelNodeFrozen" if is_model and node.is_frozen else node.kind,
+        title="ModelNode" if is_model else type(node).__name__,
         name=node.label,
-        note=f"<{node.backend}>" if isinstance(node, ModelNode) else None,
+        note=f"<{node.backend}>" if is_model else None,
     )
 
 

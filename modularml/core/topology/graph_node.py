@@ -6,19 +6,21 @@ It knows neither models nor data: a reference says where inputs come from, by la
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError, check_label
 from modularml.core.context import ExperimentContext, new_id
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
+from modularml.core.topology.merge_strategy import Strategy
 from modularml.display.card import Html, Shown, card, fields
 
 UpstreamReference = FeatureSetReference | GraphNodeReference
+Shape = tuple[int, ...]
 
 
 class GraphNode(Shown):
-    """A node of a `ModelGraph`.
+    """A node of a `ModelGraph`: see `ModelNode` and `MergeNode`.
 
     Args:
         label: Its name; unique in the experiment.
@@ -31,6 +33,8 @@ class GraphNode(Shown):
         InvalidTypeError: If an upstream is something else.
         DuplicateLabelError: If the label is taken and the policy is ``"raise"``.
     """
+
+    kind: ClassVar[str] = "GraphNode"  # what a picture calls it
 
     def __init__(
         self,
@@ -111,6 +115,30 @@ class GraphNode(Shown):
     def node_refs(self) -> tuple[GraphNodeReference, ...]:
         """The references to other nodes among its upstreams."""
         return tuple(ref for ref in self.upstream_refs if isinstance(ref, GraphNodeReference))
+
+    @property
+    def backend(self) -> str:
+        """The numeric library that computes it: ``"torch"`` or ``"scikit"``."""
+        raise NotImplementedError
+
+    @property
+    def input_shapes(self) -> tuple[Shape | None, ...]:
+        """Shape of one sample of each input, in the order of the upstreams; None before `build`."""
+        raise NotImplementedError
+
+    @property
+    def output_shape(self) -> Shape | None:
+        """Shape of one output sample, or None before `build`."""
+        raise NotImplementedError
+
+    @property
+    def is_built(self) -> bool:
+        """Whether it can take samples."""
+        raise NotImplementedError
+
+    def data_strategy(self, domain: str) -> Strategy | UpstreamReference:
+        """What becomes of the targets or tags of several upstreams: see `MergeNode`."""
+        return "first"
 
     @property
     def is_frozen(self) -> bool:

@@ -20,8 +20,10 @@ from modularml.core.data.table import stack
 from modularml.core.data.values import check_feeds
 from modularml.core.topology import structure
 from modularml.core.topology.diagram import graph_spec
-from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.graph_node import GraphNode, UpstreamReference
+from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_node import ModelNode
+from modularml.core.topology.origin import Entry, Origin, entries_of, origin_of, shape_of
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.display.diagram import Diagram
 
@@ -112,6 +114,9 @@ class ModelGraph:
     def _models(self) -> list[ModelNode]:
         return [node for node in self._members() if isinstance(node, ModelNode)]
 
+    def _merges(self) -> list[MergeNode]:
+        return [node for node in self._members() if isinstance(node, MergeNode)]
+
     def upstreams(self) -> dict[str, tuple[str, ...]]:
         """Label of each node -> labels of the nodes right upstream of it."""
         get = self.ctx.get_node
@@ -158,7 +163,7 @@ class ModelGraph:
     @property
     def is_built(self) -> bool:
         """Whether every node's shapes are known."""
-        return all(node.is_built for node in self._models())
+        return all(node.is_built for node in self._members())
 
     def build(self, *, force: bool = False) -> ModelGraph:
         """Infer all shapes from the data on, build every model and the optimizer.
@@ -176,26 +181,32 @@ class ModelGraph:
         """
         tail_labels = {node.label for node in self.tail_nodes}
         for node in self.topological_nodes():
+            if isinstance(node, MergeNode):
+                node.build([self.shape_of_input(node, ref) for ref in node.upstream_refs])
             if not isinstance(node, ModelNode):
                 continue
             wanted = None
-            if node.label in tail_labels and node.model.output_shape is None:
+            predicts = node.label in tail_labels or node.backend == "scikit"
+            if predicts and node.model.output_shape is None:
                 wanted = self.target_shape(node)
-            node.build(self.input_shape(node), wanted, force=force)
+            node.build(self.shape_of_input(node, node.upstream_refs[0]), wanted, force=force)
         self._build_optimizers(force)
         self._was_built = True
         return self
 
-    def input_shape(self, node: GraphNode) -> Shape:
-        """Shape of one sample at the input of a node: ``(n_keys, *key_shape)`` at a head.
+    def shape_of_input(self, node: GraphNode, ref: UpstreamReference) -> Shape:
+        """Shape of one sample that an upstream brings: ``(n_keys, *key_shape)`` from a FeatureSet.
 
         Raises:
             StateError: If the node upstream of it is not built.
         """
-        ref = node.upstream_refs[0]
-        if node.featureset_refs:
-            return self._stacked_shape(node, node.featureset_refs[0].features)
-        upstream = self.ctx.get_node(ref, ModelNode)
+        if isinstance(ref, FeatureSetReference):
+            table = self._featureset(ref, node).table
+            samples = {name: table.column(name)[:1] for name in ref.features}
+            check_feeds(samples, repr(node))
+            of_columns: Shape = stack(samples).shape[1:]
+            return of_columns
+        upstream = self.ctx.get_node(ref, GraphNode)
         if upstream.output_shape is None:
             first = f"fit it first (FitPhase with active_nodes=[..., {upstream.label!r}])"
             raise StateError(
@@ -207,22 +218,18 @@ class ModelGraph:
 
     def target_shape(self, node: GraphNode) -> Shape | None:
         """Shape of one sample's targets as they reach `node`, or None if it has none."""
-        head = self.head_of(node)
-        targets = head.featureset_refs[0].targets
-        return self._stacked_shape(head, targets) if targets else None
+        for entry in self.entries(node):
+            table = self._featureset(entry.ref, node).table
+            check_feeds({name: table.column(name)[:1] for name in entry.ref.targets}, repr(node))
+        return shape_of(self.origin(node), "targets", self.ctx)
 
-    def head_of(self, node: GraphNode) -> GraphNode:
-        """The head whose data, and so whose targets and tags, reach `node`."""
-        while not node.featureset_refs:
-            node = self.ctx.get_node(node.node_refs[0], GraphNode)
-        return node
+    def origin(self, node: GraphNode, domain: str = "targets") -> Origin:
+        """Where the targets or tags come from that belong to the outputs of `node`."""
+        return origin_of(node, domain, self.ctx)
 
-    def _stacked_shape(self, head: GraphNode, columns: Sequence[str]) -> Shape:
-        table = self._featureset(head.featureset_refs[0], head).table
-        samples = {name: table.column(name)[:1] for name in columns}
-        check_feeds(samples, repr(head))
-        shape: Shape = stack(samples).shape[1:]
-        return shape
+    def entries(self, node: GraphNode) -> list[Entry]:
+        """The FeatureSets whose samples reach `node`, and where they enter the graph."""
+        return entries_of(node, self.ctx)
 
     def _featureset(self, ref: FeatureSetReference, node: GraphNode) -> FeatureSet:
         """Return what a reference leads to, which must have the columns it names."""
@@ -288,6 +295,7 @@ class ModelGraph:
             }
             for node in self._models()
         }
+        nodes |= {node.label: node.get_state() for node in self._merges()}
         return {"nodes": nodes, "optimizer": _optimizer_state(self.optimizer)}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -297,10 +305,10 @@ class ModelGraph:
             GraphError: If the state holds other nodes than the graph; nothing is changed then.
         """
         models = self._models()
-        if {node.label for node in models} != set(state["nodes"]):
+        if set(self.node_labels) != set(state["nodes"]):
             raise GraphError(
                 f"The state belongs to another graph than {self.label!r}: it holds the nodes "
-                f"{list(state['nodes'])}, the graph has {[node.label for node in models]}."
+                f"{list(state['nodes'])}, the graph has {self.node_labels}."
             )
         for node in models:
             saved = state["nodes"][node.label]
@@ -308,6 +316,8 @@ class ModelGraph:
             node.unfreeze()
             if saved["frozen_by"] is not None:
                 node.freeze(saved["frozen_by"])
+        for merge in self._merges():
+            merge.set_state(state["nodes"][merge.label])
         if self.is_built:
             self._build_optimizers(force=False)
         pairs = [(node.optimizer, state["nodes"][node.label]["optimizer"]) for node in models]
@@ -326,7 +336,8 @@ class ModelGraph:
 
     def _description(self) -> list[Any]:
         models = [(node.label, repr(node.model), node.optimizer) for node in self._models()]
-        return [self.label, self.upstreams(), self.optimizer, models]
+        merges = [(type(node), node.get_config() | {"node_id": None}) for node in self._merges()]
+        return [self.label, self.upstreams(), self.optimizer, models, merges]
 
     # -- looking -----------------------------------------------------------------
 

@@ -37,6 +37,8 @@ class ModelNode(GraphNode):
         DuplicateLabelError: If the label is taken and the policy is ``"raise"``.
     """
 
+    kind = "ModelNode"
+
     def __init__(
         self,
         label: str,
@@ -87,6 +89,11 @@ class ModelNode(GraphNode):
             raise StateError(f"{self!r} holds no torch module but a {type(self.model).__name__}.")
         module: torch.nn.Module = found
         return module
+
+    @property
+    def input_shapes(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Shape of one input sample of each upstream, or None before `build`."""
+        return (self.input_shape,)
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:

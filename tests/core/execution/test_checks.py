@@ -6,7 +6,7 @@ import pytest
 
 from modularml.base.errors import Faults, InvalidValueError, ModularMLWarning
 from modularml.core.execution.binding import InputBinding
-from modularml.core.execution.checks import check_finite
+from modularml.core.execution.checks import Input, check_finite
 
 
 def noted(bench: Any, fs: Any, nan: str = "raise", n_heads: int = 1) -> str:
@@ -15,7 +15,10 @@ def noted(bench: Any, fs: Any, nan: str = "raise", n_heads: int = 1) -> str:
         InputBinding(node_ref=head.reference(), upstream_ref=head.featureset_refs[0], split="train")
         for head in heads
     ]
-    inputs = [(h, b, b.resolve_input_view()) for h, b in zip(heads, bindings, strict=True)]
+    inputs = [
+        Input(key=h.label, node=h, refs=h.featureset_refs, binding=b, view=b.resolve_input_view())
+        for h, b in zip(heads, bindings, strict=True)
+    ]
     faults = Faults("Phase 'p'")
     check_finite(inputs, faults, "Phase 'p'", nan)
     try:

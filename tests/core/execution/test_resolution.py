@@ -71,6 +71,7 @@ def test_text_feeds_no_model(bench: Any) -> None:
         "Sensor", bench.fs.node_id, features=("tags.name.raw",), targets=("targets.y.raw",)
     )
     binding = InputBinding(node_ref=node.reference(), upstream_ref=ref)
+    node.upstream_refs = (ref,)
     with pytest.raises(InvalidTypeError, match="'A'.*'tags.name.raw' holds text"):
         resolve(graph, [node], [binding], [], where="Phase 'p'")
 

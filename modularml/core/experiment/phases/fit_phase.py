@@ -163,8 +163,7 @@ class FitPhase(ExperimentPhase):
         rows = {source.head: source.view.rows for source in resolved.feed.sources}
 
         def targets(label: str) -> np.ndarray | None:
-            head = resolved.heads[label]
-            return resolved.targets[head][rows[head]] if head in resolved.targets else None
+            return resolved.targets_of(label, rows)
 
         step = fit_step(resolved, fitted, targets)
 

@@ -27,6 +27,7 @@ from modularml.base.errors import (
 from modularml.base.events import Event
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
+from modularml.core.data.columns import DOMAINS
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import GraphNodeReference
 from modularml.core.execution.binding import InputBinding
@@ -39,6 +40,7 @@ from modularml.core.experiment.results import PhaseResults
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
+from modularml.core.topology.origin import entry_of
 from modularml.core.training.loss import Loss, Losses, applied_losses
 from modularml.display.diagram import Diagram
 from modularml.samplers import Sampler
@@ -183,8 +185,7 @@ class ExperimentPhase(Configurable):
         active = [node.label for node in nodes]
         bound = [(self._label_of(b.node_ref), self._label_of(b.upstream_ref)) for b in self.input_sources]
         for node in nodes:
-            for ref in node.featureset_refs:
-                source = self._label_of(ref)
+            for source in dict.fromkeys(map(self._label_of, node.featureset_refs)):
                 n_bound = bound.count((node.label, source))
                 if not n_bound:
                     faults.add(f"the head node {node.label!r} needs an InputBinding for {source!r}.")
@@ -208,16 +209,20 @@ class ExperimentPhase(Configurable):
 
     def _check_roles(self, graph: ModelGraph, faults: Faults) -> None:
         """Note the inputs of losses that name no role, or a role or column that is not there."""
-        bindings = {self._label_of(binding.node_ref): binding for binding in self.input_sources}
+        bindings = {
+            (self._label_of(binding.node_ref), self._label_of(binding.upstream_ref)): binding
+            for binding in self.input_sources
+        }
         nodes = {node.label: node for node in self.nodes(graph)}
         for loss in self.losses:
             label = self._label_of(loss)
-            head = graph.head_of(nodes[label]).label if label in nodes else ""
-            for name in loss.data if head in bindings else ():
+            found = _binding_behind(graph, nodes[label], bindings) if label in nodes else None
+            for name in loss.data:
+                if found is None:
+                    break  # told above
                 where = f"the loss {loss.label!r} on {label!r}"
-                ref = bindings[head].upstream_ref
-                columns = {domain: getattr(ref, domain) for domain in ("features", "targets", "tags")}
-                faults.attempt(input_name, name, bindings[head].roles, columns, where)
+                columns = {domain: graph.origin(nodes[label], domain).columns(domain) for domain in DOMAINS}
+                faults.attempt(input_name, name, found.roles, columns, where)
 
     def _refuse_samplers(self, bindings: Sequence[InputBinding], faults: Faults) -> None:
         for binding in bindings:
@@ -229,7 +234,7 @@ class ExperimentPhase(Configurable):
 
     def _label_of(self, ref: Any) -> str:
         """Return the label that what a reference or loss names bears by now."""
-        return str(self.ctx.get_node(ref).label if self.ctx.has_node(ref) else ref.node_label)
+        return self.ctx.label_of(ref)
 
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
@@ -311,6 +316,18 @@ def labels_of(nodes: Sequence[GraphNode]) -> tuple[str, ...]:
     return tuple(node.label for node in nodes)
 
 
+def _binding_behind(
+    graph: ModelGraph, node: GraphNode, bindings: Mapping[tuple[str, str], InputBinding]
+) -> InputBinding | None:
+    """Return the binding of the data whose rows belong to the outputs of a node."""
+    key = graph.origin(node).rows.key
+    for head in graph.head_nodes:
+        for ref in head.featureset_refs:
+            if entry_of(head, ref, graph.ctx).key == key:
+                return bindings.get((head.label, graph.ctx.label_of(ref)))
+    return None
+
+
 def bindings_for_split(
     where: str,
     split: str,
@@ -342,8 +359,11 @@ def bindings_for_split(
             f"{where}: {unknown_name('split', split, featureset.available_splits, where=place)}"
         )
     if sampler is None:
-        return [InputBinding.for_evaluation(node=head, split=split) for head in heads]
-    return [InputBinding.for_training(node=head, sampler=sampler, split=split) for head in heads]
+        return [InputBinding.for_evaluation(node=head, split=split, upstream=featureset) for head in heads]
+    return [
+        InputBinding.for_training(node=head, sampler=sampler, split=split, upstream=featureset)
+        for head in heads
+    ]
 
 
 def _checked(items: Any, kind: type, name: str, faults: Faults) -> list[Any]:
