@@ -7,7 +7,7 @@ shapes, and holds the optimizer of the whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from modularml.backends.backend import Backend, load
 from modularml.base.config import same_tree
@@ -72,6 +72,36 @@ class ModelGraph:
         self._check_nodes()
         if register:
             self.ctx.register_model_graph(self)
+
+    @classmethod
+    def chain(
+        cls,
+        source: Any,
+        models: Mapping[str, Any] | Sequence[Any],
+        optimizer: Any = None,
+        label: str = "model-graph",
+    ) -> Self:
+        """Make and build a graph of models one behind the other.
+
+        Args:
+            source: What feeds the first: a `FeatureSet` or ``fs.reference(...)``.
+            models: Label of each node -> its model; or the models alone, whose nodes are called
+                as their classes are.
+            optimizer: One optimizer, or its name, for all torch nodes.
+            label: The name of the graph.
+
+        Raises:
+            GraphError: If there are no models, or one does not take the shape that reaches it.
+            InvalidTypeError: If a model, the source or the optimizer is of a wrong type.
+        """
+        if isinstance(models, str) or not isinstance(models, Mapping | Sequence):
+            raise InvalidTypeError(f"ModelGraph {label!r}: models must be a list or a dict, got {models!r}.")
+        named = models if isinstance(models, Mapping) else _named_by_class(models)
+        nodes: list[GraphNode | str] = []
+        for name, model in named.items():
+            source = ModelNode(name, model, source)
+            nodes.append(source)
+        return cls(nodes, optimizer, label).build()
 
     def _check_nodes(self) -> None:
         faults = Faults(f"ModelGraph {self.label!r}")
@@ -165,7 +195,7 @@ class ModelGraph:
         """Whether every node's shapes are known."""
         return all(node.is_built for node in self._members())
 
-    def build(self, *, force: bool = False) -> ModelGraph:
+    def build(self, *, force: bool = False) -> Self:
         """Infer all shapes from the data on, build every model and the optimizer.
 
         A tail whose model names no output shape gets the shape of its targets.
@@ -351,6 +381,15 @@ class ModelGraph:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.diagram()._repr_mimebundle_(include, exclude)
+
+
+def _named_by_class(models: Sequence[Any]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for model in models:
+        name = type(model).__name__
+        n_alike = sum(type(other).__name__ == name for other in named.values())
+        named[f"{name}_{n_alike + 1}" if n_alike else name] = model
+    return named
 
 
 def _optimizer_state(optimizer: Optimizer | None) -> dict[str, Any] | None:

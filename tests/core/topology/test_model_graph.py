@@ -317,3 +317,24 @@ def test_a_duplicate_graph_is_refused_by_the_policy(bench: Any) -> None:
     bench.graph(bench.node("A"))
     with pytest.raises(DuplicateLabelError):
         ModelGraph()
+
+
+# The shorter road.
+
+
+def test_a_chain_is_the_graph_of_its_nodes(bench: Any) -> None:
+    torch.manual_seed(0)
+    graph = ModelGraph.chain(bench.ref(), {"A": nn.Linear(4, 3), "B": nn.Linear(3, 1)}, optimizer="adam")
+    assert graph.is_built and graph.upstreams() == {"A": (), "B": ("A",)}
+    assert graph.optimizer == Optimizer("adam") and bench.ctx.model_graph is graph
+
+
+def test_models_of_a_chain_are_called_after_their_classes(bench: Any) -> None:
+    graph = ModelGraph.chain(bench.ref(), [nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1)])
+    assert graph.node_labels == ["Linear", "ReLU", "Linear_2"]
+
+
+@pytest.mark.parametrize(("models", "kind"), [("mlp", InvalidTypeError), ([], GraphError)])
+def test_a_chain_needs_models(bench: Any, models: Any, kind: Any) -> None:
+    with pytest.raises(kind, match=r"models must be a list|at least one node"):
+        ModelGraph.chain(bench.ref(), models)

@@ -5,7 +5,7 @@ It knows the kinds of phases only to hand them out by type.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from modularml.base.config import to_config
@@ -229,16 +229,16 @@ class PhaseGroup(Shown, Group):
         return self.add_item(group)
 
     def add_train_phase(self, label: str, **arguments: Any) -> Self:
-        """Make a `TrainPhase` of these arguments and append it."""
-        return self.add_phase(TrainPhase(label, **arguments))
+        """Make a `TrainPhase` of these arguments, by `from_split` if a split is named, and append it."""
+        return self.add_phase(_made(TrainPhase, label, arguments))
 
     def add_eval_phase(self, label: str, **arguments: Any) -> Self:
-        """Make an `EvalPhase` of these arguments and append it."""
-        return self.add_phase(EvalPhase(label, **arguments))
+        """Make an `EvalPhase` of these arguments, by `from_split` if a split is named, and append it."""
+        return self.add_phase(_made(EvalPhase, label, arguments))
 
     def add_fit_phase(self, label: str, **arguments: Any) -> Self:
-        """Make a `FitPhase` of these arguments and append it."""
-        return self.add_phase(FitPhase(label, **arguments))
+        """Make a `FitPhase` of these arguments, by `from_split` if a split is named, and append it."""
+        return self.add_phase(_made(FitPhase, label, arguments))
 
     add_train = add_training = add_train_phase
     add_eval = add_evaluation = add_eval_phase
@@ -287,3 +287,7 @@ class PhaseGroup(Shown, Group):
             raise InvalidTypeError(f"{entry.label!r} in {self._where} is a {type(entry).__name__}.")
         del self._entries[entry.label]
         return self
+
+
+def _made(kind: Any, label: str, arguments: Mapping[str, Any]) -> Any:
+    return (kind.from_split if "split" in arguments else kind)(label, **arguments)

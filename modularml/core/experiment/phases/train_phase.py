@@ -29,7 +29,10 @@ from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.training.loss import AppliedLoss, Losses
-from modularml.samplers import Sampler
+from modularml.samplers import Sampler, SimpleSampler
+
+BATCH_SIZE = 32
+"""Rows a batch where nothing else is said."""
 
 
 class ResultRecording:
@@ -111,7 +114,8 @@ class TrainPhase(ExperimentPhase):
         label: str,
         *,
         split: str,
-        sampler: Sampler,
+        sampler: Sampler | None = None,
+        batch_size: int | None = None,
         losses: Losses,
         n_epochs: int = 1,
         active_nodes: Sequence[GraphNode | str] | None = None,
@@ -125,7 +129,9 @@ class TrainPhase(ExperimentPhase):
         Args:
             label: Its name.
             split: The split to train on.
-            sampler: Draws the batches; all heads get the same rows in the same order.
+            sampler: Draws the batches; all heads get the same rows in the same order. None shuffles
+                the rows and draws `batch_size` of them at a time.
+            batch_size: Rows a batch where there is no sampler; None is `BATCH_SIZE`.
             losses: At least one; their sum is minimized.
             n_epochs: How many times it goes through the data.
             active_nodes: The nodes that take part; None is all.
@@ -135,8 +141,16 @@ class TrainPhase(ExperimentPhase):
             **options: What else a phase takes.
 
         Raises:
-            InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
+            InvalidValueError: If the heads are fed by several FeatureSets, the split is unknown, or
+                both a sampler and a batch size are given.
         """
+        if sampler is None:
+            sampler = SimpleSampler(batch_size=batch_size or BATCH_SIZE, shuffle=True)
+        elif batch_size is not None:
+            where = f"TrainPhase {label!r}"
+            raise InvalidValueError(
+                f"{where}: batch_size={batch_size!r} goes without a sampler; {sampler!r} has its own."
+            )
         bindings = bindings_for_split(f"TrainPhase {label!r}", split, active_nodes, sampler)
         return cls(
             label,

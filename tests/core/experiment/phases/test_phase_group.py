@@ -215,3 +215,16 @@ def test_what_a_configuration_describes_is_the_same_group(group: PhaseGroup) -> 
         PhaseGroup.from_config({"label": "g", "phase": []})
     with pytest.raises(AttributeError):
         group.label = "other"  # type: ignore[misc]
+
+
+def test_a_phase_is_added_by_its_split(world: Any) -> None:
+    loss = world.loss()
+    plan = PhaseGroup("plan")
+    plan.add_train_phase("train", split="train", losses=[loss], n_epochs=3, batch_size=16)
+    plan.add_eval_phase("eval", split="test", losses=[loss])
+    plan.add_fit_phase("fit", split="train")
+    train, evaluation, fit = plan.all
+    assert type(train) is TrainPhase and train.n_epochs == 3
+    assert {binding.split for binding in train.input_sources} == {"train"}
+    assert {binding.split for binding in evaluation.input_sources} == {"test"}
+    assert type(fit) is FitPhase

@@ -75,7 +75,11 @@ def test_a_sampler_is_needed(bench: Any) -> None:
     with pytest.raises(
         InvalidValueError, match=r"binding of 'A' has no sampler; make it with InputBinding.for_train"
     ):
-        TrainPhase.from_split("p", split="train", sampler=None, losses=[bench.loss()])  # type: ignore[arg-type]
+        TrainPhase(
+            "p",
+            input_sources=[InputBinding.for_evaluation(node="A", split="train")],
+            losses=[bench.loss()],
+        )
     with pytest.raises(InvalidTypeError, match="sampler must be a Sampler"):
         TrainPhase.from_split("p", split="train", sampler=32, losses=[bench.loss()])  # type: ignore[arg-type]
 
@@ -171,3 +175,14 @@ def test_values_that_are_not_finite_stop_a_phase_before_its_first_step_unless_it
     with pytest.warns(ModularMLWarning) as caught:
         bench.drain(phase)
     assert sum(text in str(warning.message) for warning in caught) == (nan == "warn")
+
+
+def test_without_a_sampler_the_rows_are_shuffled_and_drawn_in_batches(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    phase = TrainPhase.from_split("p", split="train", losses=[bench.loss()])
+    sampler = phase.input_sources[0].sampler
+    assert (sampler.batch_size, sampler.shuffle) == (32, True)
+    sized = TrainPhase.from_split("q", split="train", batch_size=8, losses=[bench.loss()])
+    assert sized.input_sources[0].sampler.batch_size == 8
+    with pytest.raises(InvalidValueError, match="batch_size=8 goes without a sampler"):
+        TrainPhase.from_split("r", split="train", batch_size=8, sampler=sampler, losses=[bench.loss()])
