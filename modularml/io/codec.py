@@ -32,7 +32,7 @@ from modularml.base.errors import (
     ModularMLError,
     UnknownNameError,
 )
-from modularml.io import arrays, trust
+from modularml.io import arrays, digests, trust
 from modularml.io.archive import parse_json, read_archive, write_archive
 from modularml.io.symbols import Symbol, bind, describe, is_nameable
 
@@ -120,12 +120,16 @@ def load(
     for name, value in (symbols or {}).items():
         if not callable(value):
             raise InvalidTypeError(f"symbols[{name!r}] must be a class or a function, got {value!r}.")
-    _, contents = read_archive(path, kind, mmap=mmap)
+    manifest, contents = read_archive(path, kind, mmap=mmap)
     where = f"{os.fspath(path)}: member {TREE!r}"
     if TREE not in contents:
         raise FileFormatError(f"{where} is missing.")
     plain = parse_json(bytes(contents.pop(TREE)), where)
-    return _Decoder(os.fspath(path), contents, symbols or {}, look).tree(plain)
+    decoder = _Decoder(os.fspath(path), contents, symbols or {}, look)
+    tree = decoder.tree(plain)
+    for member, array in decoder.arrays.items() if mmap else ():
+        digests.remember(array, manifest.members[member].sha256)
+    return tree
 
 
 class _Encoder:
@@ -257,6 +261,11 @@ class _Decoder:
             "$symbol": ({"module", "source"}, self._symbol),
             "$object": ({"state"}, self._object),
         }
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Member -> the array in it."""
+        return {member: read for member, read in self._used.items() if isinstance(read, np.ndarray)}
 
     def tree(self, plain: Any) -> Any:
         try:

@@ -16,7 +16,9 @@ from modularml.backends.backend import Backend, load
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
 from modularml.base.registry import Registry
+from modularml.base.trees import digest
 from modularml.display.card import Shown
+from modularml.io.digests import digests
 
 Shape = tuple[int, ...]
 
@@ -40,6 +42,7 @@ class BaseModel(Shown, Configurable, ABC):
     input_shape: Shape | None
     output_shape: Shape | None
     _initial: Any = None  # what `reset_weights` returns to
+    _digested: tuple[Any, str] | None = None  # and its digest, of what it was taken
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -91,6 +94,20 @@ class BaseModel(Shown, Configurable, ABC):
         """
         self._require_built()
         self.set_weights(self._initial or {})
+        self._digested = None
+
+    @property
+    def initial_digest(self) -> str | None:
+        """A digest of the weights that this build began with; None before it.
+
+        A model that came from a file has the digest of the build that the file tells of.
+        """
+        if self._initial is None:
+            return None
+        if self._digested is None or self._digested[0] is not self._initial:
+            codes = digests(self._initial[name] for name in sorted(self._initial))
+            self._digested = self._initial, digest("".join(codes).encode())
+        return str(self._digested[1])
 
     def get_state(self) -> dict[str, Any]:
         """Return shapes and copies of all weights; the weights are None before the build."""
@@ -98,6 +115,7 @@ class BaseModel(Shown, Configurable, ABC):
             "input_shape": self.input_shape,
             "output_shape": self.output_shape,
             "weights": self.get_weights() if self.is_built else None,
+            "initial": self.initial_digest,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -113,6 +131,8 @@ class BaseModel(Shown, Configurable, ABC):
         with load(self.backend).untouched_rng():
             self.build(*shapes, force=(self.input_shape, self.output_shape) != shapes)
         self.set_weights(state["weights"])
+        if state.get("initial") is not None:  # files of before have none
+            self._digested = self._initial, state["initial"]
 
     # A model is more than its configuration: two are the same only if they are one object.
     __eq__ = object.__eq__

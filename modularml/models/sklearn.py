@@ -240,6 +240,11 @@ class ScikitModelWrapper(BaseModel):
         name = type(self.estimator).__name__
         raise StateError(f"{name} cannot be put together from arrays; use get_state() and set_state().")
 
+    @property
+    def initial_digest(self) -> str | None:
+        """None: an estimator begins with its parameters, and has no weights before it is fitted."""
+        return None
+
     def reset_weights(self) -> None:
         """Return to the estimator as it was when it was wrapped."""
         vars(self.estimator).clear()

@@ -54,6 +54,7 @@ class ExperimentRun:
         phases: The phases it executed, in order.
         error: The text of the exception that ended it, if one did.
         metadata: Versions and other plain facts.
+        fingerprint: Phase -> what it consumed, as a plain tree; see `fingerprint.fingerprint`.
         id: Tells runs of one label apart.
     """
 
@@ -65,6 +66,7 @@ class ExperimentRun:
     phases: list[PhaseExecution] = field(default_factory=list)
     error: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    fingerprint: dict[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __repr__(self) -> str:
@@ -114,7 +116,10 @@ class ExperimentRun:
         Args:
             tensors: Include recorded outputs and targets.
         """
-        own = {name: getattr(self, name) for name in ("label", "id", "status", "error", "metadata")}
+        own = {
+            name: getattr(self, name)
+            for name in ("label", "id", "status", "error", "metadata", "fingerprint")
+        }
         times = {"started_at": self.started_at, "ended_at": self.ended_at or now()}
         results = None if self.results is None else self.results.get_state(tensors=tensors)
         phases = [vars(phase) | {"ended_at": phase.ended_at or now()} for phase in self.phases]

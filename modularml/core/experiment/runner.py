@@ -37,11 +37,13 @@ from modularml.core.execution.epochs import BatchEnded, BatchStarted
 from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.experiment.callback import ExperimentCallback
 from modularml.core.experiment.callback_results import as_result
+from modularml.core.experiment.fingerprint import fingerprint
 from modularml.core.experiment.history import ExperimentRun, PhaseExecution, now
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase
 from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
+from modularml.core.experiment.staleness import name_of, upstream
 from modularml.display.live import open_live_view
 
 Results = PhaseResults | PhaseGroupResults
@@ -63,6 +65,11 @@ class Surroundings(Protocol):
     events: EventBus
     epochs_done: dict[str, int]
     random_stream: RandomStream
+
+    @property
+    def history(self) -> Sequence[ExperimentRun]:
+        """Its runs so far, the present one included."""
+        ...
 
     @property
     def exp_callbacks(self) -> list[ExperimentCallback]:
@@ -213,6 +220,10 @@ class Runner:
             execution = phase.execute(scope)
             results = execution.results
             attach(results)
+            record.fingerprint[name_of(path, self.experiment.label)] = {
+                **fingerprint(phase),
+                "upstream": upstream(self.experiment.history),
+            }
             self._draw(phase, execution, scope)
             self.experiment.bound_history(results.recording.n_bytes)
             # Before the last hook, as a checkpoint that is written then must hold all of this.

@@ -149,7 +149,7 @@ def test_the_state_makes_a_twin(net: Net) -> None:
 def test_the_state_before_the_build_unbuilds() -> None:
     model = Net()
     state = model.get_state()
-    assert state == {"input_shape": None, "output_shape": None, "weights": None}
+    assert state == {"input_shape": None, "output_shape": None, "weights": None, "initial": None}
     model.build((4,))
     model.set_state(state)
     assert (model.is_built, model.input_shape) == (False, None)

@@ -1,0 +1,135 @@
+"""What a phase consumes, as a small plain tree: data, graph, settings.
+
+It knows no history: two trees of one phase are compared elsewhere. What is small enough to be
+said in words stands there as it is; arrays stand as digests, classes and functions of the user's
+own by name and a digest of their source.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from modularml.base.config import to_config
+from modularml.base.errors import ModularMLError
+from modularml.base.trees import digest, plain
+from modularml.core.context import ExperimentContext
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.reference import FeatureSetReference
+from modularml.core.execution.binding import InputBinding
+from modularml.core.experiment.phases.phase import ExperimentPhase
+from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.model_graph import ModelGraph
+from modularml.core.topology.model_node import ModelNode
+from modularml.io.digests import digests
+from modularml.io.symbols import describe, is_nameable
+
+Tree = dict[str, Any]
+
+_LIBRARIES = frozenset({"builtins", "modularml", "numpy", "sklearn", "torch"})
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def fingerprint(phase: ExperimentPhase) -> Tree:
+    """Return what `phase` would consume if it ran now.
+
+    Returns:
+        ``data`` (by label of the FeatureSet: columns, rows of splits, scalers), ``graph`` (the
+        nodes that take part, by label, and the optimizer) and ``phase`` (its settings, its losses
+        and callbacks by label, its bindings by node).
+    """
+    graph: ModelGraph = phase.ctx.model_graph
+    return {
+        "data": _data(phase.input_sources, phase.ctx),
+        "graph": _graph(graph, phase.nodes(graph)),
+        "phase": _settings(phase),
+    }
+
+
+def _data(bindings: list[InputBinding], ctx: ExperimentContext) -> Tree:
+    sources: dict[str, tuple[FeatureSet, dict[str, None], dict[str, None]]] = {}
+    for binding in bindings:
+        found = ctx.get_node(binding.upstream_ref, FeatureSet)
+        _, columns, splits = sources.setdefault(found.label, (found, {}, {}))
+        columns |= dict.fromkeys(binding.upstream_ref.columns)
+        splits |= dict.fromkeys([binding.split] if binding.split is not None else [])
+    return {label: _of_set(*source) for label, source in sources.items()}
+
+
+def _of_set(featureset: FeatureSet, columns: Mapping[str, None], splits: Mapping[str, None]) -> Tree:
+    known = [name for name in columns if name in featureset.columns]
+    rows = {name: featureset.get_split(name).rows for name in splits if name in featureset.available_splits}
+    arrays = [*(featureset.table.column(name) for name in known), *rows.values()]
+    codes = dict(
+        zip([("columns", n) for n in known] + [("splits", n) for n in rows], digests(arrays), strict=True)
+    )
+    tree: Tree = {"n_samples": featureset.n_samples, "columns": {}, "splits": {}}
+    for (kind, name), code in codes.items():
+        tree[kind][name] = code
+    keys = {name.split(".")[1] for name in known}
+    scalers = [
+        {"label": "+".join(r.keys), "fit_split": r.fit_split, "scaler": to_config(r.scaler_obj)}
+        for r in featureset.scaler_records
+        if keys & set(r.keys)
+    ]
+    return tree | {"scalers": plain(scalers, _text)}
+
+
+def _graph(graph: ModelGraph, nodes: list[GraphNode]) -> Tree:
+    optimizer = plain(to_config(graph.optimizer), _text)
+    return {"optimizer": optimizer, "nodes": {node.label: _node(node, graph) for node in nodes}}
+
+
+def _node(node: GraphNode, graph: ModelGraph) -> Tree:
+    upstreams = [_upstream(ref, graph.ctx) for ref in node.upstream_refs]
+    tree: Tree = {
+        "kind": _text(type(node)),
+        "upstream": ", ".join(upstreams),
+        "frozen": node.frozen_by == "user",
+    }
+    if not isinstance(node, ModelNode):
+        return tree
+    return tree | {
+        "model": plain(_described(node.model), _text),
+        "initial weights": node.model.initial_digest,
+        "optimizer": plain(to_config(node.optimizer), _text),
+    }
+
+
+def _upstream(ref: Any, ctx: ExperimentContext) -> str:
+    label = ctx.get_node(ref).label if ctx.has_node(ref) else ref.node_label
+    columns = ref.columns if isinstance(ref, FeatureSetReference) else ()
+    return f"{label} ({', '.join(columns)})" if columns else str(label)
+
+
+def _settings(phase: ExperimentPhase) -> Tree:
+    bare = copy.copy(phase)
+    bare.callbacks = []  # of the user's own classes, which nobody need be able to describe
+    config = bare.get_config()
+    bindings = {}
+    for binding in phase.input_sources:
+        node = phase.ctx.get_node(binding.node_ref).label
+        name = node if node not in bindings else f"{node} from {binding.upstream_ref.node_label}"
+        bindings[name] = {"split": binding.split, "sampler": to_config(binding.sampler)}
+    del config["input_sources"], config["label"]
+    config["callbacks"] = [_described(callback) for callback in phase.callbacks]
+    return {"bindings": plain(bindings, _text), **plain(config, _text)}
+
+
+def _described(thing: Any) -> Any:
+    """Return the configuration of what can be described, and what else there is of it as it shows itself."""
+    try:
+        return to_config(thing)
+    except ModularMLError:
+        return {"label": getattr(thing, "label", ""), "type": type(thing), "shown": repr(thing)}
+
+
+def _text(value: Any) -> str:
+    if not is_nameable(value):
+        return _ADDRESS.sub("", repr(value))
+    symbol = describe(value) if value.__module__.partition(".")[0] not in _LIBRARIES else None
+    if symbol is None or not symbol.source:
+        return f"{value.__module__}.{value.__qualname__}"
+    return f"{symbol.full_name} (source {digest(symbol.source.encode()).partition(' ')[2]})"
