@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.backends.backend import Backend as Backend
     from modularml.callbacks.early_stopping import EarlyStopping as EarlyStopping
     from modularml.callbacks.evaluation import Evaluation as Evaluation
+    from modularml.callbacks.metric import MetricCallback as MetricCallback
     from modularml.core.context import ExperimentContext as ExperimentContext
     from modularml.core.context import RegistrationPolicy as RegistrationPolicy
     from modularml.core.data.batch import Batch as Batch
@@ -47,6 +48,9 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.experiment.cv_results import CVResults as CVResults
     from modularml.core.experiment.experiment import Experiment as Experiment
     from modularml.core.experiment.history import ExperimentRun as ExperimentRun
+    from modularml.core.experiment.metrics import EvalLossMetric as EvalLossMetric
+    from modularml.core.experiment.metrics import EvaluationMetric as EvaluationMetric
+    from modularml.core.experiment.metrics import OutputMetric as OutputMetric
     from modularml.core.experiment.phases.eval_phase import EvalPhase as EvalPhase
     from modularml.core.experiment.phases.fit_phase import FitPhase as FitPhase
     from modularml.core.experiment.phases.phase_group import PhaseGroup as PhaseGroup
@@ -98,9 +102,11 @@ _HOMES = {
     "CrossValidation": "core.experiment.cross_validation",
     "DataFormat": "core.data.formats",
     "EarlyStopping": "callbacks.early_stopping",
+    "EvalLossMetric": "core.experiment.metrics",
     "EvalPhase": "core.experiment.phases.eval_phase",
     "EvalResults": "core.experiment.results",
     "Evaluation": "callbacks.evaluation",
+    "EvaluationMetric": "core.experiment.metrics",
     "Experiment": "core.experiment.experiment",
     "ExperimentCallback": "core.experiment.callback",
     "ExperimentContext": "core.context",
@@ -120,11 +126,13 @@ _HOMES = {
     "MeanNode": "core.topology.elementwise_nodes",
     "MergeNode": "core.topology.merge_node",
     "MergeStrategy": "core.topology.merge_strategy",
+    "MetricCallback": "callbacks.metric",
     "MetricResult": "core.experiment.callback_results",
     "ModelGraph": "core.topology.model_graph",
     "ModelNode": "core.topology.model_node",
     "ModelOutputReference": "core.data.reference",
     "Optimizer": "core.training.optimizer",
+    "OutputMetric": "core.experiment.metrics",
     "PhaseGroup": "core.experiment.phases.phase_group",
     "PhaseGroupResults": "core.experiment.results",
     "RegistrationPolicy": "core.context",

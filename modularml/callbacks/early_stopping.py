@@ -11,6 +11,7 @@ from typing import Any
 from modularml.base.errors import InvalidValueError, check_choice, check_int, unknown_name
 from modularml.core.execution.scope import ExecutionContext
 from modularml.core.experiment.callback import Callback
+from modularml.core.experiment.callback_results import EarlyStoppingResult
 from modularml.core.experiment.results import PhaseResults
 
 
@@ -116,8 +117,11 @@ class EarlyStopping(Callback):
         gain = best - value if self.mode == "min" else value - best
         return gain > self.min_delta
 
-    def on_phase_end(self, *, experiment: Any, phase: Any, results: PhaseResults) -> None:
-        """Return to the best epoch."""
+    def on_phase_end(self, *, experiment: Any, phase: Any, results: PhaseResults) -> EarlyStoppingResult:
+        """Return to the best epoch, and say which it was."""
         if self._best_state is not None:
             experiment.model_graph.set_state(self._best_state)
             self._best_state = None
+        return EarlyStoppingResult(
+            best_value=self.best_value, best_epoch=self.best_epoch, stopped_epoch=self.stopped_epoch
+        )

@@ -8,28 +8,36 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from modularml.base.errors import InvalidTypeError, InvalidValueError, check_int
+from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, check_int
 from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.experiment.callback import Callback
+from modularml.core.experiment.callback_results import EvaluationCallbackResult
+from modularml.core.experiment.metrics import Metrics, as_metrics
 from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.results import EvalResults, PhaseResults
 
 
 class Evaluation(Callback):
-    """Runs an `EvalPhase` at the end of every n-th epoch, and logs its losses.
+    """Runs an `EvalPhase` at the end of every n-th epoch, and logs its losses and metrics.
 
     The sum of the losses (but for those with ``trainable=False``) is logged as ``val_loss``;
-    where there are several, each is logged as ``val_<label>`` too.
+    where there are several, each is logged as ``val_<label>`` too. Metrics are logged as
+    ``val_<name>``, so that `EarlyStopping` can monitor them and panels draw them.
 
     Args:
-        eval_phase: What to run; it needs at least one loss.
+        eval_phase: What to run; it needs a loss or a metric.
         every_n_epochs: How often.
+        run_on_start: Evaluate before the first epoch, too: kept in ``results.callbacks()``.
         label: Its name.
         execution_order: Lower ones are called first, so that those that follow see the metrics.
+        metrics: Names of scorers of scikit-learn, objects of torchmetrics, functions
+            ``(outputs, targets) -> float``, or `EvaluationMetric` objects; a list of them, or
+            name -> metric for names of your own.
 
     Raises:
-        InvalidTypeError: If `eval_phase` is no `EvalPhase`.
-        InvalidValueError: If it has no losses.
+        InvalidTypeError: If `eval_phase` is no `EvalPhase`, or a metric is of a wrong type.
+        InvalidValueError: If there is nothing to log.
+        UnknownNameError: If a metric is unknown.
     """
 
     def __init__(
@@ -37,41 +45,88 @@ class Evaluation(Callback):
         *,
         eval_phase: EvalPhase,
         every_n_epochs: int = 1,
+        run_on_start: bool = False,
         label: str | None = None,
         execution_order: int = 0,
+        metrics: Metrics = None,
     ) -> None:
         super().__init__(label, execution_order)
         if not isinstance(eval_phase, EvalPhase):
             raise InvalidTypeError(f"Evaluation: eval_phase must be an EvalPhase, got {eval_phase!r}.")
-        if not eval_phase.losses:
-            raise InvalidValueError(f"Evaluation: {eval_phase!r} has no losses, so there is nothing to log.")
+        faults = Faults("Evaluation")
+        self.metrics = as_metrics(metrics, faults, prefix="val_")
+        faults.attempt(check_int, every_n_epochs, "every_n_epochs")
+        faults.raise_if_any()
+        self.every_n_epochs = int(every_n_epochs)
+        if not (eval_phase.losses or eval_phase.metrics or self.metrics):
+            raise InvalidValueError(
+                f"Evaluation: {eval_phase!r} has no losses and no metrics, so there is nothing to log."
+            )
         self.eval_phase = eval_phase
-        self.every_n_epochs = check_int(every_n_epochs, "Evaluation: every_n_epochs")
+        self.run_on_start = bool(run_on_start)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         """The metrics that it logs."""
         labels = [loss.label for loss in self.eval_phase.losses]
-        return ("val_loss", *(f"val_{label}" for label in labels if len(labels) > 1))
+        return (
+            *("val_loss" for _ in labels[:1]),
+            *(f"val_{label}" for label in labels if len(labels) > 1),
+            *(f"val_{metric.name}" for metric in self.eval_phase.metrics),
+            *(metric.name for metric in self.metrics),
+        )
 
     @classmethod
-    def from_split(cls, *, split: str, every_n_epochs: int = 1, **arguments: Any) -> Self:
+    def from_split(
+        cls,
+        *,
+        split: str,
+        every_n_epochs: int = 1,
+        run_on_start: bool = False,
+        metrics: Metrics = None,
+        **arguments: Any,
+    ) -> Self:
         """Evaluate on a split; `arguments` are those of `EvalPhase.from_split`, a label is not needed."""
         arguments.setdefault("label", split)
-        return cls(eval_phase=EvalPhase.from_split(split=split, **arguments), every_n_epochs=every_n_epochs)
+        phase = EvalPhase.from_split(split=split, **arguments)
+        return cls(
+            eval_phase=phase, every_n_epochs=every_n_epochs, run_on_start=run_on_start, metrics=metrics
+        )
+
+    def attach_metric(self, metric: Any) -> None:
+        """Log one metric more; it is what the constructor takes."""
+        faults = Faults("Evaluation")
+        metrics = as_metrics([*self.metrics, metric], faults, prefix="val_")
+        faults.raise_if_any()
+        self.metrics = metrics
+
+    def on_phase_start(
+        self, *, experiment: Any, phase: Any, results: PhaseResults
+    ) -> EvaluationCallbackResult | None:
+        """Evaluate, if asked to."""
+        if not self.run_on_start:
+            return None
+        return EvaluationCallbackResult(eval_results=self.evaluate(experiment))
 
     def on_epoch_end(
         self, *, experiment: Any, phase: Any, exec_ctx: ExecutionContext, results: PhaseResults
-    ) -> None:
+    ) -> EvaluationCallbackResult | None:
         """Evaluate, if this epoch is one to evaluate after."""
         epoch = exec_ctx.epoch_idx
         if (epoch + 1) % self.every_n_epochs:
-            return
-        losses = self.evaluate(experiment).aggregated_losses()
-        minimized = [losses[loss.label] for loss in self.eval_phase.losses if loss.trainable]
-        results.recording.log("val_loss", sum(minimized), epoch)
-        for name, value in losses.items() if len(losses) > 1 else ():
+            return None
+        evaluated = self.evaluate(experiment)
+        losses = evaluated.aggregated_losses()
+        if losses:
+            minimized = [losses[loss.label] for loss in self.eval_phase.losses if loss.trainable]
+            results.recording.log("val_loss", sum(minimized), epoch)
+        found = {name: value for name, value in losses.items() if len(losses) > 1}
+        for name, value in (found | evaluated.recording.epoch_metrics(0)).items():
             results.recording.log(f"val_{name}", value, epoch)
+        for metric in self.metrics:
+            value = metric.extract(eval_result=evaluated, exec_ctx=exec_ctx)
+            results.recording.log(metric.name, value, epoch)
+        return EvaluationCallbackResult(eval_results=evaluated)
 
     def evaluate(self, experiment: Any) -> EvalResults:
         """Run the phase now, without a record of its own."""

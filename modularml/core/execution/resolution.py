@@ -175,11 +175,18 @@ def resolve(
 def _check_ready(nodes: Sequence[GraphNode], fitted: Sequence[GraphNode], where: str) -> None:
     """Refuse nodes that are not built, or not fitted if a fit is not to come."""
     faults = Faults(where)
-    for node in faults.attempt(built, nodes) or []:
-        if isinstance(node, ModelNode) and node not in fitted and not getattr(node.model, "is_fitted", True):
-            faults.add(
-                StateError(f"the estimator of {node.label!r} is not fitted yet; run a FitPhase first.")
-            )
+    ready = faults.attempt(built, nodes) or []
+    unfitted = [
+        node
+        for node in ready
+        if isinstance(node, ModelNode) and node not in fitted and not getattr(node.model, "is_fitted", True)
+    ]
+    rest = [node.label for node in ready if node not in unfitted]
+    or_else = f", or leave it out: active_nodes={rest}" if rest else ""
+    for node in unfitted:
+        faults.add(
+            StateError(f"the estimator of {node.label!r} is not fitted yet; run a FitPhase first{or_else}.")
+        )
     faults.raise_if_any()
 
 

@@ -156,8 +156,9 @@ class History(list[ExperimentRun]):
         self._most, left = 0, n_bytes
         for run in reversed(self):
             for results in reversed(_of_phases(run.results)):
-                taken = results.recording.make_room_within(max(left, 0))
-                left, self._most = left - taken, self._most + taken
+                for recording in results.recordings():
+                    taken = recording.make_room_within(max(left, 0))
+                    left, self._most = left - taken, self._most + taken
 
     def __repr__(self) -> str:
         lines = [f"  [{i}] {run.label}: {run.status}" for i, run in enumerate(self)]

@@ -171,10 +171,18 @@ class PhaseResults(RecordedTensors):
             epoch = max(len(self.recording.losses) - 1, 0) if result.epoch is None else result.epoch
             self.recording.log(result.metric_name, result.metric_value, epoch, result.batch)
         if isinstance(result, EvaluationCallbackResult):
-            for earlier in self.callback_results:
-                if (earlier.kind, earlier.callback_label) == (result.kind, result.callback_label):
-                    earlier.eval_results.recording.make_room_within(0)  # type: ignore[attr-defined]
+            for earlier in self._evaluations():
+                if earlier.callback_label == result.callback_label:
+                    earlier.eval_results.recording.make_room_within(0)
+                    earlier.eval_results.units.clear()
         self.callback_results.append(result)
+
+    def _evaluations(self) -> list[EvaluationCallbackResult]:
+        return [found for found in self.callback_results if isinstance(found, EvaluationCallbackResult)]
+
+    def recordings(self) -> list[Recording]:
+        """Return everything that holds outputs: the record of the phase, and of evaluations in it."""
+        return [self.recording, *(found.eval_results.recording for found in self._evaluations())]
 
     def callbacks(self, *, kind: str | None = None) -> AxisSeries[CallbackResult]:
         """Return what hooks returned, by ``(kind, label, epoch, batch, edge)``.
@@ -279,9 +287,18 @@ class PhaseResults(RecordedTensors):
         own = {"kind": self.kind, "label": self.label, "heads": self.heads, "units": units}
         return own | {
             "sources": self.source_labels,
-            "callbacks": [result.get_state() for result in self.callback_results],
+            "callbacks": [result.get_state() for result in self._kept_results()],
             "recording": self.recording.get_state(tensors=tensors),
         }
+
+    def _kept_results(self) -> list[CallbackResult]:
+        """What files keep: of evaluations the newest, for the numbers of all are among the metrics."""
+        newest = {found.callback_label: found for found in self._evaluations()}
+        return [
+            found
+            for found in self.callback_results
+            if not isinstance(found, EvaluationCallbackResult) or newest[found.callback_label] is found
+        ]
 
 
 class TrainResults(PhaseResults):

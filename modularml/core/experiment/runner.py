@@ -225,7 +225,7 @@ class Runner:
                 "upstream": upstream(self.experiment.history),
             }
             self._draw(phase, execution, scope)
-            self.experiment.bound_history(results.recording.n_bytes)
+            self.experiment.bound_history(sum(found.n_bytes for found in results.recordings()))
             # Before the last hook, as a checkpoint that is written then must hold all of this.
             self._conclude(entry)
             if len(path) == 1:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from modularml.backends.accelerator import Accelerator
+from modularml.base.config import to_config
 from modularml.base.errors import Faults, check_int
-from modularml.base.events import Event
+from modularml.base.events import EpochEnded, Event
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.eval_loop import eval_step
@@ -20,6 +21,7 @@ from modularml.core.execution.recording import Recording
 from modularml.core.execution.resolution import resolve
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.experiment.callback import Callback
+from modularml.core.experiment.metrics import Metrics, as_metrics
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
 from modularml.core.experiment.results import EvalResults
 from modularml.core.topology.graph_node import GraphNode
@@ -44,6 +46,8 @@ class EvalPhase(ExperimentPhase):
         callbacks: Hooks at batches.
         accelerator: The device that nodes compute on which name none themselves; None is that
             of the experiment.
+        metrics: Numbers of outputs and targets beside the losses: names of scorers of scikit-learn,
+            objects of torchmetrics, functions ``(outputs, targets) -> float``, or name -> such.
 
     Raises:
         InvalidValueError: If bindings are missing or names are unknown; all faults are told together.
@@ -64,8 +68,12 @@ class EvalPhase(ExperimentPhase):
         batch_size: int | None = None,
         callbacks: Sequence[Callback] | None = None,
         accelerator: Accelerator | str | None = None,
+        metrics: Metrics = None,
     ) -> None:
         self.batch_size = batch_size
+        faults = Faults(f"EvalPhase {label!r}")
+        self.metrics = as_metrics(metrics, faults)
+        faults.raise_if_any()
         super().__init__(
             label,
             input_sources=input_sources,
@@ -98,7 +106,7 @@ class EvalPhase(ExperimentPhase):
             batch_size: Rows a batch; None evaluates all at once.
             callbacks: Hooks at batches.
             sampler: Draws pairs, triplets or the like; None takes all rows in their order.
-            **options: What else a phase takes.
+            **options: What else a phase takes, such as `metrics`.
 
         Raises:
             InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
@@ -116,7 +124,8 @@ class EvalPhase(ExperimentPhase):
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
         batch_size = None if self.batch_size is None else int(self.batch_size)
-        return super().get_config() | {"batch_size": batch_size}
+        own = {"batch_size": batch_size, "metrics": [to_config(metric) for metric in self.metrics]}
+        return super().get_config() | own
 
     def _check(self, graph: ModelGraph, faults: Faults) -> None:
         super()._check(graph, faults)
@@ -140,14 +149,19 @@ class EvalPhase(ExperimentPhase):
             devices=devices,
         )
         recording = Recording(resolved.loss_nodes, scope.budget_bytes)
+        results = EvalResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets)
         step = eval_step(resolved)
 
         def events() -> Iterator[Event]:
             with placed(nodes, devices, self._on(scope.graph, devices)), training_flags(nodes, trained=[]):
-                yield from run_epochs(scope, resolved, step, recording, n_epochs=1)
+                for event in run_epochs(scope, resolved, step, recording, n_epochs=1):
+                    if isinstance(event, EpochEnded) and recording.tensors:
+                        for metric in self.metrics:
+                            recording.log(metric.name, metric.extract(eval_result=results), event.epoch)
+                    yield event
 
         return Execution(
-            results=EvalResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets),
+            results=results,
             events=events(),
             n_batches=resolved.feed.n_batches(0),
             nodes=labels_of(nodes),

@@ -1,0 +1,142 @@
+"""Metrics by scikit-learn's names and by torchmetrics' objects, on outputs that are there already.
+
+It knows no node, no phase and no estimator: a scorer is handed what a model put out as if a
+model did so now.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import get_scorer, get_scorer_names
+
+from modularml.base.errors import InvalidValueError
+
+_OF_NUMBERS = ("r2", "max_error", "explained_variance", "d2_absolute_error_score")
+_OF_CLASSES = ("neg_log_loss", "neg_brier_score", "neg_negative_likelihood_ratio")
+
+
+def names() -> list[str]:
+    """Return the names of all scorers that compare predictions with targets."""
+    return [str(name) for name in get_scorer_names()]
+
+
+def score(name: str, outputs: np.ndarray, targets: np.ndarray) -> float:
+    """Return the score of outputs by the name of a scorer; greater is better.
+
+    For a classifier's score, outputs are read by their form: one column a class are
+    probabilities where they are such, else logits; a single column is the label, the
+    probability or the logit of the second class.
+
+    Args:
+        name: E.g. ``"accuracy"``, ``"r2"`` or ``"neg_mean_absolute_error"``.
+        outputs: Of each sample, ``(n, ...)``.
+        targets: Of each sample, ``(n, ...)``.
+
+    Raises:
+        InvalidValueError: If the scorer cannot be applied to such values.
+    """
+    made, known = _columns(outputs), _columns(targets)
+    of_numbers = name in _OF_NUMBERS or (name.startswith("neg_") and name not in _OF_CLASSES)
+    recorded = _Values(made) if of_numbers else _Classes(made, _labels(name, known))
+    try:
+        y = _single(known) if of_numbers else _labels(name, known)
+        return float(get_scorer(name)(recorded, np.zeros((len(made), 1)), y))
+    except ValueError as error:
+        raise InvalidValueError(
+            f"The metric {name!r} cannot be computed of outputs {outputs.shape} ({outputs.dtype}) and "
+            f"targets {targets.shape} ({targets.dtype}): {error}"
+        ) from error
+
+
+def is_torchmetric(metric: Any) -> bool:
+    """Tell whether something is used as torchmetrics' objects are: `reset`, `update`, `compute`."""
+    return all(callable(getattr(metric, name, None)) for name in ("reset", "update", "compute"))
+
+
+def computed(metric: Any, outputs: np.ndarray, targets: np.ndarray) -> float:
+    """Return what an object of torchmetrics gives for outputs ``(n, ...)`` and targets ``(n, ...)``.
+
+    Axes of length 1 are left out of both, as its classes expect.
+    """
+    given = [torch.as_tensor(_single(_columns(values))) for values in (outputs, targets)]
+    classes = given[0].ndim == 2 and given[1].ndim == 1
+    metric.reset()
+    metric.update(given[0], given[1].long() if classes else given[1])
+    value = float(metric.compute())
+    metric.reset()
+    return value
+
+
+class _Values(RegressorMixin, BaseEstimator):
+    """Answers with values that are there already."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, x: Any, y: Any) -> _Values:
+        return self
+
+    def predict(self, x: Any) -> np.ndarray:
+        return _single(self.values)
+
+
+class _Classes(ClassifierMixin, BaseEstimator):
+    """Answers as a classifier with outputs that are there already."""
+
+    def __init__(self, values: np.ndarray, labels: np.ndarray) -> None:
+        self.values, self.labels = values, labels
+        n = max(values.shape[1], 2)
+        found = np.unique(labels)
+        is_index = found.dtype.kind in "iub" and found.min(initial=0) >= 0 and found.max(initial=0) < n
+        self.classes_ = np.arange(n) if is_index or len(found) != n else found
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, x: Any, y: Any) -> _Classes:
+        return self
+
+    def predict(self, x: Any) -> np.ndarray:
+        column = self.values[:, 0]
+        if self.values.shape[1] == 1 and np.array_equal(column, column.astype(np.int64)):
+            return column.astype(np.int64)
+        return self.classes_[self.predict_proba(x).argmax(1)]
+
+    def predict_proba(self, x: Any) -> np.ndarray:
+        values = self.values.astype(np.float64)
+        within = (values >= 0).all() and (values <= 1).all()
+        if values.shape[1] == 1:
+            second = values if within else 1 / (1 + np.exp(-values))
+            return np.concatenate([1 - second, second], axis=1)
+        if within and np.allclose(values.sum(1), 1, atol=1e-4):
+            return values / values.sum(1, keepdims=True)
+        powers = np.exp(values - values.max(1, keepdims=True))
+        return powers / powers.sum(1, keepdims=True)
+
+    def decision_function(self, x: Any) -> np.ndarray:
+        return self.values[:, 0] if self.values.shape[1] == 1 else self.values
+
+
+def _columns(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1)
+
+
+def _single(columns: np.ndarray) -> np.ndarray:
+    return columns[:, 0] if columns.shape[1] == 1 else columns
+
+
+def _labels(name: str, columns: np.ndarray) -> np.ndarray:
+    """Return one class a sample: the number that it is, or the place of the greatest of several."""
+    if columns.shape[1] > 1:
+        return columns.argmax(1)
+    labels = columns[:, 0]
+    if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
+        raise InvalidValueError(f"The metric {name!r} compares classes, and targets are no whole numbers.")
+    return labels.astype(np.int64) if labels.dtype.kind in "fb" else labels

@@ -1,0 +1,46 @@
+"""A metric of one's own: a number an epoch, logged and drawn beside the losses.
+
+It knows no phase: it is handed what a hook is handed.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from modularml.core.execution.scope import ExecutionContext
+from modularml.core.experiment.callback import Callback
+from modularml.core.experiment.callback_results import MetricResult
+from modularml.core.experiment.results import PhaseResults
+
+
+class MetricCallback(Callback):
+    """Logs a number at the end of each epoch; subclass it and define `compute`.
+
+    Args:
+        name: The name that it is logged by.
+        label: Its name among callbacks; default: the name of its class.
+        execution_order: Lower ones are called first.
+    """
+
+    def __init__(self, name: str, *, label: str | None = None, execution_order: int = 0) -> None:
+        super().__init__(label, execution_order)
+        self.name = name
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metric that it logs."""
+        return (self.name,)
+
+    @abstractmethod
+    def compute(
+        self, *, experiment: Any, phase: Any, exec_ctx: ExecutionContext, results: PhaseResults
+    ) -> float | None:
+        """Return the number, or None where there is none for this epoch."""
+
+    def on_epoch_end(
+        self, *, experiment: Any, phase: Any, exec_ctx: ExecutionContext, results: PhaseResults
+    ) -> MetricResult | None:
+        """Log what `compute` returns."""
+        value = self.compute(experiment=experiment, phase=phase, exec_ctx=exec_ctx, results=results)
+        return None if value is None else MetricResult(metric_name=self.name, metric_value=float(value))

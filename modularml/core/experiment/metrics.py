@@ -1,0 +1,181 @@
+"""Metrics of an evaluation: one number of its outputs and targets, or of its losses.
+
+They know no training and no panel: they are handed the results of an evaluation.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from modularml.base.config import Configurable
+from modularml.base.errors import (
+    DuplicateLabelError,
+    Faults,
+    InvalidTypeError,
+    StateError,
+    UnknownNameError,
+    check_choice,
+    check_label,
+    unknown_name,
+)
+from modularml.core.execution.streams import label_and_role
+
+
+class EvaluationMetric(Configurable):
+    """One number of an evaluation; subclass it and define `extract`.
+
+    Args:
+        name: The name that the number is logged by.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = check_label(name, "metric")
+
+    @abstractmethod
+    def extract(self, *, eval_result: Any, exec_ctx: Any = None) -> float:
+        """Return the number.
+
+        Args:
+            eval_result: The `EvalResults`.
+            exec_ctx: Where the training is meanwhile, if there is one.
+        """
+
+
+class EvalLossMetric(EvaluationMetric):
+    """A loss of an evaluation, over all samples.
+
+    Args:
+        loss: The loss or its label.
+        reducer: ``"mean"`` over samples or ``"sum"`` over batches.
+        name: The name that it is logged by.
+    """
+
+    def __init__(self, *, loss: Any, reducer: str = "mean", name: str = "val_loss") -> None:
+        super().__init__(name)
+        self.loss = str(getattr(loss, "label", loss))
+        self.reducer = check_choice(reducer, "reducer", ("mean", "sum"))
+
+    def extract(self, *, eval_result: Any, exec_ctx: Any = None) -> float:
+        """Return the loss."""
+        losses = eval_result.aggregated_losses(reducer=self.reducer)
+        if self.loss not in losses:
+            raise UnknownNameError(unknown_name("loss", self.loss, losses, where=repr(eval_result)))
+        return float(losses[self.loss])
+
+
+class OutputMetric(EvaluationMetric):
+    """A metric of the outputs of a node and the targets that belong to them.
+
+    Args:
+        metric: The name of a scorer of scikit-learn (``"accuracy"``, ``"r2"``, ...; greater is
+            better), a class or object of torchmetrics, or a function ``(outputs, targets) -> float`` of
+            two arrays.
+        name: The name that it is logged by; None is its own.
+        node: The label of the node; None where one has targets.
+
+    Raises:
+        UnknownNameError: If there is no scorer of that name.
+        InvalidTypeError: If the metric is something else.
+    """
+
+    def __init__(self, metric: Any, name: str | None = None, node: Any = None) -> None:
+        if isinstance(metric, str) and metric not in _scorers().names():
+            raise UnknownNameError(unknown_name("metric", metric, _scorers().names()))
+        if not isinstance(metric, str) and not callable(metric):
+            raise InvalidTypeError(
+                "A metric is the name of a scorer, a class or object of torchmetrics, or a function "
+                f"(outputs, targets) -> float, got {metric!r} ({type(metric).__name__})."
+            )
+        own = metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__)
+        super().__init__(own if name is None else name)
+        self.metric = metric
+        self.node = None if node is None else str(getattr(node, "label", node))
+
+    def extract(self, *, eval_result: Any, exec_ctx: Any = None) -> float:
+        """Return the metric of all samples.
+
+        Raises:
+            StateError: If outputs had to go for want of room, so that it would be that of a part.
+        """
+        if eval_result.n_dropped_batches:
+            raise StateError(
+                f"The metric {self.name!r} needs all outputs of {eval_result!r}, and those of "
+                f"{eval_result.n_dropped_batches} batches had to go to stay within the memory budget. "
+                "Evaluate fewer samples at once, or use a loss."
+            )
+        node = self._node_of(eval_result)
+        outputs = eval_result.stacked_tensors(node)
+        targets = eval_result.stacked_tensors(node, "targets")
+        if isinstance(self.metric, str):
+            return float(_scorers().score(self.metric, outputs, targets))
+        metric = self.metric() if isinstance(self.metric, type) else self.metric
+        if _scorers().is_torchmetric(metric):
+            return float(_scorers().computed(metric, outputs, targets))
+        value = metric(outputs, targets)
+        try:
+            return float(value)
+        except (TypeError, ValueError) as error:
+            got = f"{type(value).__name__} of shape {np.shape(value)}"
+            raise InvalidTypeError(f"The metric {self.name!r} must give one number, got {got}.") from error
+
+    def _node_of(self, results: Any) -> str:
+        if self.node is not None:
+            return self.node
+        labels = list(
+            dict.fromkeys(
+                label
+                for record in list(results.recording.tensors)[:1]
+                for label, _ in map(label_and_role, record.outputs)
+                if results.heads[label] in record.targets
+            )
+        )
+        if len(labels) != 1:
+            raise StateError(
+                f"The metric {self.name!r} needs one node with outputs and targets, and {results!r} has "
+                f"{labels}; name one: OutputMetric({self.metric!r}, node=...)."
+            )
+        return labels[0]
+
+
+Metrics = Mapping[str, Any] | Sequence[Any] | str | Any
+
+
+def as_metrics(given: Any, faults: Faults, *, prefix: str = "") -> list[EvaluationMetric]:
+    """Return metrics as a list.
+
+    Args:
+        given: A metric, several of them, or name -> metric; each is what `OutputMetric` takes or
+            an `EvaluationMetric`.
+        faults: Where the faults go.
+        prefix: What comes before the names of metrics that were given none.
+    """
+    if given is None:
+        return []
+    if isinstance(given, Mapping):
+        made = [faults.attempt(OutputMetric, metric, name) for name, metric in given.items()]
+        found: list[EvaluationMetric] = [metric for metric in made if metric is not None]
+    else:
+        several = given if isinstance(given, list | tuple) else [given]
+        read = [faults.attempt(_as_metric, metric, prefix) for metric in several]
+        found = [metric for metric in read if metric is not None]
+    names = [metric.name for metric in found]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        faults.add(DuplicateLabelError(f"two metrics have the name {name!r}; give them as {{name: metric}}."))
+    return found
+
+
+def _as_metric(metric: Any, prefix: str) -> EvaluationMetric:
+    if isinstance(metric, EvaluationMetric):
+        return metric
+    made = OutputMetric(metric)
+    return OutputMetric(metric, f"{prefix}{made.name}")
+
+
+def _scorers() -> Any:
+    """Return `modularml.backends.scorers`, by name: scikit-learn is loaded where it is used."""
+    return importlib.import_module("modularml.backends.scorers")

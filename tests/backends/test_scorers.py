@@ -1,0 +1,82 @@
+"""Metrics by name agree with scikit-learn on every form that outputs of classifiers have."""
+
+import numpy as np
+import pytest
+import torchmetrics
+from sklearn import metrics
+
+from modularml.backends import scorers
+from modularml.base.errors import InvalidValueError
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.standard_normal((40, 1, 3)).astype(np.float32)
+CLASSES = RNG.integers(0, 3, (40, 1))
+BINARY = RNG.integers(0, 2, (40, 1))
+
+
+def softmax(values: np.ndarray) -> np.ndarray:
+    powers = np.exp(values - values.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def test_regressions() -> None:
+    outputs, targets = RNG.standard_normal((2, 30, 1, 2))
+    flat = outputs.reshape(30, 2), targets.reshape(30, 2)
+    assert scorers.score("r2", outputs, targets) == pytest.approx(metrics.r2_score(flat[1], flat[0]))
+    error = metrics.mean_absolute_error(flat[1], flat[0])
+    assert scorers.score("neg_mean_absolute_error", outputs, targets) == pytest.approx(-error)
+    one = metrics.r2_score(flat[1][:, 0], flat[0][:, 0])
+    assert scorers.score("r2", outputs[:, 0, :1], targets[:, 0, 0]) == pytest.approx(one)
+
+
+@pytest.mark.parametrize("outputs", [LOGITS, softmax(LOGITS.astype(np.float64))])
+def test_one_column_a_class(outputs: np.ndarray) -> None:
+    predicted = outputs.reshape(40, 3).argmax(1)
+    for targets in (CLASSES, CLASSES.astype(np.float32), np.eye(3)[CLASSES[:, 0]]):
+        assert scorers.score("accuracy", outputs, targets) == metrics.accuracy_score(CLASSES, predicted)
+        f1 = metrics.f1_score(CLASSES, predicted, average="macro")
+        assert scorers.score("f1_macro", outputs, targets) == pytest.approx(f1)
+    probabilities = softmax(LOGITS.astype(np.float64)).reshape(40, 3)
+    loss = metrics.log_loss(CLASSES, probabilities)
+    assert scorers.score("neg_log_loss", outputs, CLASSES) == pytest.approx(-loss, rel=1e-4)
+    auc = metrics.roc_auc_score(CLASSES[:, 0], probabilities, multi_class="ovr")
+    assert scorers.score("roc_auc_ovr", outputs, CLASSES) == pytest.approx(auc)
+
+
+@pytest.mark.parametrize("as_logits", [True, False])
+def test_one_column_for_two_classes(as_logits: bool) -> None:
+    logits = RNG.standard_normal((40, 1))
+    outputs = logits if as_logits else 1 / (1 + np.exp(-logits))
+    predicted = (logits > 0).astype(int)
+    assert scorers.score("accuracy", outputs, BINARY) == metrics.accuracy_score(BINARY, predicted)
+    assert scorers.score("f1", outputs, BINARY) == pytest.approx(metrics.f1_score(BINARY, predicted))
+    auc = metrics.roc_auc_score(BINARY[:, 0], logits[:, 0])
+    assert scorers.score("roc_auc", outputs, BINARY) == pytest.approx(auc)
+
+
+def test_labels_that_a_classifier_predicted_and_names_of_classes() -> None:
+    predicted = RNG.integers(5, 8, (40, 1))
+    targets = RNG.integers(5, 8, (40, 1))
+    expected = metrics.accuracy_score(targets, predicted)
+    assert scorers.score("accuracy", predicted, targets) == expected
+    probabilities = np.eye(3)[predicted[:, 0] - 5]
+    assert scorers.score("accuracy", probabilities, targets) == expected
+
+
+def test_what_cannot_be_compared_is_told_with_its_shapes() -> None:
+    with pytest.raises(InvalidValueError, match="'accuracy' compares classes, and targets are no whole"):
+        scorers.score("accuracy", LOGITS, RNG.standard_normal((40, 1)))
+    with pytest.raises(InvalidValueError, match=r"'r2' cannot be computed of outputs \(40, 1, 3\)"):
+        scorers.score("r2", LOGITS, RNG.standard_normal((40, 2)))
+
+
+def test_objects_of_torchmetrics() -> None:
+    outputs, targets = RNG.standard_normal((2, 30, 1, 1)).astype(np.float32)
+    metric = torchmetrics.R2Score()
+    for _ in range(2):  # nothing is left of the first time
+        expected = metrics.r2_score(targets.ravel(), outputs.ravel())
+        assert scorers.computed(metric, outputs, targets) == pytest.approx(expected, rel=1e-4)
+    accuracy = torchmetrics.Accuracy(task="multiclass", num_classes=3, average="micro")
+    expected = metrics.accuracy_score(CLASSES, LOGITS.reshape(40, 3).argmax(1))
+    assert scorers.computed(accuracy, LOGITS, CLASSES.astype(np.float32)) == pytest.approx(expected)
+    assert scorers.is_torchmetric(metric) and not scorers.is_torchmetric(print)

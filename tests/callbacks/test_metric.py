@@ -1,0 +1,181 @@
+"""Metrics beside losses: by name, object or function, logged where losses are, and monitored."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torchmetrics
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import r2_score
+
+from modularml import EvalPhase, Experiment, ExperimentContext, ModelGraph, ModelNode
+from modularml.base.config import from_config, to_config
+from modularml.base.errors import (
+    CallbackError,
+    DuplicateLabelError,
+    InvalidTypeError,
+    InvalidValueError,
+    StateError,
+    UnknownNameError,
+)
+from modularml.base.events import EpochEnded
+from modularml.callbacks import (
+    EarlyStopping,
+    EvalLossMetric,
+    Evaluation,
+    EvaluationMetric,
+    MetricCallback,
+    OutputMetric,
+)
+from tests.callbacks.conftest import Regression
+
+
+def bias(outputs: np.ndarray, targets: np.ndarray) -> float:
+    return float((outputs - targets).mean())
+
+
+def test_an_evaluation_logs_metrics_of_its_outputs(regression: Regression) -> None:
+    given = ["r2", torchmetrics.MeanSquaredError, bias]
+    results = regression.exp.run_phase(regression.train(regression.evaluation(metrics=given)))
+    metrics = results.metrics()
+    assert results.metric_names() == ["val_loss", "val_r2", "val_MeanSquaredError", "val_bias"]
+    evaluation = results.callbacks(kind="evaluation").last().eval_results
+    outputs, targets = evaluation.stacked_tensors("net"), evaluation.stacked_tensors("net", "targets")
+    assert metrics["val_r2"].shape == (4,)
+    assert metrics["val_r2"][-1] == pytest.approx(r2_score(targets.ravel(), outputs.ravel()))
+    assert metrics["val_bias"][-1] == pytest.approx(bias(outputs, targets))
+    np.testing.assert_allclose(metrics["val_MeanSquaredError"], metrics["val_loss"], rtol=1e-5)
+
+
+def test_a_phase_logs_metrics_and_tells_them(regression: Regression) -> None:
+    ends: list[Any] = []
+    regression.exp.events.subscribe(lambda e: ends.append(e.metrics) if isinstance(e, EpochEnded) else None)
+    metrics = {"fit": "r2", "bias": bias}
+    phase = EvalPhase.from_split("test", split="test", losses=[regression.loss], metrics=metrics)
+    results = regression.exp.run_phase(phase)
+    assert list(results.final()) == ["mse", "fit", "bias"]
+    assert ends == [results.final()]
+    without_losses = EvalPhase.from_split("bare", split="test", metrics="r2", batch_size=5)
+    assert regression.exp.run_phase(without_losses).final()["r2"] == pytest.approx(results.final()["fit"])
+    nested = Evaluation(eval_phase=without_losses)
+    trained = regression.exp.run_phase(regression.train(nested))
+    assert (nested.metric_names, trained.metric_names()) == (("val_r2",), ["val_r2"])
+
+
+def test_early_stopping_monitors_a_metric_and_says_what_it_found(regression: Regression) -> None:
+    callbacks = [
+        regression.evaluation(metrics="r2"),
+        EarlyStopping(monitor="val_r2", mode="max", patience=1, min_delta=10),
+    ]
+    results = regression.exp.run_phase(regression.train(*callbacks, n_epochs=9))
+    found = results.callbacks(kind="early_stopping").one()
+    assert (found.best_epoch, found.stopped_epoch, results.n_epochs) == (0, 1, 2)
+    assert found.best_value == results.metrics()["val_r2"][0]
+
+
+def test_only_the_newest_evaluation_keeps_its_outputs(regression: Regression) -> None:
+    evaluation = regression.evaluation(run_on_start=True)
+    results = regression.exp.run_phase(regression.train(evaluation, n_epochs=3))
+    found = results.callbacks(kind="evaluation")
+    assert found.axis_values("epoch") == [None, 0, 1, 2]
+    held = [entry.eval_results.n_dropped_batches for entry in found.values()]
+    assert held == [1, 1, 1, 0]
+    losses = [entry.eval_results.aggregated_losses()["mse"] for entry in found.values()]
+    assert losses[1:] == results.metrics()["val_loss"].tolist() and losses[0] > losses[1]
+    assert [r.n_dropped for r in results.recordings()] == [0, 1, 1, 1, 0]
+
+
+def test_files_keep_metrics_and_the_newest_evaluation(regression: Regression, tmp_path: Any) -> None:
+    given = ["r2", bias, torchmetrics.MeanSquaredError]
+    evaluation = regression.evaluation(metrics=given)
+    phase = regression.train(evaluation, n_epochs=2)
+    regression.exp.execution_plan.add_phase(phase)
+    results = regression.exp.run()["train"]
+    path = regression.exp.save(tmp_path / "e")
+    ExperimentContext().activate()
+    loaded = Experiment.load(path, symbols={"bias": bias, "MeanSquaredError": torchmetrics.MeanSquaredError})
+    again: Any = loaded.last_run.results["train"]  # type: ignore[union-attr]
+    assert again.metrics().data == results.metrics().data
+    assert again.callbacks(kind="evaluation").one().eval_results.aggregated_losses()
+    assert loaded.execution_plan["train"].callbacks == [evaluation]
+
+
+def test_metrics_that_cannot_be_are_told_together(regression: Regression) -> None:
+    with pytest.raises(InvalidValueError, match="(?s)'accurracy'.*'accuracy'.*got 3.*every_n_epochs"):
+        regression.evaluation(metrics=["accurracy", 3], every_n_epochs=0)
+    with pytest.raises(UnknownNameError, match="'r3'"):
+        EvalPhase.from_split("t", split="test", metrics="r3")
+    with pytest.raises(DuplicateLabelError, match="two metrics have the name 'val_bias'"):
+        regression.evaluation(metrics=[bias, bias])
+    evaluation = regression.evaluation()
+    evaluation.attach_metric("r2")
+    with pytest.raises(DuplicateLabelError, match="'val_r2'"):
+        evaluation.attach_metric("r2")
+    assert evaluation.metric_names == ("val_loss", "val_r2")
+    phase = EvalPhase.from_split("t", split="test", metrics=[lambda outputs, targets: outputs])
+    with pytest.raises(InvalidTypeError, match="'<lambda>' must give one number, got ndarray of shape"):
+        regression.exp.run_phase(phase)
+
+
+def test_a_metric_of_a_part_is_refused(regression: Regression) -> None:
+    phase = EvalPhase.from_split("t", split="test", metrics=["r2"], batch_size=4)
+    results = regression.exp.run_phase(EvalPhase.from_split("u", split="test", batch_size=4))
+    results.recording.make_room_within(0)
+    with pytest.raises(StateError, match="those of 3 batches had to go"):
+        phase.metrics[0].extract(eval_result=results)
+
+
+def test_several_tails_need_a_name(regression: Regression) -> None:
+    data = regression.node.upstream_refs[0].resolve().source
+    view = data.get_split("train")
+    regression.exp.ctx.set_registration_policy("overwrite")
+    nodes = [ModelNode(label, LinearRegression(), data) for label in ("a", "b")]
+    ModelGraph(nodes).build()
+    for node in nodes:
+        node.model.fit(view.get_features("numpy"), view.get_targets("numpy"))  # type: ignore[attr-defined]
+    one = OutputMetric("r2", "r2_b", node="b")
+    phase = EvalPhase.from_split("t", split="test", metrics=[one])
+    assert regression.exp.run_phase(phase).final()["r2_b"] > 0.9
+    with pytest.raises(StateError, match=r"has \['a', 'b'\]; name one"):
+        regression.exp.run_phase(EvalPhase.from_split("t", split="test", metrics="r2"))
+
+
+class Half(EvaluationMetric):
+    def __init__(self) -> None:
+        super().__init__("half")
+
+    def extract(self, *, eval_result: Any, exec_ctx: Any = None) -> float:
+        return float(eval_result.aggregated_losses()["mse"] / 2)
+
+
+class Norm(MetricCallback):
+    def compute(self, *, experiment: Any, exec_ctx: Any, **_: Any) -> float | None:
+        return None if exec_ctx.epoch_idx == 0 else float(len(experiment.model_graph.nodes))
+
+
+def test_metrics_of_ones_own(regression: Regression) -> None:
+    sums = EvalLossMetric(loss=regression.loss, reducer="sum", name="total")
+    evaluation = regression.evaluation(metrics=[Half(), sums])
+    results = regression.exp.run_phase(regression.train(evaluation, Norm("norm")))
+    metrics = results.metrics()
+    np.testing.assert_allclose(metrics["half"], metrics["val_loss"] / 2)
+    np.testing.assert_allclose(metrics["total"], metrics["val_loss"])
+    assert metrics.where(name="norm").axis_values("epoch") == [1, 2, 3]
+    assert results.callbacks(kind="metric").axis_values("epoch") == [1, 2, 3]
+    assert from_config(to_config(evaluation)) == evaluation
+    wrong = regression.evaluation(metrics=EvalLossMetric(loss="mes"))
+    with pytest.raises(CallbackError, match="'mes'.*Did you mean 'mse'"):
+        regression.exp.run_phase(regression.train(wrong))
+
+
+def test_an_unfitted_head_says_what_active_nodes_would_do(regression: Regression) -> None:
+    data = regression.node.upstream_refs[0].resolve().source
+    regression.exp.ctx.set_registration_policy("overwrite")
+    ModelNode("ridge", LinearRegression(), data)
+    ModelGraph([regression.node, "ridge"], "sgd", label="both").build()
+    evaluation = Evaluation.from_split(split="test", losses={"net": "mse"})
+    phase = regression.train(evaluation)
+    with pytest.raises(CallbackError, match=r"'ridge' is not fitted yet.*active_nodes=\['net'\]"):
+        regression.exp.run_phase(phase)
+    alone = Evaluation.from_split(split="test", losses={"net": "mse"}, active_nodes=["net"])
+    assert regression.exp.run_phase(regression.train(alone)).metric_names() == ["val_loss"]
