@@ -54,6 +54,11 @@ class BaseModel(Shown, Configurable, ABC):
         """Whether the shapes are known and the model can take samples."""
         return self._initial is not None
 
+    @property
+    def own_output_shape(self) -> Shape | None:
+        """The output shape that the model was told to have when it was made; None leaves it open."""
+        return None
+
     @abstractmethod
     def build(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from modularml.base.errors import InvalidTypeError, InvalidValueError, check_label
+from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError, check_label, unknown_name
 from modularml.core.context import ExperimentContext, new_id
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
@@ -105,6 +105,46 @@ class GraphNode(Shown):
     def reference(self) -> GraphNodeReference:
         """Return a reference to this node's output."""
         return GraphNodeReference(self.label, self.node_id)
+
+    # -- what feeds it -----------------------------------------------------------
+
+    def check_upstream_refs(self, upstreams: Sequence[Any]) -> tuple[UpstreamReference, ...]:
+        """Return the references that are meant, if the node can be fed by them.
+
+        Raises:
+            InvalidTypeError: If one of them is no node, FeatureSet or reference.
+            GraphError: If there are too few or too many.
+        """
+        return tuple(self._as_reference(up) for up in upstreams)
+
+    def get_upstream_refs(self) -> list[UpstreamReference]:
+        """Return the references to what feeds it, in order."""
+        return list(self.upstream_refs)
+
+    def set_upstream_refs(self, upstreams: Sequence[Any]) -> None:
+        """Let it be fed by something else; a graph that it is in must be built again.
+
+        Raises:
+            InvalidTypeError: If one of them is no node, FeatureSet or reference.
+            GraphError: If there are too few or too many; the node stays as it was.
+        """
+        self.upstream_refs = self.check_upstream_refs(upstreams)
+
+    def add_upstream_ref(self, upstream: Any) -> None:
+        """Let it be fed by one thing more; see `set_upstream_refs`."""
+        self.set_upstream_refs([*self.upstream_refs, upstream])
+
+    def remove_upstream_ref(self, upstream: Any) -> None:
+        """Let it be fed by one thing less; see `set_upstream_refs`.
+
+        Raises:
+            GraphError: If that does not feed it.
+        """
+        ref = self._as_reference(upstream)
+        if ref not in self.upstream_refs:
+            labels = [up.node_label for up in self.upstream_refs]
+            raise GraphError(unknown_name("upstream", ref.node_label, labels, where=repr(self)))
+        self.set_upstream_refs([up for up in self.upstream_refs if up != ref])
 
     @property
     def featureset_refs(self) -> tuple[FeatureSetReference, ...]:

@@ -100,6 +100,13 @@ class MergeNode(GraphNode, Configurable, ABC):
         """Return everything it was made of, upstreams as references."""
         return {name: value for name, value in super().get_config().items() if name != "register"}
 
+    def settings(self) -> dict[str, Any]:
+        """Return its description without ids; an upstream that it names is told by its place."""
+        refs = self.upstream_refs
+        named = {name: refs.index(v) for name, v in vars(self).items() if v in refs} if refs else {}
+        config = {k: v for k, v in self.get_config().items() if k not in ("node_id", "upstream_refs")}
+        return {k: v for k, v in config.items() if not isinstance(v, dict)} | named
+
     @property
     def register(self) -> bool:
         """Whether its experiment knows it."""
@@ -142,6 +149,34 @@ class MergeNode(GraphNode, Configurable, ABC):
     def backend(self) -> str:
         """The numeric library that computes it: ``"torch"``, whatever its inputs are made with."""
         return "torch"
+
+    def check_upstream_refs(self, upstreams: Sequence[Any]) -> tuple[UpstreamReference, ...]:
+        """Return the references that are meant; see `GraphNode.check_upstream_refs`."""
+        refs = super().check_upstream_refs(upstreams)
+        if len(refs) < 2:
+            labels = [ref.node_label for ref in refs]
+            raise GraphError(f"{self!r} needs at least two upstreams, not {labels}; remove or replace it.")
+        for name in ("target_strategy", "tags_strategy"):
+            self._moved(getattr(self, name), refs, name)
+        return refs
+
+    def _moved(self, strategy: Any, refs: Sequence[UpstreamReference], name: str) -> Any:
+        """Return a strategy for other upstreams: what stands in the place of what it named."""
+        if isinstance(strategy, Strategy) or strategy in refs:
+            return strategy
+        if len(refs) == len(self.upstream_refs):
+            return refs[self.upstream_refs.index(strategy)]
+        raise GraphError(
+            f"{self!r}: its {name} keeps the data of {strategy.node_label!r}, which would feed it no more; "
+            f"set node.{name} to another upstream or word before."
+        )
+
+    def set_upstream_refs(self, upstreams: Sequence[Any]) -> None:
+        """Let it be fed by something else; see `GraphNode.set_upstream_refs`."""
+        refs = self.check_upstream_refs(upstreams)
+        self.target_strategy = self._moved(self.target_strategy, refs, "target_strategy")
+        self.tags_strategy = self._moved(self.tags_strategy, refs, "tags_strategy")
+        self.upstream_refs, self._output_shape, self._input_shapes = refs, None, None
 
     # -- shapes --------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.data.table import stack
 from modularml.core.data.values import check_feeds
-from modularml.core.topology import structure
+from modularml.core.topology import editing, structure
 from modularml.core.topology.diagram import graph_spec
 from modularml.core.topology.graph_node import GraphNode, UpstreamReference
 from modularml.core.topology.merge_node import MergeNode
@@ -64,6 +64,7 @@ class ModelGraph:
         self.optimizer = None if optimizer is None else faults.attempt(as_optimizer, optimizer)
         faults.raise_if_any()
         self._was_built = False
+        self._built_with: dict[str, tuple[UpstreamReference, ...]] = {}
         if nodes is None:
             nodes = [node for node in self.ctx.nodes.values() if isinstance(node, GraphNode)]
         if isinstance(nodes, str) or not isinstance(nodes, Iterable):
@@ -192,16 +193,28 @@ class ModelGraph:
 
     @property
     def is_built(self) -> bool:
-        """Whether every node's shapes are known."""
-        return all(node.is_built for node in self._members())
+        """Whether every node's shapes are known, for what feeds it now."""
+        return not self.to_build
 
-    def build(self, *, force: bool = False) -> Self:
+    @property
+    def to_build(self) -> list[str]:
+        """The labels of the nodes that are not built yet, or have been fed otherwise since."""
+        return [
+            node.label
+            for node in self._members()
+            if not node.is_built
+            or self._built_with.get(node.node_id, node.upstream_refs) != node.upstream_refs
+        ]
+
+    def build(self, *, force: bool | Iterable[GraphNode | str] = False) -> Self:
         """Infer all shapes from the data on, build every model and the optimizer.
 
-        A tail whose model names no output shape gets the shape of its targets.
+        A tail whose model names no output shape gets the shape of its targets. What is built
+        keeps its weights.
 
         Args:
-            force: Build again, with new weights.
+            force: Build again, with new weights: all nodes, or these. After a change of the graph
+                those that take other shapes now must be among them.
 
         Returns:
             The graph itself.
@@ -210,6 +223,7 @@ class ModelGraph:
             GraphError: If a model does not take the shape that reaches it.
         """
         tail_labels = {node.label for node in self.tail_nodes}
+        anew = set(self.node_labels if force is True else self._labels(force or ()))
         for node in self.topological_nodes():
             if isinstance(node, MergeNode):
                 node.build([self.shape_of_input(node, ref) for ref in node.upstream_refs])
@@ -217,11 +231,14 @@ class ModelGraph:
                 continue
             wanted = None
             predicts = node.label in tail_labels or node.backend == "scikit"
-            if predicts and node.model.output_shape is None:
+            again = node.label in anew
+            known = node.model.own_output_shape if again else node.model.output_shape
+            if predicts and known is None:
                 wanted = self.target_shape(node)
-            node.build(self.shape_of_input(node, node.upstream_refs[0]), wanted, force=force)
-        self._build_optimizers(force)
+            node.build(self.shape_of_input(node, node.upstream_refs[0]), wanted, force=again)
+        self._build_optimizers(force is True)
         self._was_built = True
+        self._built_with = {node.node_id: node.upstream_refs for node in self._members()}
         return self
 
     def shape_of_input(self, node: GraphNode, ref: UpstreamReference) -> Shape:
@@ -311,6 +328,126 @@ class ModelGraph:
         ctx.remove_model_graph()
         ctx.register_model_graph(self)
 
+    def get_optimizer_parameters(self) -> dict[str, Any]:
+        """Return the parameters that an optimizer of the graph updates: those of nodes that are not frozen.
+
+        Returns:
+            ``"<node>.<name>"`` -> parameter.
+
+        Raises:
+            StateError: If the graph is not built.
+        """
+        if not self.is_built:
+            raise StateError(f"{self!r} is not built: {self.to_build}. Call build() first.")
+        trained = [node for node in self._models() if node.backend == "torch" and not node.is_frozen]
+        return {f"{n.label}.{name}": p for n in trained for name, p in n.module.named_parameters()}
+
+    # -- changing ----------------------------------------------------------------
+
+    def add_node(self, node: GraphNode | str) -> Self:
+        """Take in a node of the experiment; what feeds it must be in the graph.
+
+        Raises:
+            GraphError: If it is in the graph already, or something that is not feeds it. As with all
+                changes, everything stays as it was then.
+        """
+        return self._changed(self._wiring(node), [node])
+
+    def remove_node(self, node: GraphNode | str) -> Self:
+        """Leave out a node; what it fed is fed by what fed it.
+
+        Raises:
+            GraphError: If it is not in the graph, is the last one, or leaves a node with too few or too
+                many upstreams.
+        """
+        label = self._member(node)
+        return self._changed(structure.without(self._wiring(), label), leaving=label)
+
+    def replace_node(self, old: GraphNode | str, new: GraphNode | str) -> Self:
+        """Put a node in the place of another: fed by what fed that one, feeding what it fed.
+
+        Raises:
+            GraphError: If `old` is not in the graph, or `new` is, or cannot be fed so.
+        """
+        label, wiring = self._member(old), self._wiring(new)
+        entering = list(wiring)[-1]
+        ups = wiring[label]
+        changed = structure.with_replaced({k: v for k, v in wiring.items() if k != label}, label, entering)
+        return self._changed(changed | {entering: ups}, [new], leaving=label)
+
+    def insert_node_between(
+        self, new: GraphNode | str, *, upstream: Any, downstream: GraphNode | str
+    ) -> Self:
+        """Put a node on the way from an upstream, a node or a FeatureSet, to a node that it feeds.
+
+        Raises:
+            GraphError: If `upstream` does not feed `downstream`, or `new` is in the graph already.
+        """
+        label, wiring = self._member(downstream), self._wiring(new)
+        entering = list(wiring)[-1]
+        i = editing.position(wiring, editing.point_of(upstream, self.ctx), label)
+        ups = wiring[label]
+        changed = {entering: (ups[i],), label: (*ups[:i], entering, *ups[i + 1 :])}
+        return self._changed(wiring | changed, [new])
+
+    def insert_node_before(self, new: GraphNode | str, *, downstream: GraphNode | str) -> Self:
+        """Put a node before another: fed by all that feeds that one, which it then feeds alone.
+
+        Raises:
+            GraphError: If `downstream` is not in the graph, or `new` is, or either cannot be fed so.
+        """
+        label, wiring = self._member(downstream), self._wiring(new)
+        entering = list(wiring)[-1]
+        return self._changed(wiring | {entering: wiring[label], label: (entering,)}, [new])
+
+    def insert_node_after(self, new: GraphNode | str, *, upstream: GraphNode | str) -> Self:
+        """Put a node behind another: fed by it, feeding all that it fed.
+
+        Raises:
+            GraphError: If `upstream` is not in the graph, or `new` is.
+        """
+        label, wiring = self._member(upstream), self._wiring(new)
+        entering = list(wiring)[-1]
+        return self._changed(structure.with_replaced(wiring, label, entering) | {entering: (label,)}, [new])
+
+    def _labels(self, nodes: Iterable[GraphNode | str]) -> list[str]:
+        return [self._member(node) for node in nodes]
+
+    def _member(self, node: GraphNode | str) -> str:
+        label = str(self.ctx.get_node(node, GraphNode).label)
+        if label not in self.node_labels:
+            raise GraphError(unknown_name("node", label, self.node_labels, where=repr(self)))
+        return label
+
+    def _wiring(self, entering: GraphNode | str | None = None) -> dict[str, Any]:
+        """Return what feeds each node; a node that enters comes last."""
+        nodes = self._members()
+        if entering is not None:
+            found = self.ctx.get_node(entering, GraphNode)
+            if found.label in self.node_labels:
+                raise GraphError(f"{found!r} is in {self!r} already.")
+            nodes.append(found)
+        return editing.wiring_of(nodes, self.ctx)
+
+    def _changed(
+        self, wiring: dict[str, Any], entering: Sequence[GraphNode | str] = (), leaving: str | None = None
+    ) -> Self:
+        nodes = [*self._members(), *(self.ctx.get_node(node, GraphNode) for node in entering)]
+        by_label = {node.label: node for node in nodes if node.label != leaving}
+        faults = Faults(repr(self))
+        if not by_label:
+            faults.add(GraphError("it needs at least one node."))
+        for label, points in wiring.items():
+            for point in points:
+                if isinstance(point, str) and point not in by_label:
+                    faults.add(
+                        GraphError(f"{point!r} feeds {label!r} and is not in the graph; add it first.")
+                    )
+        faults.raise_if_any()
+        editing.apply(wiring, by_label, self.ctx, repr(self))
+        self._refs = [node.reference() for node in by_label.values()]
+        return self
+
     # -- state -------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
@@ -348,6 +485,7 @@ class ModelGraph:
                 node.freeze(saved["frozen_by"])
         for merge in self._merges():
             merge.set_state(state["nodes"][merge.label])
+        self._built_with = {node.node_id: node.upstream_refs for node in self._members()}
         if self.is_built:
             self._build_optimizers(force=False)
         pairs = [(node.optimizer, state["nodes"][node.label]["optimizer"]) for node in models]
@@ -366,7 +504,7 @@ class ModelGraph:
 
     def _description(self) -> list[Any]:
         models = [(node.label, repr(node.model), node.optimizer) for node in self._models()]
-        merges = [(type(node), node.get_config() | {"node_id": None}) for node in self._merges()]
+        merges = [(type(node), node.settings()) for node in self._merges()]
         return [self.label, self.upstreams(), self.optimizer, models, merges]
 
     # -- looking -----------------------------------------------------------------

@@ -5,7 +5,7 @@ It knows no batches, losses or phases; execution calls its model directly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ import torch
 from modularml.backends.accelerator import Accelerator, as_accelerator
 from modularml.backends.torch import seeded
 from modularml.base.errors import Faults, GraphError, InvalidTypeError, ModularMLError, StateError
-from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.graph_node import GraphNode, UpstreamReference
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.models import BaseModel, wrap_model
 
@@ -136,6 +136,20 @@ class ModelNode(GraphNode):
             raise GraphError(
                 f"{self!r} cannot be built for inputs of shape {input_shape}: {error}"
             ) from error
+
+    def check_upstream_refs(self, upstreams: Sequence[Any]) -> tuple[UpstreamReference, ...]:
+        """Return the reference that is meant; see `GraphNode.check_upstream_refs`."""
+        refs = super().check_upstream_refs(upstreams)
+        if len(refs) != 1:
+            labels = [ref.node_label for ref in refs]
+            raise GraphError(
+                f"{self!r} takes exactly one upstream, not {labels}; merge several, e.g. with a ConcatNode."
+            )
+        return refs
+
+    def set_upstream_ref(self, upstream: Any) -> None:
+        """Let it be fed by something else; see `set_upstream_refs`."""
+        self.set_upstream_refs([upstream])
 
     def reset_weights(self) -> None:
         """Return to the weights that the model was built with."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import graphlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from modularml.base.errors import GraphError
 
@@ -59,3 +59,27 @@ def ancestors(upstreams: Upstreams, nodes: Iterable[str]) -> set[str]:
             found.add(node)
             waiting.extend(upstreams.get(node, ()))
     return found
+
+
+Wiring = Mapping[str, tuple[Hashable, ...]]
+"""Each id -> what is upstream of it: ids, and what else may feed it, data for example."""
+
+
+def without(wiring: Wiring, node: str) -> dict[str, tuple[Hashable, ...]]:
+    """Return the graph without a node: what it fed is fed by what fed it, each once."""
+    ups = wiring[node]
+    return {
+        other: tuple(dict.fromkeys(found for up in fed for found in (ups if up == node else (up,))))
+        for other, fed in wiring.items()
+        if other != node
+    }
+
+
+def with_replaced(wiring: Wiring, old: Hashable, new: Hashable) -> dict[str, tuple[Hashable, ...]]:
+    """Return the graph in which `new` feeds what `old` fed."""
+    return {node: tuple(new if up == old else up for up in ups) for node, ups in wiring.items()}
+
+
+def check_acyclic(wiring: Wiring) -> None:
+    """Raise GraphError if the graph has a cycle; the message walks it."""
+    topological_order({node: [up for up in ups if isinstance(up, str)] for node, ups in wiring.items()})

@@ -51,6 +51,11 @@ class TorchBaseModel(nn.Module, BaseModel):
         self.output_shape = as_shape(init_args.get("output_shape"), "output_shape")
 
     @property
+    def own_output_shape(self) -> Shape | None:
+        """The output shape that the model was told to have when it was made; None leaves it open."""
+        return as_shape(self.init_args.get("output_shape"), "output_shape")
+
+    @property
     def module(self) -> nn.Module:
         """The module that computes: this one."""
         return self
