@@ -205,7 +205,9 @@ def _notebook() -> _Notebook | None:
 
 def _n_inputs(shell: Any) -> int:
     """How many inputs the shell has numbered so far, with an empty one in front."""
-    return len(shell.user_ns.get("In", ())) if shell is not None else 0
+    # Not by the name `In` in the user's namespace, which is also that of a predicate.
+    history = None if shell is None else shell.history_manager
+    return 0 if history is None else len(history.input_hist_parsed)
 
 
 def _under_way(shell: Any) -> tuple[str, str | None]:

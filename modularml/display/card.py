@@ -23,11 +23,13 @@ border:1px solid var(--jp-border-color2,var(--vscode-panel-border,#8886));border
 color:var(--jp-ui-font-color1,var(--vscode-foreground,inherit));
 font:var(--jp-ui-font-size1,13px)/1.5 var(--jp-ui-font-family,var(--vscode-font-family,system-ui,sans-serif));
 font-variant-numeric:tabular-nums}
+.modularml-card.wide{max-width:1200px}
 .modularml-card p{margin:0 0 6px}
 .modularml-card p:last-child{margin:0}
 .modularml-card .k,.modularml-card th,.modularml-card summary{font-weight:400;
 color:var(--jp-ui-font-color2,var(--vscode-descriptionForeground,#767676))}
 .modularml-card .scroll{max-width:100%;overflow-x:auto}
+.modularml-card .scroll+.scroll{margin-top:10px}
 .modularml-card table{border-collapse:collapse;margin:0;font-size:inherit}
 .modularml-card tr{border:0;background:none!important}
 .modularml-card tbody tr+tr{border-top:1px solid var(--jp-border-color3,#8883)}

@@ -125,6 +125,12 @@ def test_a_label_of_another_cell_is_refused_and_that_cell_named(notebook: Notebo
     assert "in this cell itself" in str(notebook.fail("twice"))
 
 
+def test_a_name_of_the_user_s_that_hides_the_inputs_does_no_harm(notebook: Notebook) -> None:
+    notebook.cells["in"] = "from modularml.predicates import In"
+    notebook.run("in", "data", "node")
+    assert list(notebook["exp"].ctx.nodes) == ["Sensor", "MLP"]
+
+
 def test_an_edited_cell_is_the_same_cell(notebook: Notebook) -> None:
     notebook.edit("data", "(40, 3)", "(80, 3)")
     notebook.edit("data", "(40, 1)", "(80, 1)")

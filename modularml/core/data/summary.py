@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from modularml.base.rows import is_missing
 from modularml.core.data.overlap import Overlap
 from modularml.core.data.reader import ColumnReader
+from modularml.display.card import Html, card, table
 
 _N_BINS = 24
 _N_BINNED = 100_000
@@ -22,7 +22,6 @@ _SHARED_HEADS = ("shared by", "rows", "equal samples", "tag values")
 _N_SHOWN = 10
 _N_SPLITS_SHOWN = 4
 _NOTHING_SHARED = "No two splits share rows, equal samples or tag values."
-_CELL = "text-align:left;padding:2px 12px 2px 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,26 +92,33 @@ def as_text(data: ColumnReader, splits: Mapping[str, ColumnReader], shared: Sequ
     return "\n".join(lines)
 
 
-def as_html(data: ColumnReader, splits: Mapping[str, ColumnReader], shared: Sequence[Overlap]) -> str:
-    """Return a summary as HTML with a small histogram of each column; it needs no script.
+def as_html(
+    data: ColumnReader, splits: Mapping[str, ColumnReader], shared: Sequence[Overlap], label: str | None
+) -> Html:
+    """Return a summary as a card with a small histogram of each column.
 
-    The arguments are those of `as_text`.
+    The other arguments are those of `as_text`.
+
+    Args:
+        data: The samples.
+        splits: Split -> its samples.
+        shared: What pairs of splits share.
+        label: The name of the samples; None if they have none.
     """
     rows = [
-        [*map(escape, (c.name, c.shape, c.dtype, c.missing, c.values)), *map(_svg, c.bins)]
-        for c in summarize(data, splits)
+        [c.name, c.shape, c.dtype, c.missing, c.values, *map(_svg, c.bins)] for c in summarize(data, splits)
     ]
-    heads = [*_HEADS, "all" if splits else "", *map(escape, list(splits)[:_N_SPLITS_SHOWN])]
-    parts = [f"<div><strong>{escape(repr(data))}</strong>", _html_table(heads, rows)]
+    pictures = ["all" if splits else "", *list(splits)[:_N_SPLITS_SHOWN]]
+    n_heads = len(_HEADS) + len(pictures)
+    heads = ["column", "shape", "dtype", ">missing", "values", *pictures]
+    parts = [table(heads, [[*row, *[""] * (n_heads - len(row))] for row in rows])]
     if splits:
-        cells = [[escape(cell) for cell in row] for row in _split_rows(splits, data.n_samples)]
-        parts.append(_html_table(("split", "samples", "share"), cells))
+        parts.append(table(("split", ">samples", ">share"), _split_rows(splits, data.n_samples)))
     if shared:
-        cells = [[escape(cell) for cell in row] for row in _shared_rows(shared)]
-        parts.append(_html_table(_SHARED_HEADS, cells))
+        parts.append(table(("shared by", ">rows", ">equal samples", "tag values"), _shared_rows(shared)))
     elif len(splits) > 1:
-        parts.append(f"<p>{_NOTHING_SHARED}</p>")
-    return "".join([*parts, "</div>"])
+        parts.append(Html(f"<p class='k'>{_NOTHING_SHARED}</p>"))
+    return card(type(data).__name__, label, *parts, note=f"{data.n_samples:,} samples", classes="wide")
 
 
 def _in_words(data: ColumnReader, name: str) -> str:
@@ -124,11 +130,11 @@ def _in_words(data: ColumnReader, name: str) -> str:
         distinct = np.unique(some[some != ""])
         more = " or more" if len(some) < data.n_samples else ""
         shown = ", ".join(map(str, distinct[:3])) + (", ..." if len(distinct) > 3 else "")
-        return f"{len(distinct)}{more} values: {shown}"
+        return f"{len(distinct)}{more} values: {shown}" if len(distinct) else "none"
     if kind in "mM":
         present = (values[~is_missing(values)] for values in data.chunks(name))
         ends = [(values.min(), values.max()) for values in present if values.size]
-        return f"{min(ends)[0]} to {max(high for _, high in ends)}" if ends else "none"
+        return " to ".join(map(_moment, (min(ends)[0], max(high for _, high in ends)))) if ends else "none"
     finite = (v[np.isfinite(v)] if kind == "f" else v.reshape(-1) for v in data.chunks(name))
     found = [(v.min(), v.max(), v.sum(dtype=float), v.size) for v in finite if v.size]
     if not found:
@@ -136,6 +142,11 @@ def _in_words(data: ColumnReader, name: str) -> str:
     lows, highs, sums, sizes = zip(*found, strict=True)
     mean = sum(sums) / sum(sizes)
     return f"{mean:.0%} true" if kind == "b" else f"{min(lows):.4g} to {max(highs):.4g}, mean {mean:.4g}"
+
+
+def _moment(time: np.generic) -> str:
+    """Return a date as short as it can be told, or a time span."""
+    return str(np.datetime_as_string(time, unit="auto")) if isinstance(time, np.datetime64) else str(time)
 
 
 def _histograms(name: str, parts: Sequence[ColumnReader]) -> tuple[tuple[int, ...], ...]:
@@ -155,17 +166,16 @@ def _histograms(name: str, parts: Sequence[ColumnReader]) -> tuple[tuple[int, ..
     return tuple(tuple(np.histogram(values, n_bins, (0, 1))[0].tolist()) for values in shares)
 
 
-def _svg(bins: Sequence[int]) -> str:
-    if not bins:
-        return ""
+def _svg(bins: Sequence[int]) -> Html:
     highest = max(*bins, 1)
     bars = "".join(
         f'<rect x="{3 * i}" y="{16 - 16 * n / highest:.1f}" width="2" height="{16 * n / highest:.1f}"/>'
         for i, n in enumerate(bins)
     )
-    return (
-        f'<svg width="{3 * len(bins)}" height="16" fill="var(--jp-brand-color1, #2962ff)" '
-        f'role="img" aria-label="histogram" style="vertical-align:middle">{bars}</svg>'
+    size = f"width:{2 * len(bins)}px;max-width:none;height:16px;margin:1px 0"
+    return Html(
+        f'<svg viewBox="0 0 {3 * len(bins)} 16" preserveAspectRatio="none" role="img" aria-label="histogram" '
+        f'fill="var(--jp-brand-color1, #2962ff)" style="{size}">{bars}</svg>'
     )
 
 
@@ -184,11 +194,3 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-
-
-def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f'<th style="{_CELL}">{head}</th>' for head in heads)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in row) + "</tr>" for row in rows
-    )
-    return f'<table style="margin:4px 0"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'

@@ -280,7 +280,7 @@ class Selection(ColumnReader):
         return as_text(self, self.splits, self.leakage())
 
     def _repr_html_(self) -> str:
-        return as_html(self, self.splits, self.leakage())
+        return as_html(self, self.splits, self.leakage(), self.label)
 
     @property
     def splits(self) -> dict[str, FeatureSetView]:
