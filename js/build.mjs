@@ -10,18 +10,51 @@ import { build } from "esbuild";
 const here = dirname(fileURLToPath(import.meta.url));
 const target = join(here, "..", "modularml", "widgets", "static");
 const tests = join(here, "tests");
-const entry = (name) => join(here, "src", name, "index.ts");
-const entries = { chart: entry("chart"), progress: entry("progress") };
-const licence = readFileSync(join(here, "node_modules", "uplot", "LICENSE"), "utf8").trim();
 const banner = `/* @generated from js/src by "npm run build": edit the sources, not this file. */`;
+
+// Each is a file of its own, so that Mermaid's changes when Mermaid does and no sooner.
+const bundles = ["chart", "progress", "mermaid"];
+
 // Bundles of one build find its library on the page, and those of another do not.
 const shared = ["chart.ts", "library.ts", "lines.ts"].map((name) => readFileSync(join(here, "src", "shared", name)));
 const define = { LIBRARY_VERSION: JSON.stringify(createHash("sha256").update(Buffer.concat(shared)).digest("hex").slice(0, 12)) };
-const notice = `/*! It holds uPlot (https://github.com/leeoniya/uPlot):\n${licence} */`;
 
-async function bundle() {
-  const result = await build({
-    entryPoints: entries,
+// Of Mermaid we draw flowcharts, laid out by dagre. The other kinds of diagrams and layouts
+// are imported on demand, which a single file cannot do: they are left out, and asking for
+// one fails. A test draws every text that the library emits.
+const flowchartsOnly = {
+  name: "flowcharts-only",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /./ }, ({ path, kind, importer }) => {
+      const isOurs = !importer.includes("/node_modules/mermaid/");
+      if (isOurs || kind !== "dynamic-import" || /\/(flowDiagram|dagre)-[^/]*$/.test(path)) return undefined;
+      return { path, namespace: "left-out" };
+    });
+    onLoad({ filter: /./, namespace: "left-out" }, ({ path }) => ({
+      contents: `throw new Error(${JSON.stringify(`${basename(path)} is not in this bundle.`)});`,
+    }));
+  },
+};
+
+/** The licence of each library that went into a bundle; equal texts stand once. */
+function noticeOf({ inputs }) {
+  const folders = Object.keys(inputs).flatMap((path) => path.match(/.*node_modules\/(@[^/]+\/)?[^/]+/)?.[0] ?? []);
+  const namesOf = new Map();
+  for (const folder of [...new Set(folders)].sort()) {
+    const file = readdirSync(join(here, folder)).find((name) => /^licen[cs]e/i.test(name));
+    const { license, version } = JSON.parse(readFileSync(join(here, folder, "package.json"), "utf8"));
+    const text = file ? readFileSync(join(here, folder, file), "utf8").trim().replaceAll("*/", "* /") : license;
+    const name = `${folder.replace(/.*node_modules\//, "")} ${version}`;
+    namesOf.set(text, [...(namesOf.get(text) ?? []), name]);
+  }
+  return [...namesOf].map(([text, names]) => `/*! It holds ${names.join(", ")}:\n\n${text}\n*/`).join("\n");
+}
+
+async function bundle(name) {
+  const options = {
+    entryPoints: { [name]: join(here, "src", name, "index.ts") },
+    plugins: [flowchartsOnly],
+    define,
     outdir: target,
     absWorkingDir: here,
     bundle: true,
@@ -30,20 +63,15 @@ async function bundle() {
     target: ["es2022"],
     charset: "utf8",
     legalComments: "none",
-    banner: { js: banner, css: banner },
-    define,
     metafile: true,
     write: false,
+  };
+  const { outputFiles, metafile } = await build(options);
+  const notice = noticeOf(metafile);
+  return outputFiles.map(({ path, text }) => {
+    const head = path.endsWith(".js") && notice ? `${banner}\n${notice}` : banner;
+    return { path, contents: Buffer.from(`${head}\n${text}`) };
   });
-  const holdsUplot = ([, output]) => Object.keys(output.inputs).some((path) => path.includes("node_modules/uplot/"));
-  const holders = Object.entries(result.metafile.outputs).filter(holdsUplot).map(([path]) => basename(path));
-  return result.outputFiles.map((file) => (holders.includes(basename(file.path)) ? withNotice(file) : file));
-}
-
-/** The licence goes where the code goes. */
-function withNotice(file) {
-  const [first, ...rest] = file.text.split("\n");
-  return { path: file.path, contents: Buffer.from([first, notice, ...rest].join("\n")) };
 }
 
 async function buildTests() {
@@ -55,7 +83,6 @@ async function buildTests() {
     platform: "node",
     external: ["happy-dom"],
     loader: { ".css": "empty" },
-    define,
     logLevel: "warning",
   });
 }
@@ -76,7 +103,7 @@ function isCurrent(file) {
 if (process.argv.includes("--tests")) {
   await buildTests();
 } else {
-  const files = await bundle();
+  const files = (await Promise.all(bundles.map(bundle))).flat();
   for (const file of files) console.log(size(file));
   if (process.argv.includes("--verify")) {
     const stale = files.filter((file) => !isCurrent(file)).map((file) => relative(join(here, ".."), file.path));
