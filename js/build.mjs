@@ -83,6 +83,7 @@ async function buildTests() {
     platform: "node",
     external: ["happy-dom"],
     loader: { ".css": "empty" },
+    define,
     logLevel: "warning",
   });
 }

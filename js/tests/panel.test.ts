@@ -5,20 +5,20 @@ import recorded from "../../tests/fixtures/progress_run.json";
 import "../src/chart/index";
 import progress from "../src/progress/index";
 import type { Phase, RunPatch } from "../src/progress/run";
-import { FakeModel } from "./fake-model";
+import { FakeModel, fakeHost } from "./fake-model";
 
 const [first, ...rest] = recorded.patches as unknown as [RunPatch, ...RunPatch[]];
 const opened: AbortController[] = [];
 
 function open(snapshot: RunPatch = first) {
-  const model = new FakeModel({ snapshot });
+  const model = new FakeModel({ snapshot, view: "run", library: "anywidget:mermaid" });
   const control = new AbortController();
   opened.push(control);
   const el = document.createElement("div");
   document.body.append(el);
   const widget = progress();
   widget.initialize({ model, signal: control.signal });
-  widget.render({ model, el, signal: control.signal });
+  widget.render({ model, el, signal: control.signal, host: fakeHost() });
   const play = async (patches: readonly RunPatch[]) => {
     for (const patch of patches) model.receive({ type: "patch", patch });
     await settle();
@@ -165,4 +165,69 @@ test("a view that is gone leaves no listener behind", async () => {
   await play(until(isInSecondEpoch));
   control.abort();
   assert.equal(model.nListeners, 0);
+});
+
+test("the graph is drawn once, and its boxes tell what they are about", async () => {
+  const { el, play } = open();
+  await play(until(isInSecondEpoch));
+  const svg = el.querySelector(".mml-picture svg");
+  const stateOf = (id: string) => el.querySelector(`[id*="-flowchart-${id}-"]`)?.getAttribute("data-state");
+  const chips = () => [...el.querySelectorAll<HTMLElement>(".mml-chip")].filter((chip) => !chip.hidden).map((chip) => chip.textContent);
+  assert.equal(stateOf("n0"), "running");
+  assert.ok(el.querySelector(".mml-picture[data-flows]"));
+  assert.equal(chips()[0], "lr 0.001 · cpu");
+  assert.match(chips()[1] ?? "", /rows\/s$/);
+  assert.match(chips()[2] ?? "", /^batch \d \/ 4$/);
+  assert.match(chips()[3] ?? "", /^0\.\d+$/);
+  const inTraining = rest.filter((patch) => patch.run.current === 0);
+  await play(inTraining.slice(until(isInSecondEpoch).length));
+  assert.equal(el.querySelector(".mml-picture svg"), svg);
+  assert.equal(stateOf("n0"), "done");
+  assert.equal(el.querySelector(".mml-picture[data-flows]"), null);
+});
+
+test("another phase swaps the picture, and picking one shows its own", async () => {
+  const { el, play } = open();
+  await play(rest);
+  await settle();
+  assert.equal(el.querySelectorAll(".mml-picture .node").length, 1);
+  assert.equal(el.querySelector(".mml-picture .node")?.getAttribute("data-state"), "frozen");
+  el.querySelector<HTMLElement>('[role="option"]')?.click();
+  await settle();
+  assert.equal(el.querySelectorAll(".mml-picture .node").length, 4);
+  assert.match(el.querySelector(".mml-graph")?.getAttribute("aria-label") ?? "", /^Graph of train: done$/);
+});
+
+test("where nothing can draw a graph, the panel says so and goes on", async () => {
+  const model = new FakeModel({ snapshot: first, view: "run", library: null });
+  const control = new AbortController();
+  opened.push(control);
+  const el = document.createElement("div");
+  const widget = progress();
+  widget.initialize({ model, signal: control.signal });
+  widget.render({ model, el, signal: control.signal });
+  for (const patch of rest) model.receive({ type: "patch", patch });
+  await settle();
+  assert.match(el.querySelector(".mml-graph")?.textContent ?? "", /cannot be drawn here/);
+  assert.equal(el.querySelector(".mml-status")?.textContent, "Done");
+});
+
+test("messages are shown as text, the last one always", async () => {
+  const { el, play, text } = open();
+  assert.equal(text(".mml-log summary"), "No messages");
+  const log = [{ level: "INFO", text: "one" }, { level: "WARNING", text: "<b>two</b>" }];
+  await play([{ ...(rest[0] as RunPatch), log }]);
+  assert.equal(text(".mml-log summary"), "warning: <b>two</b>");
+  assert.equal(el.querySelectorAll(".mml-log li").length, 2);
+  await play(rest.slice(1));
+  assert.equal(text(".mml-log summary"), "warning: <b>two</b>");
+});
+
+test("the scale is switched by a button that says how it is", async () => {
+  const { el, play } = open();
+  await play(until(isInSecondEpoch));
+  const button = el.querySelector<HTMLElement>(".mml-scale") as HTMLElement;
+  const before = button.getAttribute("aria-pressed");
+  button.click();
+  assert.notEqual(button.getAttribute("aria-pressed"), before);
 });

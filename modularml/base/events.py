@@ -7,10 +7,13 @@ A run emits, in this order (groups and phases nest as the plan does)::
     RunStarted
       GroupStarted
         PhaseStarted
-          EpochStarted, BatchesEnded*, EpochEnded    once an epoch
+          EpochStarted, BatchesDrawn, BatchesEnded*, EpochEnded    once an epoch
         PhaseEnded
       GroupEnded
     RunEnded
+
+What a callback runs within a phase may tell of itself in the same way, by a path below
+that of its phase, which no `PlanEntry` has.
 
 `BatchesEnded` is not one event a batch: it carries the losses of all the batches
 since the last one and comes at most `BATCH_EVENTS_PER_S` times a second, and before
@@ -21,8 +24,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -52,6 +56,38 @@ class DisplayOptions:
     val_loss_metric: str = "val_loss"
 
 
+class Box(Protocol):
+    """A box of a picture."""
+
+    @property
+    def id(self) -> str:
+        """Unique in the picture."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, e.g. ``"ModelNode"``."""
+
+    @property
+    def name(self) -> str | None:
+        """The label of what it is."""
+
+
+class Picture(Protocol):
+    """A diagram, as listeners may draw it."""
+
+    @property
+    def mermaid(self) -> str:
+        """Its Mermaid text."""
+
+    @property
+    def svg(self) -> str:
+        """It as a static picture."""
+
+    @property
+    def boxes(self) -> Sequence[Box]:
+        """Its boxes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlanEntry:
     """One line of the plan of a run, as listeners see it.
@@ -60,11 +96,13 @@ class PlanEntry:
         path: Labels from the run's root down to this entry, e.g. ``("cv", "train")``.
         kind: ``"train" | "eval" | "fit" | "group"``.
         n_epochs: Epochs of a training phase, else 1.
+        draw: Makes the picture of the phase as it is by then.
     """
 
     path: tuple[str, ...]
     kind: str
     n_epochs: int = 1
+    draw: Callable[[], Picture] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +147,9 @@ class PhaseStarted(Event):
         n_batches: Batches an epoch.
         losses: The labels of its losses, in the order of `BatchesEnded.losses`.
         nodes: Labels of the nodes it runs, in order of execution.
+        rates: The learning rates, by the names of their metrics: ``"lr"`` for all nodes, or
+            ``"lr/<node>"``.
+        devices: Node label -> the device it computes on.
     """
 
     path: tuple[str, ...]
@@ -117,6 +158,8 @@ class PhaseStarted(Event):
     n_batches: int
     losses: tuple[str, ...]
     nodes: tuple[str, ...] = ()
+    rates: Mapping[str, float] = field(default_factory=dict)
+    devices: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +171,16 @@ class EpochStarted(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchesDrawn(Event):
+    """The batches of an epoch were drawn, which took `duration_s` seconds."""
+
+    path: tuple[str, ...]
+    epoch: int
+    n_batches: int
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class BatchesEnded(Event):
     """One or more batches ended since the last such event of this phase.
 
@@ -135,21 +188,29 @@ class BatchesEnded(Event):
         epoch: The epoch they belong to, from 0.
         n_done: Batches of this epoch that are done by now.
         losses: New values, shape ``(n_new_batches, n_losses)``, float.
+        n_samples: How many samples the new batches had.
     """
 
     path: tuple[str, ...]
     epoch: int
     n_done: int
     losses: np.ndarray
+    n_samples: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochEnded(Event):
-    """An epoch ended; `metrics` holds the mean of each loss and every metric logged in it."""
+    """An epoch ended.
+
+    Attributes:
+        metrics: The mean of each loss and every metric logged in it.
+        best_epoch: The best epoch by now, from 0, if something watches for it.
+    """
 
     path: tuple[str, ...]
     epoch: int
     metrics: Mapping[str, float]
+    best_epoch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,12 +221,14 @@ class PhaseEnded(Event):
         status: ``"completed" | "stopped" | "interrupted" | "failed"``.
         metrics: The last value of each loss and metric.
         duration_s: Seconds it took.
+        is_early: Whether a callback ended it before its last epoch.
     """
 
     path: tuple[str, ...]
     status: str
     metrics: Mapping[str, float]
     duration_s: float
+    is_early: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,7 @@ class EarlyStopping(Callback):
             return
         if self.best_value is None or self._is_better(value, self.best_value):
             self.best_value, self.best_epoch = value, epoch
+            exec_ctx.best_epoch = epoch
             if self.restore_best:
                 self._best_state = experiment.model_graph.get_state()
         elif self.best_epoch is not None and epoch - self.best_epoch >= self.patience:

@@ -1,6 +1,6 @@
 """Curves of losses and metrics as one small static SVG.
 
-It knows no run: it is given columns of numbers and draws them over their index.
+It knows no run: it is given columns of numbers and draws them over their places, counted from 1.
 """
 
 from __future__ import annotations
@@ -167,10 +167,10 @@ class _Plot:
                 f'<text x="{number(self.left - 5)}" y="{number(self.y(value) + 4)}" text-anchor="end" '
                 f"{_INK}>{label}</text>"
             )
-        for index in dict.fromkeys(round(i) for i in _ticks(0, max(self.n - 1, 1))):
-            if index < self.n:
-                at = f'x="{number(self.x(index))}" y="{number(self.bottom + 14)}"'
-                parts.append(f'<text {at} text-anchor="middle" {_INK}>{index}</text>')
+        for count in dict.fromkeys(round(i) for i in [1, *_ticks(1, max(self.n, 2))]):
+            if count == 1 or self.n / 12 < count <= self.n:  # the first one has its place
+                at = f'x="{number(self.x(count - 1))}" y="{number(self.bottom + 14)}"'
+                parts.append(f'<text {at} text-anchor="middle" {_INK}>{count}</text>')
         return parts
 
     def curve(self, column: np.ndarray, style: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from modularml.base.errors import InvalidValueError
 from modularml.display.environment import in_ipython
 from modularml.display.mermaid import mermaid
-from modularml.display.spec import GraphSpec
+from modularml.display.spec import GraphSpec, NodeSpec
 from modularml.display.svg import svg
 
 
@@ -36,6 +36,11 @@ class Diagram:
     def svg(self) -> str:
         """The SVG element, which needs nothing but itself."""
         return svg(self.spec)
+
+    @property
+    def boxes(self) -> tuple[NodeSpec, ...]:
+        """The boxes."""
+        return self.spec.nodes
 
     def show(self) -> None:
         """Show the picture in the present cell; outside IPython print its Mermaid text."""

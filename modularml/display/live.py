@@ -8,13 +8,16 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 from modularml.base.errors import ModularMLWarning
 from modularml.base.events import DisplayOptions, EventBus
+from modularml.display.diagram import Diagram
 from modularml.display.environment import in_notebook
 from modularml.display.progress import ConsoleProgress
 
 NOTEBOOK_VIEW = "modularml.widgets.progress:ProgressPanel"
+PINNED_VIEW = "modularml.widgets.graph:GraphView"
 
 
 def open_live_view(bus: EventBus, options: DisplayOptions) -> Callable[[], None]:
@@ -42,12 +45,31 @@ def open_live_view(bus: EventBus, options: DisplayOptions) -> Callable[[], None]
     return close
 
 
-def _open_notebook_view(bus: EventBus) -> Callable[[], None]:
+def pin_live_view(bus: EventBus, diagram: Diagram) -> None:
+    """Show a diagram in the present cell that shows every run on `bus` while it goes on.
+
+    Outside a notebook the diagram is shown as it is.
+
+    Args:
+        bus: Where runs emit their events.
+        diagram: What is shown when nothing runs.
+    """
+    if in_notebook():
+        bus.subscribe(_widget_view(PINNED_VIEW)(diagram))
+    else:
+        diagram.show()
+
+
+def _widget_view(name: str) -> Any:
     # The one step up to the widgets, by name and at run time: they load anywidget and
     # the bundles of the front end, which nothing but a notebook needs.
-    module, _, name = NOTEBOOK_VIEW.partition(":")
+    module, _, name = name.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _open_notebook_view(bus: EventBus) -> Callable[[], None]:
     try:
-        view = getattr(importlib.import_module(module), name)()
+        view = _widget_view(NOTEBOOK_VIEW)()
     except Exception as error:  # noqa: BLE001 - a run must not die of its audience
         warnings.warn(
             f"The progress panel cannot be shown: {type(error).__name__}: {error}",

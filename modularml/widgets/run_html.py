@@ -21,6 +21,7 @@ from modularml.widgets.run_state import PhaseState, RunState
 END = "<!-- end of modularml-run -->"
 CURVE_SIZE = (440, 200)
 MAX_CURVES = 8
+MAX_PICTURES = 6
 WIDE = 100
 MAX_EPOCH_ROWS = (100, 1000)  # of one phase, of all
 
@@ -45,6 +46,9 @@ font-variant-numeric:tabular-nums}
 .modularml-run figure{flex:1 1 320px;min-width:0;max-width:560px;margin:0}
 .modularml-run figcaption{font-size:11px;text-align:right}
 .modularml-run svg{display:block;width:100%;height:auto}
+.modularml-run .graph{margin:0 0 12px}
+.modularml-run .scroll{overflow-x:auto}.modularml-run .scroll>svg{width:auto;max-width:none!important}
+.modularml-run pre{max-height:180px;overflow:auto;margin:4px 0 0;font-size:11px;white-space:pre-wrap}
 .modularml-run .muted,.modularml-run th{color:var(--jp-ui-font-color2,#777);font-weight:400}
 .modularml-run table{border-collapse:collapse;margin:0;font-size:inherit}
 .modularml-run tr{border:0;background:none!important}
@@ -72,12 +76,13 @@ def run_html(run: RunState, *, with_epochs: bool) -> str:
         with_epochs: Whether to keep a line for each epoch.
     """
     columns = f'<div class="columns"><div>{_phase_table(run)}</div>{_curves(run)}</div>'
-    parts = [STYLE, _heading(run), columns]
+    parts = [STYLE, _heading(run), _picture(run), columns]
     if with_epochs:
         phases = [p for p in run.phases if len(p.epochs) > 1]
         of_one, of_all = MAX_EPOCH_ROWS
         n_rows = max(min(of_one, of_all // max(len(phases), 1)), 2)
         parts += [_epoch_table(p, n_rows) for p in phases]
+    parts.append(_messages(run))
     return f'<div class="modularml-run">{"".join(parts)}</div>{END}'
 
 
@@ -89,6 +94,33 @@ def _heading(run: RunState) -> str:
         f"<p>{_status(run.status)} <strong>{escape(run.label)}</strong>"
         f' <span class="muted">{WORDS.get(run.status, "")}{took}{preview}</span></p>{error}'
     )
+
+
+def _picture(run: RunState) -> str:
+    """The graph of the phase that failed, else of the first that trained, and to unfold those of others."""
+    drawn = [p for p in run.phases if p.picture is not None]
+    if not drawn:
+        return ""
+    main = min(drawn, key=lambda p: (p.status != "failed", p.kind != "train"))
+    others = {p.picture: "/".join(p.path) for p in reversed(drawn) if p.picture != main.picture}
+    more = "".join(
+        f"<details><summary>Graph of {escape(label)}</summary>{_svg(run, index)}</details>"
+        for index, label in sorted(others.items())[: MAX_PICTURES - 1]
+    )
+    return f'<div class="graph">{_svg(run, main.picture)}{more}</div>'
+
+
+def _svg(run: RunState, index: int | None) -> str:
+    assert index is not None
+    return f'<div class="scroll">{run.pictures[index].svg}</div>'
+
+
+def _messages(run: RunState) -> str:
+    """The last lines that were logged, and warnings, to unfold."""
+    if not run.log:
+        return ""
+    lines = "\n".join(f"{level.lower()}: {text}" for level, text in run.log)
+    return f"<details><summary>Messages: {len(run.log)}</summary><pre>{escape(lines)}</pre></details>"
 
 
 def _phase_table(run: RunState) -> str:

@@ -5,7 +5,8 @@ It knows no browser, no HTML and no channel: whoever shows a run takes the whole
 
 A patch has the form of a snapshot that leaves out what did not change::
 
-    {"run": {...}, "phases": [{"index": 0, ...}], "traces": [{"start": 120, "x": [...], "y": [...]}]}
+    {"run": {...}, "phases": [{"index": 0, ...}], "traces": [{"start": 120, "x": [...], "y": [...]}],
+     "pictures": [{"index": 0, "mermaid": "...", "boxes": [...]}], "log": [...] or None}
 
 Points come with the place where they belong, so a patch may be applied twice, or
 after a snapshot that already holds its points.
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from modularml.base.events import (
+    BatchesDrawn,
     BatchesEnded,
     EpochEnded,
     EpochStarted,
@@ -30,75 +32,19 @@ from modularml.base.events import (
     RunEnded,
     RunStarted,
 )
+from modularml.widgets.pictures import Pictures
+from modularml.widgets.trace import TRACE_POINTS, Trace
 
-TRACE_POINTS = 400
-"""Points a curve keeps: about as many as the panel is wide."""
 RUN_POINTS = 8000
 """Points that the curves of one loss keep over all phases of a run, if they are many."""
+LOG_LINES = 30
+SLOW_S = 0.2
+"""Batches that take longer to draw are told of while the next ones are drawn."""
 PACE_WINDOW_S = 3.0
 """The speed is the mean over so many seconds."""
 
 Json = dict[str, Any]
-
-
-class Trace:
-    """A curve of bounded size: each point is the mean of `stride` values.
-
-    The stride doubles whenever there would be more points than `max_points`; from
-    then on the curve is told anew, at half its resolution.
-
-    Args:
-        name: What it is the curve of.
-        per: ``"step"`` for a value a batch, ``"epoch"`` for a value an epoch.
-        max_points: How many points it may have.
-    """
-
-    def __init__(self, name: str, per: str, max_points: int = TRACE_POINTS) -> None:
-        self.name = name
-        self.per = per
-        self.max_points = max_points
-        self.stride = 1
-        self._points = np.empty((0, 2))
-        self._rest = np.empty((0, 2))
-        self._n_taken = 0
-
-    @property
-    def values(self) -> np.ndarray:
-        """The values of the points, shape ``(n_points,)``."""
-        return self._points[:, 1]
-
-    def extend(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Add values ``y`` of shape ``(n,)`` at the places ``x`` of the same shape."""
-        values = np.concatenate([self._rest, np.column_stack([x, y])])
-        self._points = np.concatenate([self._points, self._full_means(values, self.stride)])
-        while len(self._points) > self.max_points:
-            self._halve()
-
-    def points(self, start: int = 0) -> Json:
-        """The points from `start` on, as JSON (a value that is no number becomes None)."""
-        rows = self._points[start:].tolist()
-        x = [float(f"{row[0]:.6g}") for row in rows]
-        y = [float(f"{row[1]:.6g}") if np.isfinite(row[1]) else None for row in rows]
-        return {"name": self.name, "per": self.per, "start": start, "x": x, "y": y}
-
-    def take(self) -> Json | None:
-        """The points that were never taken, or None if there are none."""
-        if self._n_taken == len(self._points):
-            return None
-        start, self._n_taken = self._n_taken, len(self._points)
-        return self.points(start)
-
-    def _full_means(self, values: np.ndarray, size: int) -> np.ndarray:
-        n_full = len(values) // size
-        self._rest = values[n_full * size :]
-        return values[: n_full * size].reshape(n_full, size, 2).mean(axis=1)
-
-    def _halve(self) -> None:
-        rest = self._rest
-        self._points = self._full_means(self._points, 2)
-        self._rest = np.concatenate([np.repeat(self._rest, self.stride, axis=0), rest])
-        self.stride *= 2
-        self._n_taken = 0
+PhaseEvent = PhaseStarted | EpochStarted | BatchesDrawn | BatchesEnded | EpochEnded | PhaseEnded
 
 
 class PhaseState:
@@ -117,6 +63,8 @@ class PhaseState:
         self.n_epochs = entry.n_epochs
         self.status = "waiting"
         self.n_batches = 0
+        self.draw = entry.draw
+        self.picture: int | None = None
         self.restart()
 
     def restart(self) -> None:
@@ -129,6 +77,11 @@ class PhaseState:
         self.metrics: dict[str, float] = {}
         self.epochs: list[tuple[int, Mapping[str, float]]] = []
         self.traces: dict[tuple[str, str], Trace] = {}
+        self.rates: dict[str, float] = {}
+        self.devices: Mapping[str, str] = {}
+        self.best_epoch: int | None = None
+        self.is_early = self.is_drawing = False
+        self._draw_s = 0.0
         self._epoch_sum = np.zeros(0)
 
     @property
@@ -142,6 +95,16 @@ class PhaseState:
         self.restart()
         self.kind, self.status, self.started_s = event.kind, "running", event.time_s
         self.n_epochs, self.n_batches, self.losses = event.n_epochs, event.n_batches, event.losses
+        self.rates, self.devices = dict(event.rates), event.devices
+
+    def start_epoch(self, event: EpochStarted) -> None:
+        """Begin an epoch; its batches are drawn first."""
+        self.epoch, self.n_done = event.epoch, 0
+        self.is_drawing = self._draw_s > SLOW_S
+
+    def end_drawing(self, event: BatchesDrawn) -> None:
+        """Take in how many batches the epoch has."""
+        self.n_batches, self._draw_s, self.is_drawing = event.n_batches, event.duration_s, False
 
     def add_batches(self, event: BatchesEnded) -> None:
         """Add losses: a point a batch, and their mean over the epoch so far."""
@@ -163,6 +126,8 @@ class PhaseState:
         """Add the means of an epoch."""
         self.epoch, self.n_done = event.epoch, self.n_batches
         self.metrics.update(event.metrics)
+        self.rates |= {name: value for name, value in event.metrics.items() if _is_rate(name)}
+        self.best_epoch = event.best_epoch
         self.epochs.append((event.epoch, event.metrics))
         if self.kind != "train":
             return
@@ -174,8 +139,15 @@ class PhaseState:
 
     def end(self, event: PhaseEnded) -> None:
         """End, in whatever way."""
-        self.status, self.duration_s = event.status, event.duration_s
+        self.status, self.duration_s, self.is_early = event.status, event.duration_s, event.is_early
         self.metrics.update(event.metrics)
+
+    @property
+    def note(self) -> str:
+        """What there is to say of how it ended."""
+        if not self.is_early:
+            return ""
+        return f"ended early, after epoch {self.epoch + 1} of {self.n_epochs}"
 
     def row(self, index: int) -> Json:
         """All but the curves, as JSON."""
@@ -191,6 +163,12 @@ class PhaseState:
             "duration": self.duration_s,
             "losses": list(self.losses),
             "metrics": {name: _json_number(value) for name, value in self.metrics.items()},
+            "picture": self.picture,
+            "rates": {name: _json_number(value) for name, value in self.rates.items()},
+            "devices": dict(self.devices),
+            "best": None if self.best_epoch is None else self.best_epoch + 1,
+            "note": self.note,
+            "drawing": self.is_drawing,
         }
 
     def _trace(self, name: str, per: str) -> Trace:
@@ -202,22 +180,25 @@ class Pace:
 
     def __init__(self) -> None:
         self.steps_per_s: float | None = None
-        self._recent: deque[tuple[float, int]] = deque()
+        self.samples_per_s: float | None = None
+        self._recent: deque[tuple[float, int, int]] = deque()
         self._epoch_s: dict[str, float] = {}
 
     def start(self, time_s: float) -> None:
         """Begin to measure a phase."""
-        self.steps_per_s = None
-        self._recent = deque([(time_s, 0)])
+        self.steps_per_s = self.samples_per_s = None
+        self._recent = deque([(time_s, 0, 0)])
 
-    def add(self, phase: PhaseState, n_new: int, time_s: float) -> None:
-        """Note that `n_new` batches of `phase` ended."""
-        recent = self._recent
-        recent.append((time_s, n_new + (recent[-1][1] if recent else 0)))
+    def add(self, phase: PhaseState, event: BatchesEnded) -> None:
+        """Note that batches of `phase` ended."""
+        recent, time_s = self._recent, event.time_s
+        _, n_steps, n_samples = recent[-1] if recent else (0.0, 0, 0)
+        recent.append((time_s, n_steps + len(event.losses), n_samples + event.n_samples))
         while len(recent) > 2 and recent[1][0] < time_s - PACE_WINDOW_S:
             recent.popleft()
         span_s = recent[-1][0] - recent[0][0]
         self.steps_per_s = (recent[-1][1] - recent[0][1]) / span_s if span_s > 0 else None
+        self.samples_per_s = (recent[-1][2] - recent[0][2]) / span_s if span_s > 0 else None
         if phase.n_epochs_done > 0:
             self._epoch_s[phase.kind] = (time_s - phase.started_s) / phase.n_epochs_done
 
@@ -249,6 +230,10 @@ class RunState:
         # A group that holds everything says no more than the label of the run.
         self._n_root = int(_is_one_group(started.plan))
         self.phases: list[PhaseState] = []
+        self.pictures = Pictures()
+        self.log: deque[tuple[str, str]] = deque(maxlen=LOG_LINES)
+        self.has_graph = any(entry.draw is not None for entry in started.plan)
+        self._is_log_new = False
         self._index: dict[tuple[str, ...], int] = {}
         for entry in started.plan[self._n_root :]:
             self._add(entry)
@@ -272,29 +257,39 @@ class RunState:
         self._now_s = event.time_s
         if isinstance(event, RunEnded):
             self._end(event)
-        elif isinstance(event, PhaseStarted | EpochStarted | BatchesEnded | EpochEnded | PhaseEnded):
+        elif isinstance(event, PhaseEvent):
             self._apply_to_phase(event)
 
     def snapshot(self) -> Json:
         """Everything."""
         rows = [phase.row(i) for i, phase in enumerate(self.phases)]
         traces = [t.points() | {"phase": i} for i, p in enumerate(self.phases) for t in p.traces.values()]
-        return {"run": self._run(), "phases": rows, "traces": traces}
+        pictures, log = self.pictures.all(), self._log()
+        return {"run": self._run(), "phases": rows, "traces": traces, "pictures": pictures, "log": log}
+
+    def add_line(self, level: str, text: str) -> None:
+        """Take in a line of a log."""
+        self.log.append((level, text))
+        self._is_log_new = True
 
     def take_patch(self) -> Json:
         """What changed since the last patch was taken."""
         changed, self._changed = sorted(self._changed), set()
+        is_log_new, self._is_log_new = self._is_log_new, False
         traces = [t.take() for i in changed for t in self.phases[i].traces.values()]
         owners = [i for i in changed for _ in self.phases[i].traces]
         return {
             "run": self._run(),
             "phases": [self.phases[i].row(i) for i in changed],
             "traces": [t | {"phase": i} for i, t in zip(owners, traces, strict=True) if t is not None],
+            "pictures": self.pictures.take(),
+            "log": self._log() if is_log_new else None,
         }
 
-    def _apply_to_phase(
-        self, event: PhaseStarted | EpochStarted | BatchesEnded | EpochEnded | PhaseEnded
-    ) -> None:
+    def _log(self) -> list[Json]:
+        return [{"level": level, "text": text} for level, text in self.log]
+
+    def _apply_to_phase(self, event: PhaseEvent) -> None:
         index = self._find(event)
         phase = self.phases[index]
         self._changed.add(index)
@@ -302,6 +297,8 @@ class RunState:
             self._current = index  # what runs within a phase, as callbacks do, does not displace it
         if isinstance(event, PhaseStarted):
             phase.start(event)
+            if phase.draw is not None:
+                phase.picture = self.pictures.add(phase.draw())
             if not self.shows(phase.kind):
                 phase.n_batches = 0
             if index == self._current:
@@ -311,13 +308,15 @@ class RunState:
         elif not self.shows(phase.kind):
             return
         elif isinstance(event, EpochStarted):
-            phase.epoch, phase.n_done = event.epoch, 0
+            phase.start_epoch(event)
+        elif isinstance(event, BatchesDrawn):
+            phase.end_drawing(event)
         elif isinstance(event, EpochEnded):
             phase.end_epoch(event, self.options.val_loss_metric)
         else:
             phase.add_batches(event)
             if index == self._current:
-                self._pace.add(phase, len(event.losses), event.time_s)
+                self._pace.add(phase, event)
 
     def _find(self, event: Any) -> int:
         """The place of the event's phase; one that no plan told of is added."""
@@ -351,11 +350,17 @@ class RunState:
             "elapsed": self._now_s - self._started_s if running else self.duration_s,
             "left": self._pace.left_s(current, waiting) if running else None,
             "rate": self._pace.steps_per_s,
+            "rows": self._pace.samples_per_s,
+            "graph": self.has_graph,
         }
 
 
 def _is_one_group(plan: tuple[PlanEntry, ...]) -> bool:
     return bool(plan) and plan[0].kind == "group" and all(e.path[0] == plan[0].path[-1] for e in plan)
+
+
+def _is_rate(name: str) -> bool:
+    return name == "lr" or name.startswith("lr/")
 
 
 def _json_number(value: float) -> float | str:

@@ -9,8 +9,10 @@ actions: small messages that name what to do.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -21,8 +23,8 @@ import traitlets
 from modularml.base.errors import InvalidTypeError, unknown_name
 
 STATIC_PATH = Path(__file__).parent / "static"
-MIN_GAP_S = 0.05
-"""Between two messages lie at least so many seconds: 20 a second, as fast as one can see."""
+MAX_RATE = 20
+"""Messages a second, at most: as fast as one can see."""
 
 Action = Callable[[dict[str, Any]], None]
 
@@ -41,6 +43,23 @@ class ChartLibrary(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return "ChartLibrary()"
+
+
+class MermaidLibrary(anywidget.AnyWidget):
+    """The drawing of graphs: a page loads it once, and every graph on it asks for what it exports."""
+
+    _esm = STATIC_PATH / "mermaid.js"
+    _shared: ClassVar[MermaidLibrary | None] = None
+
+    @classmethod
+    def shared(cls) -> MermaidLibrary:
+        """Return the one of this kernel; the first call sends it to the browser."""
+        if cls._shared is None or cls._shared.comm is None:
+            cls._shared = cls()
+        return cls._shared
+
+    def __repr__(self) -> str:
+        return "MermaidLibrary()"
 
 
 class LiveSource(Protocol):
@@ -66,6 +85,7 @@ class LiveWidget(anywidget.AnyWidget):
     """
 
     snapshot = traitlets.Dict().tag(sync=True)
+    _timer: threading.Timer | None = None
 
     def __init__(self, source: LiveSource, actions: dict[str, Action] | None = None, **traits: Any) -> None:
         allowed = sorted(n for n in type(self).class_trait_names(sync=True) if not n.startswith("_"))
@@ -76,27 +96,50 @@ class LiveWidget(anywidget.AnyWidget):
         self._actions = {"resync": self._resync, **(actions or {})}
         self._lock = threading.RLock()  # pages connect on a thread of the kernel while a cell runs
         self._seq = 0
-        self._sent_s = 0.0
+        self._sent_s = deque([-math.inf] * MAX_RATE, maxlen=MAX_RATE)
         super().__init__(**traits)
         self.on_msg(self._handle_action)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def update(self, change: Callable[[], None], *, min_gap_s: float = MIN_GAP_S) -> None:
-        """Change the source and tell the browser, unless it was told less than `min_gap_s` ago.
+    def update(self, change: Callable[[], None], *, is_urgent: bool = False) -> None:
+        """Change the source and tell the browser, at most `MAX_RATE` times a second.
 
         Args:
             change: Changes the source; no page reads it meanwhile.
-            min_gap_s: 0 tells it in any case. What is not told now goes with the next message.
+            is_urgent: Tell it now if so few messages were sent lately, else as soon as one may be.
+                What is not urgent keeps a distance, and goes with the next message if it comes too soon.
         """
         with self._lock:
             change()
             now_s = time.monotonic()
-            if now_s - self._sent_s >= min_gap_s:
-                self._sent_s = now_s
-                self._seq += 1
-                self.send({"type": "patch", "patch": self._source.take_patch() | {"seq": self._seq}})
+            free_s = self._sent_s[0] + 1.0
+            if now_s >= free_s and (is_urgent or now_s - self._sent_s[-1] >= 1 / MAX_RATE):
+                self._tell()
+            elif is_urgent and self._timer is None:
+                # The kernel may be busy for long with what comes next, and send nothing by itself.
+                self._timer = threading.Timer(max(free_s - now_s, 0.0), self._tell_late)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def flush(self) -> None:
+        """Tell the browser what it was not told yet."""
+        with self._lock:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._sent_s.append(time.monotonic())
+        self._seq += 1
+        self.send({"type": "patch", "patch": self._source.take_patch() | {"seq": self._seq}})
+
+    def _tell_late(self) -> None:
+        with self._lock:
+            if self._timer is not None and self.comm is not None:
+                self._tell()
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """Return the state of the traits; `snapshot` is what the source shows now."""
@@ -107,6 +150,8 @@ class LiveWidget(anywidget.AnyWidget):
 
     def close(self) -> None:
         """End the channel; every page drops its views."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self.comm is not None:
             self.layout.close()
         super().close()

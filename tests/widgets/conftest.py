@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from modularml.base.events import (
+    BatchesDrawn,
     BatchesEnded,
     DisplayOptions,
     EpochEnded,
@@ -23,9 +24,33 @@ from modularml.base.events import (
     RunEnded,
     RunStarted,
 )
+from modularml.display.diagram import Diagram
+from modularml.display.spec import EdgeSpec, GraphSpec, NodeSpec
 
 N_EPOCHS, N_BATCHES = 3, 4
-PLAN = (PlanEntry(path=("train",), kind="train", n_epochs=N_EPOCHS), PlanEntry(path=("eval",), kind="eval"))
+PICTURE = Diagram(
+    GraphSpec(
+        title="train",
+        nodes=(
+            NodeSpec(id="n0", kind="ModelNode", title="ModelNode", name="MLP"),
+            NodeSpec(id="n1", kind="FeatureSet", title="FeatureSet", name="Sensor"),
+            NodeSpec(id="n2", kind="FeatureSampler", title="Sampler"),
+            NodeSpec(id="n3", kind="AppliedLoss", title="AppliedLoss", name="mse", shape="stadium"),
+        ),
+        edges=(EdgeSpec(id="e0", source="n1", target="n2"), EdgeSpec(id="e1", source="n2", target="n0")),
+    )
+)
+FROZEN = Diagram(
+    GraphSpec(
+        title="eval",
+        nodes=(NodeSpec(id="n0", kind="ModelNodeFrozen", title="ModelNode", name="MLP"),),
+        edges=(),
+    )
+)
+PLAN = (
+    PlanEntry(path=("train",), kind="train", n_epochs=N_EPOCHS, draw=lambda: PICTURE),
+    PlanEntry(path=("eval",), kind="eval", draw=lambda: FROZEN),
+)
 
 
 class Script:
@@ -55,14 +80,24 @@ class Script:
             n_epochs=n_epochs,
             n_batches=N_BATCHES,
             losses=("mse",),
+            rates={"lr": 0.001},
+            devices={"MLP": "cpu"},
         )
         for epoch in range(n_epochs):
             yield self(EpochStarted, path=path, epoch=epoch)
+            yield self(BatchesDrawn, path=path, epoch=epoch, n_batches=N_BATCHES, duration_s=0.0)
             losses = 1 / (1 + epoch * N_BATCHES + np.arange(N_BATCHES))
             for i, loss in enumerate(losses):
-                yield self(BatchesEnded, path=path, epoch=epoch, n_done=i + 1, losses=np.array([[loss]]))
+                yield self(
+                    BatchesEnded,
+                    path=path,
+                    epoch=epoch,
+                    n_done=i + 1,
+                    losses=np.array([[loss]]),
+                    n_samples=32,
+                )
             metrics = {"mse": float(losses.mean()), "val_loss": 1 / (epoch + 2)}
-            yield self(EpochEnded, path=path, epoch=epoch, metrics=metrics)
+            yield self(EpochEnded, path=path, epoch=epoch, metrics=metrics, best_epoch=epoch)
         yield self(PhaseEnded, path=path, status="completed", metrics=metrics, duration_s=1.5)
 
     def evaluate(self) -> Iterator[Event]:

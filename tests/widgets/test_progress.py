@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +15,8 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 
 from modularml.base.events import EventBus, PlanEntry, RunEnded
-from modularml.widgets.progress import VIEW_MIME, ProgressPanel
+from modularml.widgets.live_run import VIEW_MIME
+from modularml.widgets.progress import ProgressPanel
 
 SANITIZE = r'(?s)<div class="modularml-run".*?<!-- end of modularml-run -->'
 
@@ -105,7 +108,7 @@ def test_lines_of_epochs_stay_unless_told_otherwise(
     bus: EventBus, script: Any, outputs: list[dict[str, Any]], keep: bool | None, is_kept: bool
 ) -> None:
     play(bus, script.whole(persist_epoch_progress=keep))
-    assert ("<details>" in outputs[-1]["data"]["text/html"]) is is_kept
+    assert ("train: 3 epochs" in outputs[-1]["data"]["text/html"]) is is_kept
 
 
 @pytest.mark.usefixtures("outputs")
@@ -170,3 +173,20 @@ def test_events_of_a_run_that_began_unseen_are_ignored(
 def test_to_import_the_library_loads_no_widget() -> None:
     code = "import sys, modularml, modularml.widgets; sys.exit('anywidget' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_lines_that_are_logged_meanwhile_are_shown_and_stay_where_they_were(
+    bus: EventBus, script: Any, outputs: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    events = script.whole()
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        bus.emit(next(events))
+        logging.getLogger("a.model").warning("loss is %s", "high")
+        warnings.warn("mind the gap", UserWarning, stacklevel=1)
+        play(bus, events)
+    assert [str(warning.message) for warning in shown] == ["mind the gap"]
+    logging.getLogger("a.model").warning("after the run")
+    html = outputs[-1]["data"]["text/html"]
+    assert "warning: loss is high\nwarning: UserWarning: mind the gap</pre>" in html
+    assert [record.getMessage() for record in caplog.records] == ["loss is high", "after the run"]

@@ -60,7 +60,30 @@ def test_phases_states_times_and_last_values_are_told(script: Any) -> None:
 
 
 def test_epochs_are_kept_only_if_asked_for(script: Any) -> None:
-    assert "<details>" not in run_html(ended(script), with_epochs=False)
+    for is_asked in (True, False):
+        assert ("train: 3 epochs" in run_html(ended(script), with_epochs=is_asked)) is is_asked
+
+
+def test_the_graph_of_training_is_drawn_and_those_of_others_unfold(script: Any) -> None:
+    state = ended(script)
+    html = run_html(state, with_epochs=False)
+    assert (
+        html.index("<title>train</title>") < html.index("Graph of eval") < html.index("<title>eval</title>")
+    )
+
+
+def test_the_graph_of_the_phase_that_failed_comes_first(script: Any) -> None:
+    state = ended(script)
+    state.phases[1].status = "failed"
+    html = run_html(state, with_epochs=False)
+    assert html.index("<title>eval</title>") < html.index("Graph of train")
+
+
+def test_messages_unfold_as_text(script: Any) -> None:
+    state = ended(script)
+    assert "Messages" not in run_html(state, with_epochs=False)
+    state.add_line("WARNING", "<img src=x>")
+    assert "warning: &lt;img src=x&gt;" in run_html(state, with_epochs=False)
 
 
 def test_names_are_text_whatever_they_hold(script: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modularml.base.events import BatchesEnded, EpochEnded, EpochStarted, PhaseEnded, PhaseStarted, PlanEntry
-from modularml.widgets.run_state import TRACE_POINTS, RunState, Trace
+from modularml.base.events import (
+    BatchesDrawn,
+    BatchesEnded,
+    EpochEnded,
+    EpochStarted,
+    PhaseEnded,
+    PhaseStarted,
+    PlanEntry,
+)
+from modularml.widgets.run_state import RunState
+from modularml.widgets.trace import TRACE_POINTS, Trace
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "progress_run.json"
 
@@ -187,7 +197,7 @@ def test_options_choose_whose_batches_are_shown(
 
 
 def test_speed_and_time_left_are_those_of_the_epochs_so_far(script: Any) -> None:
-    """Events lie 0.1 s apart; an epoch of four batches is six of them."""
+    """Events lie 0.1 s apart; an epoch of four batches is seven of them."""
     plan = tuple(PlanEntry(path=(name,), kind="train", n_epochs=10) for name in "ab")
     state = RunState(script.start(plan=plan))
     events = script.train(path=("a",), n_epochs=10)
@@ -196,9 +206,10 @@ def test_speed_and_time_left_are_those_of_the_epochs_so_far(script: Any) -> None
         if isinstance(event, EpochEnded) and event.epoch == 4:
             break
     run = state.take_patch()["run"]
-    assert run["rate"] == pytest.approx(4 / 0.6, rel=0.05)
-    assert run["left"] == pytest.approx(15 * 0.6, rel=0.05)
-    assert run["elapsed"] == pytest.approx(3.1)
+    assert run["rate"] == pytest.approx(4 / 0.7, rel=0.06)
+    assert run["left"] == pytest.approx(15 * 0.7, rel=0.05)
+    assert run["rows"] == pytest.approx(32 * run["rate"])
+    assert run["elapsed"] == pytest.approx(3.6)
 
 
 def test_a_run_that_fails_takes_its_running_phase_with_it(script: Any) -> None:
@@ -214,3 +225,34 @@ def test_a_run_that_fails_takes_its_running_phase_with_it(script: Any) -> None:
         2.5,
         None,
     )
+
+
+def test_a_picture_is_told_once_and_again_to_who_connects_late(script: Any) -> None:
+    start, *events = script.whole()
+    state = RunState(start)
+    told = []
+    for event in [*events, *script.train()]:
+        state.apply(event)
+        told += state.take_patch()["pictures"]
+    assert [picture["mermaid"].split()[0] for picture in told] == ["flowchart"] * 2
+    assert told == state.snapshot()["pictures"]
+    assert [row["picture"] for row in state.snapshot()["phases"]] == [0, 1]
+    assert told[0]["boxes"][0] == {"id": "n0", "kind": "ModelNode", "name": "MLP"}
+
+
+def test_batches_that_take_long_to_draw_are_told_of(script: Any) -> None:
+    state = RunState(script.start())
+    for duration_s, is_slow in ((0.0, False), (1.0, False), (0.0, True), (0.0, False)):
+        state.apply(script(EpochStarted, path=("train",), epoch=0))
+        assert state.snapshot()["phases"][0]["drawing"] is is_slow
+        state.apply(script(BatchesDrawn, path=("train",), epoch=0, n_batches=7, duration_s=duration_s))
+        row = state.snapshot()["phases"][0]
+        assert (row["drawing"], row["batches"]) == (False, 7)
+
+
+def test_an_early_end_and_the_best_epoch_are_told_counted_from_one(script: Any) -> None:
+    state = RunState(script.start())
+    for event in script.train():
+        state.apply(replace(event, is_early=True) if isinstance(event, PhaseEnded) else event)
+    row = state.snapshot()["phases"][0]
+    assert (row["best"], row["note"]) == (3, "ended early, after epoch 3 of 3")

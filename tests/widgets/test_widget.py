@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from modularml.base.errors import InvalidTypeError
-from modularml.widgets.widget import LiveWidget
+from modularml.widgets.widget import MAX_RATE, LiveWidget
 
 
 class Count:
@@ -36,17 +37,31 @@ class CountWidget(LiveWidget):
 def test_changes_between_two_messages_go_with_the_next(comms: list[Any]) -> None:
     count = Count()
     widget = CountWidget(count)
-    for gap_s in (0.0, 3600.0, 3600.0, 0.0):
-        widget.update(count.grow, min_gap_s=gap_s)
+    for is_urgent in (True, False, False, True):
+        widget.update(count.grow, is_urgent=is_urgent)
     patches = [m["patch"] for m in comms[-1].custom]
     assert patches == [{"new": 1, "seq": 1}, {"new": 3, "seq": 2}]
+
+
+def test_no_more_than_twenty_messages_go_in_a_second_and_nothing_is_lost(comms: list[Any]) -> None:
+    count = Count()
+    widget = CountWidget(count)
+    began = time.monotonic()
+    for _ in range(500):
+        widget.update(count.grow, is_urgent=True)
+    n_sent, took_s = len(comms[-1].custom), time.monotonic() - began
+    assert n_sent <= MAX_RATE * (1 + took_s)
+    while len(comms[-1].custom) == n_sent:  # the rest comes by itself, though nothing else happens
+        time.sleep(0.02)
+    assert sum(m["patch"]["new"] for m in comms[-1].custom) == 500
+    widget.close()
 
 
 def test_a_page_that_connects_gets_the_whole_with_its_number(comms: list[Any]) -> None:
     count = Count()
     widget = CountWidget(count)
     for _ in range(3):
-        widget.update(count.grow, min_gap_s=0)
+        widget.update(count.grow, is_urgent=True)
     assert widget.get_state()["snapshot"] == {"value": 3, "seq": 3}
     assert widget.get_state("snapshot") == {"snapshot": {"value": 3, "seq": 3}}
     comms[-1].receive(type="resync")

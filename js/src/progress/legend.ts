@@ -39,5 +39,5 @@ function makeItem(): HTMLElement {
 }
 
 function placeOf(phase: Phase, x: number): string {
-  return unitOf(phase) === "batch" ? `batch ${Math.round(x)}` : `epoch ${x.toFixed(1)}`;
+  return unitOf(phase) === "batch" ? `batch ${Math.max(1, Math.round(x))}` : `epoch ${Math.max(1, Math.ceil(x))}`;
 }

@@ -1,13 +1,16 @@
 // The panel of one run: builds its elements once and patches them from then on.
 import { element, setAttribute, setText, sync } from "../shared/dom";
 import { clock, estimate, rate, value } from "../shared/format";
+import { GraphPane } from "../graph/pane";
 import { makeGlyph, setGlyph } from "../shared/glyph";
 import { loadChart } from "../shared/library";
-import type { WidgetModel } from "../shared/model";
+import { canBeLog, isWide } from "../shared/lines";
+import type { WidgetHost, WidgetModel } from "../shared/model";
 import type { Chart } from "../shared/chart";
 import { STATUS_WORDS } from "../shared/status";
 import { axisEnd, curvesOf, unitOf } from "./curves";
 import { Legend, makePair } from "./legend";
+import { LogStrip } from "./log";
 import { PhaseList } from "./phases";
 import { isVague, type Phase, type Run } from "./run";
 import { StopButton } from "./stop";
@@ -28,10 +31,18 @@ export class Panel {
   private readonly facts = element("div", { class: "mml-facts" });
   private readonly note = element("p", { class: "mml-note", role: "status", "aria-live": "polite" });
   private readonly phases: PhaseList;
+  private readonly graph: GraphPane;
+  private readonly log = new LogStrip();
+  private readonly scale = element(
+    "button",
+    { class: "mml-scale", type: "button", "aria-label": "Logarithmic scale", "data-lm-suppress-shortcuts": "true" },
+    "log",
+  );
   private readonly stop: StopButton;
   private chart: Chart | null = null;
   private selected: number | null = null;
   private hovered: number | null = null;
+  private isLog: boolean | null = null; // as it was asked for; else the values tell
   private isDrawn = false;
   private isLost = false;
   private said = "";
@@ -39,8 +50,10 @@ export class Panel {
   constructor(
     private readonly run: Run,
     model: WidgetModel,
+    host: WidgetHost | undefined,
     signal: AbortSignal,
   ) {
+    const isWhole = model.get("view") === "run";
     this.phases = new PhaseList(signal, (index) => this.select(index));
     this.stop = new StopButton(model, run, signal, (text) => this.tell(text, true));
     void loadChart().then((Chart) => {
@@ -48,10 +61,16 @@ export class Panel {
       this.chart = new Chart(this.plot, signal, { onHover: (x) => this.hover(x) });
       this.update();
     });
+    this.graph = new GraphPane(model, host, signal);
+    this.scale.addEventListener("click", () => this.switchScale(), { signal });
     const head = element("header", {}, this.glyph, this.label, this.badge, this.status, this.stop.root);
-    const view = element("div", { class: "mml-view" }, this.legend.root, this.plot, this.blank);
-    const body = element("div", { class: "mml-body" }, this.phases.root, view);
-    this.root.append(head, this.bar, body, element("footer", {}, this.facts, this.note));
+    const top = element("div", { class: "mml-view-head" }, this.legend.root, this.scale);
+    const view = element("div", { class: "mml-view" }, top, this.plot, this.blank);
+    view.hidden = !isWhole;
+    const body = element("div", { class: "mml-body" }, this.phases.root, this.graph.root, view);
+    this.log.root.hidden = !isWhole;
+    this.root.append(head, this.bar, body, this.log.root, element("footer", {}, this.facts, this.note));
+    setAttribute(this.root, "data-view", isWhole ? "run" : "graph");
     run.onChange(() => this.schedule(), signal);
     const ticking = setInterval(() => run.isRunning && !this.isLost && this.updateFacts(), TICK_MS);
     signal.addEventListener("abort", () => clearInterval(ticking));
@@ -82,7 +101,9 @@ export class Panel {
     this.stop.root.hidden ||= this.isLost;
     this.updateBar(vague);
     this.phases.update(this.run.phases, shown?.index ?? null, info.current);
+    this.updateGraph(shown);
     this.updateChart(shown);
+    this.log.update(this.run.log);
     this.updateFacts();
     this.announce(current);
   }
@@ -126,6 +147,21 @@ export class Panel {
     setAttribute(this.bar, "aria-valuenow", vague ? null : String(Math.round(this.run.fraction * 100)));
   }
 
+  /** The picture of the phase that is shown; that of the present one while it runs. */
+  private updateGraph(shown: Phase | undefined): void {
+    const { info, phases } = this.run;
+    this.graph.root.hidden = !info.graph;
+    setAttribute(this.root, "data-graph", info.graph ? "" : null);
+    const current = phases[info.current ?? -1];
+    const phase = this.selected !== null ? shown : (current ?? phases.find((one) => one.picture !== null));
+    this.graph.update(this.run.pictureOf(phase), phase, info);
+  }
+
+  private switchScale(): void {
+    this.isLog = this.scale.getAttribute("aria-pressed") !== "true";
+    this.update();
+  }
+
   private updateChart(phase: Phase | undefined): void {
     const curves = phase ? curvesOf(phase, this.run.tracesOf(phase)) : [];
     this.plot.hidden = curves.length === 0;
@@ -133,9 +169,12 @@ export class Panel {
     if (!phase) return setText(this.blank, "Preparing…");
     this.legend.update(phase, curves, this.hovered);
     setText(this.blank, phase.status === "waiting" ? "Not started yet" : phase.status === "running" ? "Running…" : STATUS_WORDS[phase.status]);
+    this.scale.hidden = !canBeLog(curves);
     if (!curves.length) return this.chart?.clear();
     setAttribute(this.plot, "data-unit", unitOf(phase));
-    this.chart?.draw(curves, 0, axisEnd(phase, curves));
+    const isLog = (this.isLog ?? isWide(curves)) && canBeLog(curves);
+    setAttribute(this.scale, "aria-pressed", String(isLog));
+    this.chart?.draw(curves, 0, axisEnd(phase, curves), isLog, phase.best);
     const told = Object.entries(phase.metrics).map(([name, number]) => `${name} ${value(number)}`);
     if (phase.batch === phase.batches) setAttribute(this.plot, "aria-label", `Losses of ${phase.path.at(-1)}: ${told.join(", ")}`);
   }
@@ -146,6 +185,7 @@ export class Panel {
     const facts: [string, string][] = [];
     if (current && current.epochs > 1) facts.push(["Epoch", `${current.epoch} / ${current.epochs}`]);
     if (current?.batches) facts.push(["Batch", `${current.batch} / ${current.batches}`]);
+    if (current && current.best !== null) facts.push(["Best epoch", String(current.best)]);
     if (info.rate !== null && this.run.isRunning) facts.push(["Steps/s", rate(info.rate)]);
     facts.push(["Elapsed", clock(info.elapsed + sinceLast)]);
     if (info.left !== null) facts.push(["Left", `≈ ${estimate(Math.max(0, info.left - sinceLast))}`]);
@@ -170,7 +210,7 @@ export class Panel {
       : !this.run.isRunning
         ? `${STATUS_WORDS[info.status]}${info.error ? `: ${info.error}` : ""}`
         : current
-          ? `${current.path.join(" / ")} ${STATUS_WORDS[current.status].toLowerCase()}`
+          ? `${current.path.join(" / ")} ${STATUS_WORDS[current.status].toLowerCase()}${current.note ? `: ${current.note}` : ""}`
           : "";
     if (said === this.said) return;
     this.said = said;

@@ -2,7 +2,7 @@
 import { element, setAttribute, setText, sync } from "../shared/dom";
 import { duration } from "../shared/format";
 import { makeGlyph, setGlyph } from "../shared/glyph";
-import { STATUS_WORDS } from "../shared/status";
+import { STATUS_WORDS, type Status } from "../shared/status";
 import { fractionOf, isVague, type Phase } from "./run";
 
 export class PhaseList {
@@ -35,12 +35,13 @@ export class PhaseList {
     const [glyph, label, note] = row.children as unknown as [SVGSVGElement, HTMLElement, HTMLElement];
     setAttribute(row, "role", isGroup ? "presentation" : "option");
     setAttribute(row, "data-kind", phase.kind);
-    setAttribute(row, "data-status", phase.status);
+    setAttribute(row, "data-status", isGroup ? groupState(phase, this.phases)[0] : phase.status);
     setAttribute(row, "aria-selected", isGroup ? null : String(isShown));
     setAttribute(row, "tabindex", isGroup ? null : this.isTabStop(phase, isShown) ? "0" : "-1");
     setAttribute(row, "aria-label", isGroup ? null : `${phase.path.join(" / ")}: ${STATUS_WORDS[phase.status]}`);
     row.style.setProperty("--mml-depth", String(phase.path.length - topDepth));
-    if (!isGroup) setGlyph(glyph, phase.status, isVague(phase) ? null : fractionOf(phase));
+    if (isGroup) setGlyph(glyph, ...groupState(phase, this.phases));
+    else setGlyph(glyph, phase.status, isVague(phase) ? null : fractionOf(phase));
     setText(label, phase.path.at(-1) ?? "");
     setAttribute(label, "title", phase.path.join(" / "));
     setText(note, noteOf(phase));
@@ -76,6 +77,17 @@ export class PhaseList {
     root.scrollTop = row.offsetTop - (root.clientHeight - row.offsetHeight) / 2;
     root.scrollLeft = row.offsetLeft - (root.clientWidth - row.offsetWidth) / 2;
   }
+}
+
+/** A group is what its phases are: running from the first to the last, then as the worst of them. */
+function groupState(group: Phase, phases: readonly Phase[]): [Status, number] {
+  const isWithin = (phase: Phase) => phase.kind !== "group" && group.path.every((label, i) => phase.path[i] === label);
+  const within = phases.filter(isWithin);
+  const has = (status: Status) => within.some((phase) => phase.status === status);
+  const done = within.reduce((sum, phase) => sum + fractionOf(phase), 0) / Math.max(within.length, 1);
+  for (const status of ["failed", "interrupted", "stopped"] as const) if (has(status)) return [status, 1];
+  if (!has("waiting") && !has("running")) return ["completed", 1];
+  return [done > 0 || has("running") ? "running" : "waiting", done];
 }
 
 function makeRow(): HTMLElement {

@@ -1,5 +1,6 @@
 // A run as the browser knows it: the whole, kept up to date by patches.
 // It knows no DOM.
+import type { Picture } from "../graph/facts";
 import type { Numbered } from "../shared/model";
 import type { Status } from "../shared/status";
 
@@ -13,6 +14,14 @@ export interface RunInfo {
   elapsed: number;
   left: number | null;
   rate: number | null;
+  rows: number | null;
+  graph: boolean;
+}
+
+/** A line of a log, or a warning, that came while the run went on. */
+export interface LogLine {
+  level: string;
+  text: string;
 }
 
 export interface Phase {
@@ -27,6 +36,15 @@ export interface Phase {
   duration: number | null;
   losses: string[];
   metrics: Record<string, number | string>;
+  picture: number | null;
+  /** The best epoch so far, from 1, where something watches for it. */
+  best: number | null;
+  /** What else there is to say of its state, e.g. that it ended early. */
+  note: string;
+  /** Whether the batches of an epoch are being drawn, which takes its time. */
+  drawing: boolean;
+  rates: Record<string, number>;
+  devices: Record<string, string>;
 }
 
 export interface Points {
@@ -42,6 +60,9 @@ export interface RunPatch extends Numbered {
   run: RunInfo;
   phases: Phase[];
   traces: Points[];
+  pictures: Picture[];
+  /** All of the last lines, if there are new ones. */
+  log: LogLine[] | null;
 }
 
 export interface Trace {
@@ -54,6 +75,8 @@ export interface Trace {
 export class Run {
   info!: RunInfo;
   phases: Phase[] = [];
+  log: LogLine[] = [];
+  private pictures: Picture[] = [];
   private traces = new Map<number, Map<string, Trace>>();
   private receivedAt = 0;
   private listeners = new Set<() => void>();
@@ -61,11 +84,14 @@ export class Run {
   apply(patch: RunPatch, isWhole: boolean): void {
     if (isWhole) {
       this.phases = [];
+      this.pictures = [];
       this.traces.clear();
     }
     this.info = patch.run;
     this.receivedAt = performance.now();
     for (const phase of patch.phases) this.phases[phase.index] = phase;
+    if (patch.log) this.log = patch.log;
+    for (const picture of patch.pictures) this.pictures[picture.index] = picture;
     for (const points of patch.traces) this.addPoints(points);
     for (const listener of this.listeners) listener();
   }
@@ -86,6 +112,10 @@ export class Run {
 
   tracesOf(phase: Phase): Trace[] {
     return [...(this.traces.get(phase.index)?.values() ?? [])];
+  }
+
+  pictureOf(phase: Phase | undefined): Picture | undefined {
+    return phase && phase.picture !== null ? this.pictures[phase.picture] : undefined;
   }
 
   /** The share of the plan that is done, from 0 to 1; an epoch counts one, other phases a half. */

@@ -19,6 +19,7 @@ export class Chart {
   private plot: uPlot | null = null;
   private key = "";
   private ends: [number, number] = [0, 1];
+  private mark: number | null = null;
 
   constructor(
     private readonly host: HTMLElement,
@@ -42,8 +43,12 @@ export class Chart {
     this.key = "";
   }
 
-  /** Draws lines over an axis from `start` to `end`; `isLog` is told by the values unless it is given. */
-  draw(lines: readonly Line[], start: number, end: number, isLog = isWide(lines)): void {
+  /**
+   * Draws lines over an axis from `start` to `end`, and an upright one at `mark`; `isLog` is
+   * told by the values unless it is given.
+   */
+  draw(lines: readonly Line[], start: number, end: number, isLog = isWide(lines), mark: number | null = null): void {
+    this.mark = mark;
     this.ends = [start, end > start ? end : start + 1];
     const key = [isLog, ...lines.map((line) => `${line.per}/${line.name}/${line.color}/${!!line.low}`)].join("\n");
     const data = uPlot.join(lines.map(tableOf) as uPlot.AlignedData[]);
@@ -95,13 +100,30 @@ export class Chart {
       },
       scales: { x: { time: false, range: () => this.ends }, y: { distr: isLog ? 3 : 1 } },
       axes: [
-        { ...axis, size: 24, incrs: X_STEPS, space: 44, grid: { show: false } },
+        { ...axis, size: 24, incrs: X_STEPS, space: 44, grid: { show: false }, filter: fromOne },
         { ...axis, size: 48, space: 26, grid: isLog ? { ...axis.grid, filter: onlyPowers } : (axis.grid ?? {}) },
       ],
       series,
       bands,
-      hooks: { setCursor: [(plot) => this.given.onHover?.(this.hovered(plot))] },
+      hooks: {
+        setCursor: [(plot) => this.given.onHover?.(this.hovered(plot))],
+        draw: [(plot) => this.drawMark(plot)],
+      },
     };
+  }
+
+  private drawMark(plot: uPlot): void {
+    if (this.mark === null) return;
+    const { ctx, bbox } = plot;
+    const x = Math.round(plot.valToPos(this.mark, "x", true));
+    ctx.save();
+    ctx.strokeStyle = this.color("--mml-good");
+    ctx.setLineDash([4, 4]);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    ctx.restore();
   }
 
   private stroke(line: Line): string {
@@ -137,6 +159,11 @@ function tableOf(line: Line): Table {
 
 function translucent(color: string): string {
   return /^#[0-9a-f]{6}$/i.test(color) ? `${color}2b` : "rgb(127 127 127 / 17%)";
+}
+
+/** Epochs and batches are counted from 1; at 0 the first one begins. */
+function fromOne(_: uPlot, splits: number[]): (number | null)[] {
+  return splits.map((value) => (value >= 1 ? value : null));
 }
 
 /** Of the lines of a logarithmic axis those at powers of ten. */

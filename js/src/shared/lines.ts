@@ -33,6 +33,11 @@ export function isWide(lines: readonly Points[]): boolean {
   return low > 0 && high > WIDE * low;
 }
 
+/** Whether every value can stand on a logarithmic axis. */
+export function canBeLog(lines: readonly Points[]): boolean {
+  return lines.length > 0 && lines.every((line) => line.y.every((y) => y === null || y > 0));
+}
+
 /** The value of a line at `x`, or the one before it; undefined before its start. */
 export function valueAt(line: Points, x: number): number | null | undefined {
   let low = 0;

@@ -16,7 +16,14 @@ import numpy as np
 import torch
 
 from modularml.base.errors import ModularMLWarning
-from modularml.base.events import BATCH_EVENTS_PER_S, BatchesEnded, EpochEnded, EpochStarted, Event
+from modularml.base.events import (
+    BATCH_EVENTS_PER_S,
+    BatchesDrawn,
+    BatchesEnded,
+    EpochEnded,
+    EpochStarted,
+    Event,
+)
 from modularml.core.execution.recording import EpochRecorder, Recording
 from modularml.core.execution.resolution import Resolved
 from modularml.core.execution.scope import PhaseScope
@@ -89,7 +96,15 @@ def _run_epoch(
     epoch: int,
     begin: Callable[[np.ndarray], None],
 ) -> Iterator[Event]:
+    began = time.perf_counter()
     drawn = resolved.feed.draw(scope.first_epoch + epoch)
+    yield BatchesDrawn(
+        run_id=scope.run_id,
+        path=scope.path,
+        epoch=epoch,
+        n_batches=drawn.n_batches,
+        duration_s=time.perf_counter() - began,
+    )
     slots: list[Any] = [None] * resolved.forward.n_slots
     records = recording.keeps != "none"
     recorder = EpochRecorder(recording, epoch, resolved.recorded, drawn, resolved.targets)
@@ -98,7 +113,9 @@ def _run_epoch(
     next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
     recording.losses.append(losses.empty)
     recording.n_samples.append(np.empty(0, np.int32))
-    n_samples = np.diff(next(iter(drawn.offsets.values()))).astype(np.int32)
+    offsets = next(iter(drawn.offsets.values()))
+    n_samples = np.diff(offsets).astype(np.int32)
+    n_told = 0
     begin(n_samples)
     try:
         for n_done, batch in enumerate(resolved.feed.batches(drawn), start=1):
@@ -114,8 +131,14 @@ def _run_epoch(
                 yield BatchEnded(run_id=run_id)
             if time.perf_counter() >= next_event:
                 yield BatchesEnded(
-                    run_id=run_id, path=path, epoch=epoch, n_done=n_done, losses=losses.flush()
+                    run_id=run_id,
+                    path=path,
+                    epoch=epoch,
+                    n_done=n_done,
+                    losses=losses.flush(),
+                    n_samples=int(offsets[n_done] - offsets[n_told]),
                 )
+                n_told = n_done
                 next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
             if scope.should_stop():
                 break
@@ -126,7 +149,8 @@ def _run_epoch(
         recording.n_samples[epoch] = n_samples[: len(recording.losses[epoch])]
         if records:
             recorder.close()
-    yield BatchesEnded(run_id=run_id, path=path, epoch=epoch, n_done=n_done, losses=last)
+    n_left = int(offsets[n_done] - offsets[n_told])
+    yield BatchesEnded(run_id=run_id, path=path, epoch=epoch, n_done=n_done, losses=last, n_samples=n_left)
 
 
 class _LossBuffer:

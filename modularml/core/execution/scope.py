@@ -26,6 +26,9 @@ class ExecutionContext:
         outputs: Node label -> outputs of the batch; where samples have roles, role -> outputs.
         losses: Loss label -> its value for the batch, a tensor without shape.
         stop_requested: Whether the phase is to end with the present epoch.
+        best_epoch: The best epoch by now, where a callback watches for it.
+        run_id: The run, as events name it.
+        path: Labels from the run's root down to the phase, as events name it.
     """
 
     phase_label: str
@@ -34,6 +37,9 @@ class ExecutionContext:
     outputs: Mapping[str, Any] = field(default_factory=dict)
     losses: Mapping[str, Any] = field(default_factory=dict)
     stop_requested: bool = False
+    best_epoch: int | None = None
+    run_id: str = ""
+    path: tuple[str, ...] = ()
 
     def request_stop(self) -> None:
         """End the phase, as completed, after the present epoch."""

@@ -244,6 +244,7 @@ class Runner:
                     status=entry.status,
                     metrics=results.final() if results is not None else {},
                     duration_s=entry.duration_s,
+                    is_early=scope.exec_ctx.stop_requested,
                 )
             )
         self._phase = None
@@ -259,7 +260,7 @@ class Runner:
             path=path,
             ctx=self.experiment.ctx,
             should_stop=self._stop.is_set,
-            exec_ctx=ExecutionContext(phase_label=phase.label),
+            exec_ctx=ExecutionContext(phase_label=phase.label, run_id=run_id, path=path),
             first_epoch=self.experiment.epochs_done.get(phase.label, 0) if phase.kind == "train" else 0,
             watch_batches=watched,
         )
@@ -275,6 +276,8 @@ class Runner:
             n_batches=execution.n_batches,
             losses=tuple(results.loss_labels),
             nodes=execution.nodes,
+            rates=execution.rates,
+            devices=execution.devices,
         )
         self._emit(started)
         self._phase_hook(phase, "on_phase_start", results=results)
@@ -294,7 +297,8 @@ class Runner:
                     if isinstance(event, EpochEnded):
                         # Told after the hooks, with what they logged.
                         logged = results.recording.epoch_metrics(event.epoch)
-                        self._emit(replace(event, metrics={**event.metrics, **logged}))
+                        metrics = {**event.metrics, **logged}
+                        self._emit(replace(event, metrics=metrics, best_epoch=scope.exec_ctx.best_epoch))
         finally:
             self._count_epochs(phase, scope, results)
         self._phase_hook(phase, "on_phase_end", results=results)
@@ -389,7 +393,7 @@ def _status_after(error: BaseException) -> str:
 
 def _plan(entry: Entry, path: tuple[str, ...]) -> Iterator[PlanEntry]:
     if not isinstance(entry, Group):
-        yield PlanEntry(path=path, kind=entry.kind, n_epochs=entry.n_epochs)
+        yield PlanEntry(path=path, kind=entry.kind, n_epochs=entry.n_epochs, draw=entry.diagram)
         return
     yield PlanEntry(path=path, kind="group")
     for nested in entry.parts():

@@ -26,6 +26,7 @@ from modularml.core.topology.model_node import ModelNode
 from modularml.core.topology.origin import Entry, Origin, entries_of, origin_of, shape_of
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.display.diagram import Diagram
+from modularml.display.live import pin_live_view
 
 Shape = tuple[int, ...]
 
@@ -513,9 +514,23 @@ class ModelGraph:
         """Return the picture of the graph."""
         return Diagram(graph_spec(self.label, self.topological_nodes(), self.ctx))
 
-    def visualize(self) -> None:
-        """Show the picture of the graph."""
-        self.diagram().show()
+    def visualize(self, *, live: bool = False) -> None:
+        """Show the picture of the graph.
+
+        Args:
+            live: In a notebook, let the picture show what runs whenever the experiment of
+                the graph runs something, wherever that is started. Outside it is as it is.
+
+        Raises:
+            StateError: If `live` and the graph belongs to no experiment.
+        """
+        if not live:
+            self.diagram().show()
+            return
+        experiment = self.ctx.experiment
+        if experiment is None:
+            raise StateError(f"{self.label!r} belongs to no experiment yet, so nothing of it can run.")
+        pin_live_view(experiment.events, self.diagram())
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.diagram()._repr_mimebundle_(include, exclude)

@@ -12,6 +12,7 @@ import torch
 from modularml import Callback, Experiment, ExperimentCallback, PhaseGroup
 from modularml.base.errors import CallbackError, ModularMLError
 from modularml.base.events import (
+    BatchesDrawn,
     BatchesEnded,
     EpochEnded,
     EpochStarted,
@@ -166,8 +167,8 @@ def test_the_events_of_a_run_nest_as_the_plan_does(lab: Any) -> None:
     lab.exp.execution_plan.add_group(PhaseGroup("g", [lab.train(n_epochs=1)]))
     lab.exp.run()
     assert kinds == [
-        *(RunStarted, GroupStarted, GroupStarted, PhaseStarted, EpochStarted, BatchesEnded),
-        *(EpochEnded, PhaseEnded, GroupEnded, GroupEnded, RunEnded),
+        *(RunStarted, GroupStarted, GroupStarted, PhaseStarted, EpochStarted, BatchesDrawn),
+        *(BatchesEnded, EpochEnded, PhaseEnded, GroupEnded, GroupEnded, RunEnded),
     ]
 
 
@@ -475,3 +476,18 @@ def test_epochs_are_counted_for_train_phases_only(lab: Any) -> None:
     lab.exp.run_phase(lab.evaluate("step"))
     lab.exp.run_phase(lab.train("step", 2))
     assert lab.exp.epochs_done == {"step": 5}
+
+
+def test_events_tell_what_runs_where_how_fast_and_how_it_looks(lab: Any) -> None:
+    events: list[Any] = []
+    lab.exp.events.subscribe(events.append)
+    phase = lab.train(n_epochs=1)
+    lab.exp.run_phase(phase)
+    of = {type(event): event for event in events}
+    (entry,) = of[RunStarted].plan
+    assert entry.draw().mermaid == phase.diagram().mermaid
+    assert [box.id for box in entry.draw().boxes] == [box.id for box in phase.diagram().spec.nodes]
+    assert of[PhaseStarted].devices == {"net": "cpu"}
+    assert of[PhaseStarted].rates == {"lr": 0.01}
+    assert of[BatchesDrawn].n_batches == of[PhaseStarted].n_batches == 3
+    assert sum(event.n_samples for event in events if isinstance(event, BatchesEnded)) == 18

@@ -165,4 +165,5 @@ class EvalPhase(ExperimentPhase):
             events=events(),
             n_batches=resolved.feed.n_batches(0),
             nodes=labels_of(nodes),
+            devices={label: str(device) for label, device in devices.items()},
         )

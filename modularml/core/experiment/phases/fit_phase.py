@@ -179,4 +179,5 @@ class FitPhase(ExperimentPhase):
             events=events(),
             n_batches=1,
             nodes=labels_of(nodes),
+            devices={label: str(device) for label, device in devices.items()},
         )

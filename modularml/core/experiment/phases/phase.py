@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -55,12 +55,16 @@ class Execution:
         events: What happens; drawing them is running the phase.
         n_batches: Batches an epoch.
         nodes: Labels of the nodes that run, in order.
+        rates: The learning rates, by the names of their metrics.
+        devices: Node label -> the device it computes on.
     """
 
     results: PhaseResults
     events: Iterator[Event]
     n_batches: int
     nodes: tuple[str, ...]
+    rates: Mapping[str, float] = field(default_factory=dict)
+    devices: Mapping[str, str] = field(default_factory=dict)
 
 
 class ExperimentPhase(Configurable):

@@ -267,5 +267,11 @@ class TrainPhase(ExperimentPhase):
                     after_end=rates.move_on,
                 )
 
-        n_batches = resolved.feed.n_batches(scope.first_epoch)
-        return Execution(results=results, events=events(), n_batches=n_batches, nodes=labels_of(nodes))
+        return Execution(
+            results=results,
+            events=events(),
+            n_batches=resolved.feed.n_batches(scope.first_epoch),
+            nodes=labels_of(nodes),
+            rates={name: optimizer.rate for name, optimizer in optimizers.items()},
+            devices={label: str(device) for label, device in devices.items()},
+        )
