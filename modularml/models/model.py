@@ -41,6 +41,8 @@ class BaseModel(Shown, Configurable, ABC):
     backend: ClassVar[str] = str(Backend.NONE)
     input_shape: Shape | None
     output_shape: Shape | None
+    takes_integers: bool = False  # as an embedding does; features reach it as they are
+    changes_input: bool = False  # works in place, and so must not be handed the data themselves
     _initial: Any = None  # what `reset_weights` returns to
     _digested: tuple[Any, str] | None = None  # and its digest, of what it was taken
 

@@ -142,12 +142,18 @@ def forward_call(
     assert isinstance(node, ModelNode)
     if node.backend != "torch":
         return (lambda batch: tensor_of(node.model.forward(array_of(batch)))), None
+    module = _sparing(node)
+    own, wanted = own_dtype(node), entering_dtype(node)
+    gives = own or (came[0] if not node.model.takes_integers else None) or torch.get_default_dtype()
+    if came[0] is not None and (came[0] == wanted or (own is None and not node.model.takes_integers)):
+        return module, gives
+    return (lambda batch: module(batch.to(wanted))), gives
+
+
+def _sparing(node: ModelNode) -> Callable[[Any], Any]:
+    """Return the module of a node, which shall not write into what others read, too."""
     module: Callable[[Any], Any] = node.module
-    own = own_dtype(node)
-    if came[0] is not None and own in (None, came[0]):
-        return module, came[0]
-    wanted = dtype_of(node)
-    return (lambda batch: module(batch.to(wanted))), wanted
+    return (lambda batch: module(batch.clone())) if node.model.changes_input else module
 
 
 def _alike(batches: Sequence[Any], node: GraphNode) -> list[torch.Tensor]:
@@ -174,6 +180,8 @@ def dtype_of(node: GraphNode) -> torch.dtype:
 
 def entering_dtype(node: GraphNode) -> torch.dtype | None:
     """Return the dtype that features enter a node in; None leaves them as they are, for estimators."""
+    if isinstance(node, ModelNode) and node.model.takes_integers:
+        return torch.int64
     return dtype_of(node) if node.backend == "torch" else None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from modularml.backends.torch_losses import Alignment, LossInput
@@ -37,6 +38,7 @@ class EnteringData:
         nodes: The nodes that run.
         roles: Key of each entry -> the roles of its samples.
         devices: Label of each node -> where it computes; the CPU where it is not named.
+        rows: Key of each entry -> the rows that the phase may draw.
 
     Attributes:
         keys: Label of each node -> key of the data whose rows and targets belong to its outputs.
@@ -49,8 +51,9 @@ class EnteringData:
         nodes: Sequence[GraphNode],
         roles: Mapping[str, Sequence[str]],
         devices: Mapping[str, torch.device],
+        rows: Mapping[str, np.ndarray],
     ) -> None:
-        self.graph, self._roles, self.devices = graph, roles, devices
+        self.graph, self._roles, self.devices, self.rows = graph, roles, devices, rows
         self._nodes = {node.label: node for node in nodes}
         self._origins = {node.label: graph.origin(node) for node in nodes}
         self.keys = {label: origin.key for label, origin in self._origins.items()}
@@ -72,8 +75,13 @@ class EnteringData:
 
     def features(self, node: GraphNode, ref: FeatureSetReference) -> Column:
         """Return the features that a FeatureSet brings to a node, in the dtype that it computes in."""
-        alignment = Alignment(dtype=entering_dtype(node))
-        return column_of(self._stack(Entry("", ref), "features"), alignment, self.devices.get(node.label))
+        dtype, source = entering_dtype(node), self._stack(Entry("", ref), "features")
+        if dtype is torch.int64 and source.dtype.kind not in "biu":
+            raise InvalidTypeError(
+                f"{node!r} takes integers, as an embedding does, and {list(ref.features)} hold "
+                f"{source.dtype}. Convert the columns to integers before they enter the FeatureSet."
+            )
+        return column_of(source, Alignment(dtype=dtype), self.devices.get(node.label))
 
     def targets(self) -> dict[str, Source]:
         """Return the targets that belong to the outputs of the nodes, by key."""
@@ -191,6 +199,11 @@ def arguments_of(
     arguments: list[Argument | torch.nn.Module] = []
     device = data.devices.get(node.label)
     alignments = loss.loss.align(inputs, where=repr(node.label)) if inputs else ()
+    if inputs and loss.loss.build().kind == "classes":
+        _, _, key, source = named[-1]
+        if isinstance(source, Stack) and source.dtype.kind in "iu" and key in data.rows:
+            n_classes = next((n for n in inputs[0].shape if n > 1), 1)
+            _check_labels(source[data.rows[key]], n_classes, loss.loss.ignored_label, where)
     for (_, one, key, source), pick, seen, how in zip(named, picks, inputs, alignments, strict=True):
         if source is None:
             # An estimator's outputs may be of any numeric dtype.
@@ -213,6 +226,19 @@ def arguments_of(
         number = Alignment(shape=(), dtype=torch.float32)
         weights = _argument(stream_of(key, one.role), source, number, columns, device)
     return Arguments(inputs=arguments, weights=weights)
+
+
+def _check_labels(labels: np.ndarray, n_classes: int, ignored: int | None, where: str) -> None:
+    """Refuse class labels that no output stands for, before torch ends on one of them."""
+    if not labels.size or (labels.min() >= 0 and labels.max() < n_classes):
+        return
+    found = np.unique(labels)
+    if any((label < 0 or label >= n_classes) and label != ignored for label in found):
+        shown = f"{found[:10].tolist()}{' ...' if len(found) > 10 else ''}"
+        raise LossError(
+            f"{where}: the targets hold the class labels {shown}, and outputs for {n_classes} classes allow "
+            f"0 to {n_classes - 1}. Give the model one output for each class, or number the classes from 0."
+        )
 
 
 def _argument(

@@ -126,7 +126,7 @@ def resolve(
     sources = _sources(inputs, where, batch_size, nan)
     roles = {one.key: one.binding.roles for one in inputs}
     devices = devices or {}
-    data = EnteringData(graph, nodes, roles, devices)
+    data = EnteringData(graph, nodes, roles, devices, {one.key: one.view.rows for one in inputs})
     columns: list[tuple[str, Column]] = []
     for node, ref in entering:
         key, column = entry_of(node, ref, graph.ctx).key, data.features(node, ref)

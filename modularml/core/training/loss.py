@@ -94,6 +94,11 @@ class Loss(Shown, Configurable):
         return made
 
     @property
+    def ignored_label(self) -> int | None:
+        """The class label whose samples do not count, where it has one."""
+        return getattr(self._made, "ignore_index", None)
+
+    @property
     def is_built(self) -> bool:
         """Whether `build` was called."""
         return self._forms is not None

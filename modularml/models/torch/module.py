@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import nn
 
 from modularml.backends.torch import as_tensor, copied_array, untouched_rng
 from modularml.base.config import to_config
-from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, unknown_name
+from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, ModularMLError, unknown_name
 from modularml.models.model import BaseModel, Shape, as_shape, same_values
 
 
@@ -91,7 +91,14 @@ class TorchBaseModel(nn.Module, BaseModel):
         built_input = as_shape(known_input, "input_shape")
         assert built_input is not None
         self.build_layers(built_input, as_shape(known_output, "output_shape"))
-        self.input_shape, self.output_shape = built_input, dry_run(self, built_input)
+        try:
+            output_shape, self.takes_integers = dry_run_any(self, built_input)
+        except ModularMLError:
+            raise
+        except Exception as error:  # of a forward() that is the user's own
+            raise InvalidValueError(raised(self, built_input, error)) from error
+        self.input_shape, self.output_shape = built_input, output_shape
+        self.changes_input = changes_input(self, built_input, integers=self.takes_integers)
         self._initial = self.get_weights()
 
     def _check_agreement(
@@ -173,7 +180,39 @@ def set_weights_of(module: nn.Module, weights: Mapping[str, np.ndarray], *, wher
             tensor.copy_(as_tensor(weights[name]))
 
 
-def dry_run(module: nn.Module, input_shape: Shape) -> Shape:
+def raised(module: nn.Module, input_shape: Shape, error: Exception) -> str:
+    """Say what a module raised for a batch, in its own words."""
+    shape = ", ".join(map(str, (2, *input_shape)))
+    return f"{type(module).__name__}.forward() raised {type(error).__name__} for a batch ({shape}): {error}"
+
+
+def dry_run_any(module: nn.Module, input_shape: Shape) -> tuple[Shape, bool]:
+    """Return the shape of one output sample, and whether it takes integers only; see `dry_run`."""
+    try:
+        return dry_run(module, input_shape), False
+    except (RuntimeError, IndexError):
+        with suppress(Exception):
+            return dry_run(module, input_shape, integers=True), True
+        raise
+
+
+def changes_input(module: nn.Module, input_shape: Shape, *, integers: bool = False) -> bool:
+    """Tell whether a module writes into the batch that it is handed, as in-place layers do."""
+    if any(isinstance(m, nn.modules.dropout._DropoutNd) and m.inplace for m in module.modules()):
+        return True  # in training only, where trying would draw random numbers
+    with _as_it_was(module), untouched_rng(), torch.no_grad():
+        batch = _zeros(module, input_shape, integers)
+        module.eval()(batch)
+    return bool(batch._version)
+
+
+def _zeros(module: nn.Module, input_shape: Shape, integers: bool) -> torch.Tensor:
+    parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
+    dtype, device = (parameter.dtype, parameter.device) if parameter is not None else (torch.float32, None)
+    return torch.zeros(2, *input_shape, dtype=torch.int64 if integers else dtype, device=device)
+
+
+def dry_run(module: nn.Module, input_shape: Shape, *, integers: bool = False) -> Shape:
     """Return the shape of one output sample, found with a batch of zeros that leaves no trace.
 
     Modes, buffers and random generators are as before afterwards.
@@ -182,16 +221,15 @@ def dry_run(module: nn.Module, input_shape: Shape) -> Shape:
         InvalidTypeError: If the module returns something else than one tensor.
         InvalidValueError: If the first dimension of the outputs is not the batch.
     """
-    n = 2
-    parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
-    dtype, device = (parameter.dtype, parameter.device) if parameter is not None else (torch.float32, None)
+    batch = _zeros(module, input_shape, integers)
+    n = len(batch)
     with _as_it_was(module), untouched_rng(), torch.no_grad():
-        outputs = module.eval()(torch.zeros(n, *input_shape, dtype=dtype, device=device))
+        outputs = module.eval()(batch)
     name = type(module).__name__
     if not isinstance(outputs, torch.Tensor):
         raise InvalidTypeError(
-            f"{name} returns a {type(outputs).__name__}; a node passes on one tensor. "
-            "Wrap it in a module whose forward() picks the tensor."
+            f"{name} returns a {type(outputs).__name__}{_keys(outputs)}; a node passes on one tensor. "
+            "Say which: TorchModelWrapper(module, output=...)."
         )
     if outputs.ndim == 0 or outputs.shape[0] != n:
         raise InvalidValueError(
@@ -201,14 +239,18 @@ def dry_run(module: nn.Module, input_shape: Shape) -> Shape:
     return tuple(outputs.shape[1:])
 
 
-def mixes_samples(module: nn.Module, input_shape: Shape) -> bool:
+def _keys(outputs: Any) -> str:
+    return f" of {list(outputs)}" if isinstance(outputs, Mapping) else ""
+
+
+def mixes_samples(module: nn.Module, input_shape: Shape, *, integers: bool = False) -> bool:
     """Tell whether the output for one sample depends on another sample of its batch.
 
     So a module shows that it took the batch for something else, as those do that also
     take a single sample without a batch. Nothing is changed by the look.
     """
     with _as_it_was(module), untouched_rng(), torch.no_grad():
-        one, two, other = (_probe(module, input_shape, seed) for seed in range(3))
+        one, two, other = (_probe(module, input_shape, seed, integers) for seed in range(3))
         module.eval()
         outputs = module(torch.stack([one, two]))
         # Both ways, as a recurrent module looks back only.
@@ -216,19 +258,21 @@ def mixes_samples(module: nn.Module, input_shape: Shape) -> bool:
     return not (torch.equal(outputs[0], kept_first[0]) and torch.equal(outputs[1], kept_last[1]))
 
 
-def depends_on_rank(module: nn.Module, shape: Shape, other: Shape) -> bool:
+def depends_on_rank(module: nn.Module, shape: Shape, other: Shape, *, integers: bool = False) -> bool:
     """Tell whether a module gives other values for the same samples in another shape.
 
     Both shapes must be ones that it takes. Nothing is changed by the look.
     """
     with _as_it_was(module), untouched_rng(), torch.no_grad():
-        batch = torch.stack([_probe(module, shape, seed) for seed in range(2)])
+        batch = torch.stack([_probe(module, shape, seed, integers) for seed in range(2)])
         module.eval()
         outputs, others = module(batch), module(batch.reshape(2, *other))
     return outputs.numel() != others.numel() or not torch.allclose(outputs.flatten(), others.flatten())
 
 
-def _probe(module: nn.Module, input_shape: Shape, seed: int) -> torch.Tensor:
+def _probe(module: nn.Module, input_shape: Shape, seed: int, integers: bool) -> torch.Tensor:
+    if integers:  # the smallest vocabulary has the number 0 alone
+        return torch.zeros(input_shape, dtype=torch.int64)
     values = torch.rand(input_shape, generator=torch.Generator().manual_seed(seed))
     parameter = next((p for p in module.parameters() if p.is_floating_point()), values)
     return values.to(dtype=parameter.dtype, device=parameter.device)

@@ -35,7 +35,14 @@ def describe_module(module: nn.Module) -> dict[str, Any]:
         "dtype": str(dtypes.pop()).removeprefix("torch.") if len(dtypes) == 1 else None,
         "fixed": [name for name, p in module.named_parameters() if not p.requires_grad],
     }
-    if _tensors(make_module(tree)) != _tensors(module):
+    try:
+        made = make_module(tree)
+    except Exception as error:
+        raise InvalidValueError(
+            f"{type(module).__name__} cannot be described: made again from its attributes it raises "
+            f"{type(error).__name__}: {error}. {_way_out(type(module))}"
+        ) from error
+    if _tensors(made) != _tensors(module):
         raise InvalidValueError(
             f"{type(module).__name__} cannot be described: made again from its attributes it has other "
             f"weights. {_way_out(type(module))}"

@@ -16,7 +16,15 @@ from torch import nn
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError
 from modularml.models.model import BaseModel, Shape, as_shape, same_values
-from modularml.models.torch.module import depends_on_rank, dry_run, mixes_samples, set_weights_of, weights_of
+from modularml.models.torch.module import (
+    changes_input,
+    depends_on_rank,
+    dry_run_any,
+    mixes_samples,
+    raised,
+    set_weights_of,
+    weights_of,
+)
 from modularml.models.torch.recipe import describe_module, make_module
 
 
@@ -33,6 +41,8 @@ class TorchModelWrapper(BaseModel):
         model_kwargs: Arguments for `model_class`.
         inject_input_shape_as: The argument of `model_class` that gets the input shape, if it has it.
         inject_output_shape_as: The argument that gets the output shape, if it has it.
+        output: Which of its outputs a module that returns several passes on: a key of a dict, or the
+            position in a tuple. None takes the first of a tuple, such as the outputs of an LSTM.
 
     Raises:
         InvalidTypeError: If what is given is no module and no class of modules.
@@ -49,6 +59,7 @@ class TorchModelWrapper(BaseModel):
         model_kwargs: Mapping[str, Any] | None = None,
         inject_input_shape_as: str = "input_shape",
         inject_output_shape_as: str = "output_shape",
+        output: str | int | None = None,
     ) -> None:
         if (model is None) == (model_class is None):
             raise InvalidValueError("A TorchModelWrapper needs either a model or a model_class.")
@@ -67,6 +78,7 @@ class TorchModelWrapper(BaseModel):
         self.model_kwargs = dict(model_kwargs) if model_kwargs else None
         self.inject_input_shape_as = inject_input_shape_as
         self.inject_output_shape_as = inject_output_shape_as
+        self.output = output
         self.input_shape = self.output_shape = None
         self._wrapped = model
         self._module = model
@@ -141,7 +153,9 @@ class TorchModelWrapper(BaseModel):
         elif self.is_built:
             self.reset_weights()
         assert self._wrapped is not None
-        self._module, self.output_shape = fit_rank(self._wrapped, asked)
+        picked = picking(self._wrapped, self.output)
+        self._module, self.output_shape, self.takes_integers = fit_rank(picked, asked)
+        self.changes_input = changes_input(self._module, asked, integers=self.takes_integers)
         self.input_shape = asked
         self._initial = self.get_weights()
 
@@ -204,8 +218,34 @@ class Reshaped(nn.Module):
         return outputs
 
 
-def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, Shape]:
-    """Return a module that takes samples of `input_shape`, and its output shape.
+class Picked(nn.Module):
+    """A module of whose outputs one is passed on.
+
+    Args:
+        module: The module.
+        output: The key of the output, or its position.
+    """
+
+    def __init__(self, module: nn.Module, output: str | int) -> None:
+        super().__init__()
+        self.module = module
+        self.output = output
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the one output."""
+        outputs: torch.Tensor = self.module(x)[self.output]
+        return outputs
+
+
+def picking(module: nn.Module, output: str | int | None) -> nn.Module:
+    """Return a module that passes on one tensor, where it is known which."""
+    if output is None and isinstance(module, nn.RNNBase):
+        output = 0
+    return module if output is None else Picked(module, output)
+
+
+def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, Shape, bool]:
+    """Return a module that takes samples of `input_shape`, its output shape, and whether it takes integers.
 
     The axis of a single key is left out where that makes a difference: whoever writes a
     module for samples of ten values means ``(n, 10)``, and a softmax over its dimension 1
@@ -216,32 +256,48 @@ def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, Shape]:
     """
     squeezed = tuple(n for n in input_shape if n != 1)
     flat = (math.prod(input_shape),)
-    tried: dict[Shape, str] = {}
+    tried: dict[Shape, Exception] = {}
     bare = input_shape[1:] if len(input_shape) > 1 and input_shape[0] == 1 else input_shape
     found: dict[Shape, Shape] = {}
+    integers = False
     for shape in dict.fromkeys((input_shape, bare, squeezed, flat, (1, *input_shape), (1, *squeezed))):
         if found and shape != bare:
             break
         try:
-            output_shape = dry_run(module, shape)
-            if shape != input_shape and mixes_samples(module, shape):
+            output_shape, integers = dry_run_any(module, shape)
+            if shape != input_shape and mixes_samples(module, shape, integers=integers):
                 raise InvalidValueError("its outputs mix the samples of a batch")
-        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+        except InvalidTypeError:
+            raise
+        except Exception as error:  # also of a forward() that is the user's own
             if isinstance(error, InvalidValueError) and shape == input_shape == bare:
                 raise
-            tried[shape] = str(error).partition("\n")[0]
+            tried[shape] = error
             continue
         found[shape] = output_shape
-    if len(found) == 2 and not depends_on_rank(module, input_shape, bare):
+    if len(found) == 2 and not depends_on_rank(module, input_shape, bare, integers=integers):
         del found[bare]
     if found:
         shape, output_shape = found.popitem()
-        return (module if shape == input_shape else Reshaped(module, shape)), output_shape
-    listed = "\n".join(f"  - as (n, {', '.join(map(str, s))}): {said}" for s, said in tried.items())
+        return (module if shape == input_shape else Reshaped(module, shape)), output_shape, integers
+    first = next(iter(tried.values()))
+    told = {(type(error), str(error)) for error in tried.values()}
+    if not isinstance(first, _OF_SHAPES) or (len(told) == 1 and type(first) is not RuntimeError):
+        raise InvalidValueError(raised(module, input_shape, first)) from first
+    listed = "\n".join(f"  - as (n, {', '.join(map(str, s))}): {_said(error)}" for s, error in tried.items())
     raise InvalidValueError(
         f"{type(module).__name__} does not take samples of shape {input_shape} ({flat[0]} values each)"
         f"{_first_demand(module)}. Tried:\n{listed}"
-    )
+    ) from first
+
+
+_OF_SHAPES = (RuntimeError, ValueError, IndexError, AssertionError)
+"""What modules raise for a batch of another shape than they take."""
+
+
+def _said(error: Exception) -> str:
+    kind = "" if type(error) in (RuntimeError, InvalidValueError) else f"{type(error).__name__}: "
+    return kind + str(error).partition("\n")[0]
 
 
 def _first_demand(module: nn.Module) -> str:

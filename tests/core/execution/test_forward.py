@@ -7,9 +7,13 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
 
-from modularml.base.errors import StateError
+from modularml.base.errors import InvalidTypeError, StateError
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.forward import Forward, array_of, built, dtype_of, tensor_of, training_flags
+from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.topology.model_graph import ModelGraph
+from modularml.samplers import SimpleSampler
 
 X = torch.randn(6, 1, 4, generator=torch.Generator().manual_seed(0))
 
@@ -121,3 +125,59 @@ def test_flags_are_set_within_and_are_as_before_after_success_and_failure(bench:
         except KeyError:
             pass
         assert flags(nodes) == before
+
+
+# Modules of many kinds.
+
+
+@pytest.mark.parametrize("layer", [nn.ReLU(inplace=True), nn.Dropout(0.5, inplace=True)], ids=str)
+def test_a_layer_that_works_in_place_changes_neither_data_nor_the_branch_beside_it(
+    bench: Any, layer: nn.Module
+) -> None:
+    before = bench.fs.table.column("features.x.raw").copy()
+    trunk = bench.node("Trunk", bench.ref(), nn.Identity())
+    first = bench.node("First", trunk, nn.Sequential(layer, nn.Linear(4, 1)))
+    second = bench.node("Second", trunk, nn.Linear(4, 1))
+    head = bench.node("Head", bench.ref(), nn.Sequential(layer, nn.Linear(4, 1)))
+    graph = bench.graph(trunk, first, second, head)
+    bench.exp.run_phase(bench.train({"First": "mse", "Second": "mse", "Head": "mse"}, sampler=in_order()))
+    bench.exp.run_phase(bench.evaluate({"First": "mse", "Second": "mse", "Head": "mse"}, split="train"))
+    assert np.array_equal(bench.fs.table.column("features.x.raw"), before)
+    found = run(Forward(graph, [trunk, first, second], 1), X.clone())
+    assert torch.equal(found["Second"], second.module(X))
+
+
+def in_order() -> Any:
+    return SimpleSampler(batch_size=16)
+
+
+def test_integers_reach_an_embedding_as_they_are(bench: Any) -> None:
+    words = np.random.default_rng(0).integers(0, 9, (60, 3))
+    ref = FeatureSet.from_dict("W", {"word": words, "y": words.sum(1) * 1.0}, ["word"], ["y"]).reference()
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 1))
+    node = bench.node("A", ref, model)
+    graph = bench.graph(node)
+    assert node.output_shape == (1,)
+    batch = torch.from_numpy(words[:6])[:, None]
+    assert torch.equal(run(Forward(graph, [node], 1), batch)["A"], model(batch[:, 0]))
+    bindings = [InputBinding.for_evaluation(node="A")]
+    bench.drain(EvalPhase("eval", input_sources=bindings, losses="mse"))
+
+
+def test_numbers_with_a_fraction_are_no_words(bench: Any) -> None:
+    node = bench.node("A", bench.ref(), nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(16, 1)))
+    bench.graph(node)
+    with pytest.raises(InvalidTypeError, match=r"'A'.*takes integers.*features.x.raw.*float32"):
+        bench.drain(bench.evaluate())
+
+
+def test_a_sequence_goes_on_without_the_state_of_the_network(bench: Any) -> None:
+    series = np.random.default_rng(0).random((20, 5, 3), dtype=np.float32)
+    ref = FeatureSet.from_dict("Series", {"s": series, "y": series.sum((1, 2))}, ["s"], ["y"]).reference()
+    lstm = bench.node("A", ref, nn.LSTM(3, 4, batch_first=True))
+    tail = bench.node("B", lstm, nn.Sequential(nn.Flatten(), nn.Linear(20, 1)))
+    graph = bench.graph(lstm, tail)
+    assert lstm.output_shape == (5, 4)
+    found = run(Forward(graph, [lstm, tail], 1), torch.from_numpy(series)[:, None])
+    by_hand = lstm.model.model(torch.from_numpy(series))[0]
+    assert torch.allclose(found["A"], by_hand)

@@ -127,3 +127,12 @@ def test_a_term_of_the_module_is_minimized_with_the_others(bench: Any, term: Any
     for own, other in zip(module.parameters(), twin.parameters(), strict=True):
         assert torch.allclose(own, other, atol=1e-6)
     assert results.batch_losses("term")[0] > 0
+
+
+def test_class_labels_that_no_output_stands_for_are_told_before_the_first_batch(bench: Any) -> None:
+    bench.graph(bench.node("A", bench.ref(targets="kind"), nn.Linear(4, 2)))
+    loss = bench.loss("A", "cross_entropy")
+    with pytest.raises(LossError, match=r"class labels \[0, 1, 2\].*for 2 classes allow 0 to 1"):
+        bench.drain(bench.train([loss]))
+    ignoring = AppliedLoss(Loss("cross_entropy", loss_kwargs={"ignore_index": 2}), "A")
+    bench.drain(bench.train([ignoring]))

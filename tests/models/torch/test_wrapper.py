@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from modularml.base.errors import InvalidTypeError, InvalidValueError
 from modularml.models.torch import TorchModelWrapper
 
 
@@ -197,3 +198,31 @@ def test_the_axis_of_a_single_key_is_left_out_where_that_makes_a_difference(
     module.eval()
     assert torch.allclose(wrapped(batch), module(batch.reshape(3, *taken)))
     assert tuple(wrapped(batch).shape[1:]) == wrapped.output_shape
+
+
+def test_what_a_module_raises_of_its_own_is_told_in_its_words() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise KeyError("my own mistake")
+
+    with pytest.raises(
+        InvalidValueError, match=r"Broken.forward\(\) raised KeyError .*: 'my own mistake'"
+    ) as told:
+        TorchModelWrapper(Broken()).build((1, 4))
+    assert isinstance(told.value.__cause__, KeyError)
+
+
+def test_one_of_several_outputs_is_passed_on() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"logits": self.layer(x), "twice": 2 * x}
+
+    with pytest.raises(InvalidTypeError, match=r"returns a dict of \['logits', 'twice'\].*output="):
+        TorchModelWrapper(Both()).build((4,))
+    wrapper = TorchModelWrapper(Both(), output="logits")
+    wrapper.build((4,))
+    assert wrapper.output_shape == (3,)
