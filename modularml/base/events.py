@@ -120,13 +120,26 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted(Event):
-    """A run begins; `stop` may be called from any thread to end it after the present batch."""
+    """A run begins; `stop` may be called from any thread to end it after the present batch.
+
+    Attributes:
+        epochs_before: How many epochs its train phases ran before, on the present weights.
+    """
 
     label: str
     plan: tuple[PlanEntry, ...]
     preview: bool
     options: DisplayOptions
     stop: Callable[[], None]
+    epochs_before: int = 0
+
+    @property
+    def title(self) -> str:
+        """The label, and what the run goes on from."""
+        if not self.epochs_before:
+            return self.label
+        epochs = "1 epoch" if self.epochs_before == 1 else f"{self.epochs_before} epochs"
+        return f"{self.label} · continues: {epochs} so far"
 
 
 @dataclass(frozen=True, kw_only=True)

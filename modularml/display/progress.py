@@ -99,6 +99,8 @@ class _Panel:
     def __init__(self, run: RunStarted, console: Console) -> None:
         self.run_id, self.label = run.run_id, run.label
         self.progress = _lines(console, transient=not run.options.persist_progress)
+        if run.epochs_before:
+            console.print(Text(run.title))
         self._options = run.options
         self._n_phases = sum(entry.kind != "group" for entry in run.plan)
         self._n_ended = 0

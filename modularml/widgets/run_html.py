@@ -91,7 +91,7 @@ def _heading(run: RunState) -> str:
     error = f'<p class="failed">{escape(run.error)}</p>' if run.error else ""
     preview = " (preview)" if run.preview else ""
     return (
-        f"<p>{_status(run.status)} <strong>{escape(run.label)}</strong>"
+        f"<p>{_status(run.status)} <strong>{escape(run.title)}</strong>"
         f' <span class="muted">{WORDS.get(run.status, "")}{took}{preview}</span></p>{error}'
     )
 

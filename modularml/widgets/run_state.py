@@ -219,7 +219,7 @@ class RunState:
 
     def __init__(self, started: RunStarted) -> None:
         self.run_id = started.run_id
-        self.label = started.label
+        self.label, self.title = started.label, started.title
         self.preview = started.preview
         self.options = started.options
         self.status = "running"
@@ -342,7 +342,7 @@ class RunState:
         running = self.status == "running"
         return {
             "id": self.run_id,
-            "label": self.label,
+            "label": self.title,
             "preview": self.preview,
             "status": self.status,
             "error": self.error,

@@ -184,6 +184,8 @@ class CrossValidation(Shown, Group):
         InvalidTypeError: If an argument is of a wrong type.
     """
 
+    keeps_weights = True
+
     def __init__(
         self,
         *,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +30,7 @@ from modularml.core.execution.recording import HISTORY_BUDGET_BYTES
 from modularml.core.experiment import storage
 from modularml.core.experiment.callback import ExperimentCallback, check_callbacks
 from modularml.core.experiment.checkpointing import Checkpointing, CheckpointStore
+from modularml.core.experiment.comparison import Diff
 from modularml.core.experiment.history import ExperimentRun, History, now
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
@@ -36,8 +38,11 @@ from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.runner import Runner
-from modularml.core.experiment.state import put_back, restored, take
+from modularml.core.experiment.staleness import Status
+from modularml.core.experiment.standing import Run, diff_of, only, status_of
+from modularml.core.experiment.state import begin_anew, put_back, restored, take
 from modularml.core.topology.model_graph import ModelGraph
+from modularml.display.notice import notice
 
 
 class Experiment:
@@ -104,6 +109,7 @@ class Experiment:
         self.ctx = ctx
         self.events = EventBus()
         self.epochs_done: dict[str, int] = {}
+        self._trained: dict[str, weakref.WeakSet[Any]] = {}
         self._plan = PhaseGroup(self.label)
         self._history = History()
         self._checkpoints = CheckpointStore(self.label)
@@ -115,6 +121,7 @@ class Experiment:
         self.ctx, self.events, self.epochs_done = former.ctx, former.events, former.epochs_done
         self._plan, self._history, self._checkpoints = former._plan, former._history, former._checkpoints
         self._running, self.random_stream = former._running, former.random_stream
+        self._trained = former._trained
 
     def _bind(self, former: Experiment | None, registration_policy: str | None) -> None:
         """Make the context this experiment's, once nothing can go wrong any more."""
@@ -215,10 +222,16 @@ class Experiment:
 
     # -- running ---------------------------------------------------------------------
 
-    def run(self, **display: Any) -> PhaseGroupResults:
+    def run(self, *, fresh: bool = False, stale_only: bool = False, **display: Any) -> PhaseGroupResults:
         """Run the whole execution plan and record it in the history.
 
+        A second run goes on from the present weights, and says so where it shows its progress.
+
         Args:
+            fresh: Begin with the weights that the nodes were built with, without moments, fits and
+                counted epochs. The history stays.
+            stale_only: Run only the phases whose results are stale, unfinished or missing, in the
+                order of the plan; see `status`. Where there are none, nothing is run or recorded.
             **display: What is shown meanwhile; see `DisplayOptions`.
 
         Returns:
@@ -226,12 +239,44 @@ class Experiment:
 
         Raises:
             StateError: If there is no phase to run, or this experiment is running.
-            InvalidValueError: If a phase was defined in another experiment.
+            InvalidValueError: If a phase was defined in another experiment, or both `fresh` and
+                `stale_only` are asked for.
             InvalidTypeError: If a display option is unknown.
             CallbackError: If a callback raised; the message names it.
         """
-        results: PhaseGroupResults = self._record(self._own_plan("run"), display, whole_plan=True)
+        plan = self._own_plan("run")
+        if fresh and stale_only:
+            raise InvalidValueError("A fresh run does everything again; leave out stale_only.")
+        if stale_only:
+            plan = only(plan, set(status_of(self).stale))
+            if not len(plan):
+                notice(None, f"Nothing is stale in experiment {self.label!r}; nothing was run.")
+                return PhaseGroupResults(self.label)
+        results: PhaseGroupResults = self._record(plan, display, whole_plan=True, fresh=fresh)
         return results
+
+    def status(self) -> Status:
+        """Say which results of the plan's phases still come from what there is now, and why others do not.
+
+        Returns:
+            One entry a phase, which prints as a sentence: *results of 'eval' (run 3) are stale:
+            sampler of 'train' changed batch_size 32 -> 64 after it ran*.
+        """
+        self._refreshed(self._plan)
+        return status_of(self)
+
+    def diff(self, before: Run | None = None, after: Run | None = None) -> Diff:
+        """Say in which of what they consumed two runs differ, or a run and what there is now.
+
+        Args:
+            before: A run, by its index in the history, its id or itself; None is the last one.
+            after: The other run; None is what the plan would consume now.
+
+        Raises:
+            UnknownNameError: If there is no such run.
+        """
+        self._refreshed(self._plan)
+        return diff_of(self, before, after)
 
     def run_phase(self, phase: ExperimentPhase, **display: Any) -> Any:
         """Run one phase, in the plan or not, and record it in the history; raises as `run`."""
@@ -302,13 +347,29 @@ class Experiment:
             entry.refresh()
         return entry
 
-    def _record(self, entry: Any, display: Mapping[str, Any], *, whole_plan: bool = False) -> Any:
+    def _record(
+        self, entry: Any, display: Mapping[str, Any], *, whole_plan: bool = False, fresh: bool = False
+    ) -> Any:
         runner = Runner(self, _display_options(display))
         with self._exclusively(), self.random_stream.active():
+            if fresh:
+                begin_anew(self)
+            self._count_anew(_phases(entry))
             seed = {} if self.ctx.seed is None else {"seed": self.ctx.seed}
-            record = ExperimentRun(label=entry.label, started_at=now(), metadata=seed)
+            record = ExperimentRun(
+                label=entry.label, started_at=now(), metadata=seed | ({"fresh": True} if fresh else {})
+            )
             self._history.append(record)
             return runner.run(entry, record, whole_plan=whole_plan)
+
+    def _count_anew(self, phases: Sequence[ExperimentPhase]) -> None:
+        """Forget the epochs of phases whose nodes were defined anew since they ran."""
+        for phase in phases:
+            nodes = phase.nodes(self.ctx.model_graph)
+            known = self._trained.get(phase.label)
+            if known is not None and any(node not in known for node in nodes):
+                self.epochs_done.pop(phase.label, None)
+            self._trained[phase.label] = weakref.WeakSet(nodes)
 
     def _preview(self, entry: Any, display: Mapping[str, Any]) -> Any:
         runner = Runner(self, _display_options(display), preview=True)

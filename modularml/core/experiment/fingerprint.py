@@ -112,7 +112,8 @@ def _settings(phase: ExperimentPhase) -> Tree:
     for binding in phase.input_sources:
         node = phase.ctx.get_node(binding.node_ref).label
         name = node if node not in bindings else f"{node} from {binding.upstream_ref.node_label}"
-        bindings[name] = {"split": binding.split, "sampler": to_config(binding.sampler)}
+        sampler = to_config(binding.sampler)
+        bindings[name] = {"split": binding.split, "sampler": sampler and {**sampler, "show_progress": None}}
     del config["input_sources"], config["label"]
     config["callbacks"] = [_described(callback) for callback in phase.callbacks]
     return {"bindings": plain(bindings, _text), **plain(config, _text)}

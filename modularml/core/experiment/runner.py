@@ -98,6 +98,7 @@ class Runner:
         self.experiment, self.options, self.preview = experiment, options, preview
         self._stop = threading.Event()
         self._phase: ExperimentPhase | None = None
+        self._apart = False
 
     def run(self, entry: Entry, record: ExperimentRun, *, whole_plan: bool = False) -> Results:
         """Run `entry` and complete its record, whatever happens.
@@ -176,8 +177,10 @@ class Runner:
         try:
             if hooks:
                 self._moment("on_group_start", "group_start", group.label, group=group)
+            apart, self._apart = self._apart, self._apart or group.keeps_weights
             with group.stage(self.experiment):
                 self._run_parts(group, path, record, results)
+            self._apart = apart
             if len(path) == 1:
                 self._conclude(record)
             if hooks:
@@ -220,10 +223,12 @@ class Runner:
             execution = phase.execute(scope)
             results = execution.results
             attach(results)
-            record.fingerprint[name_of(path, self.experiment.label)] = {
-                **fingerprint(phase),
-                "upstream": upstream(self.experiment.history),
-            }
+            if not self.preview:
+                record.fingerprint[name_of(path, self.experiment.label)] = {
+                    **fingerprint(phase),
+                    "upstream": upstream(self.experiment.history),
+                    **({"apart": True} if self._apart else {}),
+                }
             self._draw(phase, execution, scope)
             self.experiment.bound_history(sum(found.n_bytes for found in results.recordings()))
             # Before the last hook, as a checkpoint that is written then must hold all of this.
@@ -328,8 +333,14 @@ class Runner:
                 preview=self.preview,
                 options=self.options,
                 stop=self._stop.set,
+                epochs_before=self._epochs_before(entry),
             )
         )
+
+    def _epochs_before(self, entry: Entry) -> int:
+        phases = entry.flatten() if isinstance(entry, Group) else [entry]
+        labels = {phase.label for phase in phases if phase.kind == "train"}
+        return sum(self.experiment.epochs_done.get(label, 0) for label in labels)
 
     def _phase_hook(self, phase: ExperimentPhase, hook: str, *, results: PhaseResults, **at: Any) -> None:
         """Call a hook of the phase's callbacks, and keep what they return."""

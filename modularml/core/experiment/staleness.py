@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from modularml.base.trees import Difference, Path, differences, digest, leaves
 from modularml.core.experiment.history import ExperimentRun, PhaseExecution
+from modularml.display.card import Html, Shown, card, table
 
 Tree = Mapping[str, Any]
 
+OWN = ("data", "graph", "phase")
+"""The parts of a fingerprint that are the phase's own."""
 MAX_REASONS = 4
 UP_TO_DATE, STALE, NOT_RUN, UNFINISHED = "up to date", "stale", "not run", "unfinished"
 
@@ -46,7 +48,7 @@ class PhaseStatus:
         return f"{results} stale: {'; '.join(shown)}"
 
 
-class Status(tuple[PhaseStatus, ...]):
+class Status(Shown, tuple[PhaseStatus, ...]):
     """What the results of the phases of a plan are worth, in the order of the plan."""
 
     def __repr__(self) -> str:
@@ -57,16 +59,9 @@ class Status(tuple[PhaseStatus, ...]):
         """The phases that are to run: stale, unfinished, or not run yet."""
         return [entry.phase for entry in self if entry.state != UP_TO_DATE]
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        cells = [(e.phase, "" if e.run is None else str(e.run), e.state, "; ".join(e.reasons)) for e in self]
-        return {"text/plain": repr(self), "text/html": table(("phase", "run", "results", "why"), cells)}
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a plain HTML table."""
-    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+    def _card(self) -> Html:
+        rows = [(e.phase, "" if e.run is None else e.run, e.state, "; ".join(e.reasons)) for e in self]
+        return card("Status", None, table(["phase", ">run", "results", "why"], rows))
 
 
 def name_of(path: Sequence[str], experiment: str) -> str:
@@ -82,14 +77,16 @@ def upstream(history: Sequence[ExperimentRun]) -> dict[str, str]:
             made.clear()
         for execution in run.phases:
             name = _recorded(run, execution)
-            if name is not None and execution.kind != "eval" and execution.status != "running":
+            if name is None or execution.status == "running" or run.fingerprint[name].get("apart"):
+                continue
+            if execution.kind != "eval":
                 made[name] = own_digest(run.fingerprint[name])
     return made
 
 
 def own_digest(tree: Tree) -> str:
     """Return a digest of what a phase itself consumed, its upstream phases aside."""
-    own = leaves({key: value for key, value in tree.items() if key != "upstream"})
+    own = leaves({key: tree.get(key) for key in OWN})
     return digest(repr(sorted(own.items())).encode())
 
 
@@ -115,7 +112,7 @@ def status(
         changed[name] = in_words(recorded, tree, name)
         reasons = [f"{words} after it ran" for words in changed[name]]
         for before in recorded["upstream"]:
-            known = _resolve(before, present)
+            known = resolve(before, present)
             if known is not None and known != name:
                 reasons += [f"{words} after it ran" for words in changed.get(known, ())]
         reasons += _trained_since(name, kind, recorded["upstream"], i, history)
@@ -131,13 +128,13 @@ def _last_runs(
     last = {}
     for i, run in enumerate(history):
         for execution in run.phases:
-            name = _resolve(name_of(execution.path, experiment), present)
+            name = resolve(name_of(execution.path, experiment), present)
             if name is not None and _recorded(run, execution) is not None:
                 last[name] = i, execution
     return last
 
 
-def _resolve(name: str, present: Mapping[str, Any]) -> str | None:
+def resolve(name: str, present: Mapping[str, Any]) -> str | None:
     """Return the phase of the plan that was recorded as `name`; alone, a phase has no groups before it."""
     if name in present:
         return name
@@ -161,7 +158,9 @@ def _trained_since(
     for i, run in enumerate(history[last + 1 :], start=last + 1):
         for execution in run.phases:
             other = _recorded(run, execution)
-            if other is None or execution.kind == "eval" or other == name or other.endswith(f"/{name}"):
+            if other is None or execution.kind == "eval" or run.fingerprint[other].get("apart"):
+                continue
+            if other == name or other.endswith(f"/{name}"):
                 continue
             if kind == "eval" or other in before:
                 yield f"{other!r} changed the weights in run {i}"
@@ -169,7 +168,7 @@ def _trained_since(
 
 def in_words(before: Tree, after: Tree, phase: str) -> list[str]:
     """Return in words where two fingerprints of a phase differ, down to the attribute."""
-    own = [{key: tree.get(key) for key in ("data", "graph", "phase")} for tree in (before, after)]
+    own = [{key: tree.get(key) for key in OWN} for tree in (before, after)]
     groups: dict[Path, list[Difference]] = {}
     for difference in differences(*own):
         groups.setdefault(_thing(difference.path), []).append(difference)
@@ -188,6 +187,8 @@ def _thing(path: Path) -> Path:
             return ("phase", "bindings", node, what)
         case ("phase", kind, label, _, *_):
             return ("phase", kind, label)
+        case ("phase", *_):
+            return ("phase",)
         case _:
             return path[:2]
 
@@ -237,9 +238,10 @@ def _say_data(name: str, found: list[Difference]) -> Iterator[str]:
         if d.path[2] == "splits":
             yield f"{name} changed rows of the split {d.path[3]!r}"
     scalers = [d for d in found if d.path[2] == "scalers"]
-    yield from _say_attributes(
-        f"a scaler of {name}", scalers, 4 if scalers and len(scalers[0].path) > 4 else 2
-    )
+    if any(d.before is None or d.after is None or len(d.path) < 5 for d in scalers):
+        yield f"{name} changed its scalers"
+    else:
+        yield from _say_attributes(f"a scaler of {name}", scalers, 4)
 
 
 def _say_node(name: str, found: list[Difference]) -> Iterator[str]:

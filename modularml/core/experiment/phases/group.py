@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from modularml.base.config import Configurable
 from modularml.core.experiment.history import ExperimentRun
@@ -18,6 +18,9 @@ from modularml.core.experiment.results import PhaseGroupResults
 
 class Group(Configurable, ABC):
     """Phases and groups under one label."""
+
+    keeps_weights: ClassVar[bool] = False
+    """Whether a run of it leaves weights as they were."""
 
     @property
     @abstractmethod

@@ -187,6 +187,10 @@ class PhaseGroup(Shown, Group):
         cells.define(item, "entry", item.label, self)
         return self
 
+    def replace_items(self, items: Iterable[ExperimentPhase | Group]) -> None:
+        """Hold just these entries, whatever the policy."""
+        self._entries = {item.label: item for item in items}
+
     def withdraw(self, item: ExperimentPhase | Group) -> None:
         """Forget an entry that its cell, run again, does not add any more."""
         if self._entries.get(item.label) is item:

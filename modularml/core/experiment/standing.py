@@ -1,0 +1,83 @@
+"""What the results of an experiment are worth now, and what a run of it is to do again.
+
+It knows plans, histories and fingerprints; how they are compared is in `staleness`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from modularml.base.errors import InvalidTypeError, UnknownNameError
+from modularml.core.experiment.comparison import Diff, compare
+from modularml.core.experiment.fingerprint import Tree, fingerprint
+from modularml.core.experiment.history import ExperimentRun
+from modularml.core.experiment.phases.phase import ExperimentPhase
+from modularml.core.experiment.phases.phase_group import PhaseGroup
+from modularml.core.experiment.staleness import Status, resolve, status
+
+Run = int | str | ExperimentRun
+
+
+def phases_of(group: PhaseGroup, above: str = "") -> Iterator[tuple[str, ExperimentPhase]]:
+    """Iterate over the phases of a plan by name; cross-validations stand apart, on weights of their own."""
+    for entry in group.all:
+        if isinstance(entry, ExperimentPhase):
+            yield f"{above}{entry.label}", entry
+        elif isinstance(entry, PhaseGroup):
+            yield from phases_of(entry, f"{above}{entry.label}/")
+
+
+def status_of(experiment: Any) -> Status:
+    """Compare what the phases of the plan consumed when they ran last with what they would consume now."""
+    present = {name: (p.kind, fingerprint(p)) for name, p in phases_of(experiment.execution_plan)}
+    return status(experiment.label, present, experiment.history)
+
+
+def only(group: PhaseGroup, names: set[str], above: str = "") -> PhaseGroup:
+    """Return a group of those phases of `group` that are named, under the same labels."""
+    kept: list[Any] = []
+    for entry in group.all:
+        if isinstance(entry, PhaseGroup):
+            nested = only(entry, names, f"{above}{entry.label}/")
+            kept += [nested] if len(nested) else []
+        elif f"{above}{entry.label}" in names:
+            kept.append(entry)
+    with_only = PhaseGroup(group.label)
+    with_only.replace_items(kept)
+    return with_only
+
+
+def diff_of(experiment: Any, before: Run | None, after: Run | None) -> Diff:
+    """Compare what two runs consumed; None is the last run, and for `after` what there is now."""
+    history: list[ExperimentRun] = experiment.history
+    first = _index(history, len(history) - 1 if before is None else before)
+    name = f"run {first}"
+    if after is not None:
+        second = _index(history, after)
+        return compare(history[first].fingerprint, history[second].fingerprint, (name, f"run {second}"))
+    recorded = history[first].fingerprint
+    plan = dict(phases_of(experiment.execution_plan))
+    met = {phase: found for phase in recorded if (found := resolve(phase, plan)) is not None}
+    present: dict[str, Tree] = {phase: fingerprint(plan[found]) for phase, found in met.items()}
+    return compare(recorded, present, (name, "now"))
+
+
+def _index(history: list[ExperimentRun], run: Run) -> int:
+    """Return the place of a run in the history, which is given by that, its id or itself.
+
+    Raises:
+        UnknownNameError: If there is none.
+        InvalidTypeError: If a run cannot be given so.
+    """
+    if isinstance(run, bool) or not isinstance(run, int | str | ExperimentRun):
+        raise InvalidTypeError(f"A run is given by its index, its id or itself, got {run!r}.")
+    if isinstance(run, int):
+        place = run + len(history) if run < 0 else run
+        if not 0 <= place < len(history):
+            raise UnknownNameError(f"There is no run {run}: the history has {len(history)} runs.")
+        return place
+    for i, known in enumerate(history):
+        if run is known or run == known.id:
+            return i
+    raise UnknownNameError(f"{run!r} is not in the history of this experiment.")
