@@ -60,6 +60,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.experiment.results import FitResults as FitResults
     from modularml.core.experiment.results import PhaseGroupResults as PhaseGroupResults
     from modularml.core.experiment.results import TrainResults as TrainResults
+    from modularml.core.experiment.results_config import ResultsConfig as ResultsConfig
     from modularml.core.experiment.series import AxisSeries as AxisSeries
     from modularml.core.topology.concat_node import ConcatNode as ConcatNode
     from modularml.core.topology.elementwise_nodes import FunctionNode as FunctionNode
@@ -137,6 +138,7 @@ _HOMES = {
     "PhaseGroupResults": "core.experiment.results",
     "RegistrationPolicy": "core.context",
     "ResultRecording": "core.experiment.phases.train_phase",
+    "ResultsConfig": "core.experiment.results_config",
     "RoleData": "core.data.batch",
     "SampleCollection": "core.data.sample_collection",
     "SampleData": "core.data.batch",

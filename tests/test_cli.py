@@ -208,6 +208,7 @@ def hostile_tree(name):
     recording |= {"n_samples": np.ones(1, int)}
     results = {"kind": "eval", "label": name, "recording": recording}
     run = what | {"label": name, "id": name, "error": name, "results": results}
+    run |= {"phases": [what | {"path": [name, name], "kind": "eval"}]}
     columns = {"table": {"columns": {name: np.zeros(2)}}, "splits": {"splits": {name: {"rows": np.zeros(1)}}}}
     shapes = {"input_shape": None, "output_shape": (1,), "weights": None}
     node = f"{name}2"
@@ -216,10 +217,11 @@ def hostile_tree(name):
     return {
         "config": {"label": name, "plan": plan},
         "name": name,
+        "run": run,
         "meta": {name: name},
         "state": {
             "graph": {"nodes": {node: {"model": shapes, "frozen_by": None}}},
-            "history": [run | {"phases": [what | {"path": [name, name], "kind": "eval"}]}],
+            "history": [run],
             **columns,
         },
         "featuresets": [{"config": {"label": name}, "state": columns}],

@@ -62,6 +62,7 @@ PINNED = [
     "PhaseGroupResults",
     "RegistrationPolicy",
     "ResultRecording",
+    "ResultsConfig",
     "RoleData",
     "SampleCollection",
     "SampleData",

@@ -92,6 +92,10 @@ def _read_checkpoint(tree: Any) -> dict[str, Any]:
     }
 
 
+def _read_run(tree: Any) -> dict[str, Any]:
+    return {"label": _text(tree["run"]["label"]), "runs": (_run(tree["run"]),)}
+
+
 def _read_feature_set(tree: Any) -> dict[str, Any]:
     data = _data(tree)
     return {"label": data.label, "data": (data,)}
@@ -109,6 +113,7 @@ _READERS = {
     "experiment": _read_experiment,
     "checkpoint": _read_checkpoint,
     "feature_set": _read_feature_set,
+    "run": _read_run,
 }
 
 

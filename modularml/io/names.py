@@ -24,6 +24,7 @@ SUFFIXES = {
     "sampler": ".sm.mml",
     "optimizer": ".op.mml",
     "loss": ".ls.mml",
+    "run": ".run.mml",
 }
 """What a file can hold, and the suffix that says so."""
 

@@ -416,8 +416,8 @@ class CrossValidation(Shown, Group):
 
         tree = storage.tree_of(experiment, history=False)
         # The phases of the plan that are run come with the fold.
-        bare = {"plan": to_config(PhaseGroup(experiment.label)), "checkpointing": None}
-        tree["config"] = tree["config"] | bare
+        bare = {"plan": to_config(PhaseGroup(experiment.label))}
+        tree["config"] = tree["config"] | bare | {"checkpointing": None, "results_config": None}
         jobs = (joblib.delayed(run_fold)(type(experiment), tree, to_config(fold)) for fold in self.parts())
         # Ray's backend hands over all folds at the end, the others each as it is done.
         gives_each = joblib.parallel.get_active_backend()[0].supports_return_generator

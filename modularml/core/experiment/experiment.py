@@ -37,6 +37,7 @@ from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.experiment.results import PhaseGroupResults
+from modularml.core.experiment.results_config import ResultsConfig
 from modularml.core.experiment.runner import Runner
 from modularml.core.experiment.staleness import Status
 from modularml.core.experiment.standing import Run, diff_of, only, status_of
@@ -62,6 +63,7 @@ class Experiment:
         seed: What every random choice follows from: the weights that nodes are built with, the
             order of samplers without a seed, and what is drawn in each epoch of a phase. Each
             has a stream of its own, by its label, whatever else there is and ran before.
+        results_config: Which parts of runs are written to disk after each; None writes nothing.
 
     Attributes:
         label: Its name.
@@ -86,8 +88,14 @@ class Experiment:
         *,
         accelerator: Accelerator | str | None = None,
         seed: int | None = None,
+        results_config: ResultsConfig | None = None,
     ) -> None:
         self.label = check_label(label, "Experiment")
+        if results_config is not None and not isinstance(results_config, ResultsConfig):
+            raise InvalidTypeError(
+                f"Experiment {label!r}: results_config must be a ResultsConfig, got {results_config!r}."
+            )
+        self.results_config = ResultsConfig() if results_config is None else results_config
         self.accelerator = as_accelerator(accelerator)
         check_seed(seed)
         if ctx is not None and not isinstance(ctx, ExperimentContext):
@@ -149,6 +157,7 @@ class Experiment:
         overwrite: bool = False,
         accelerator: Accelerator | str | None = None,
         seed: int | None = None,
+        results_config: ResultsConfig | None = None,
     ) -> Self:
         """Bind a new experiment to the active context and all nodes registered there.
 
@@ -160,6 +169,7 @@ class Experiment:
             overwrite: Take the context over from the experiment that it belongs to.
             accelerator: The device that phases compute on which name none.
             seed: What every random choice follows from; weights that are built already stay.
+            results_config: Which parts of runs are written to disk after each.
 
         Raises:
             InvalidValueError: If the context belongs to an experiment and `overwrite` is False.
@@ -171,7 +181,16 @@ class Experiment:
                 f"to take it over, or Experiment({label!r}) for a new one."
             )
         with ctx.use_policy(RegistrationPolicy.OVERWRITE):
-            experiment = cls(label, None, ctx, checkpointing, callbacks, accelerator=accelerator, seed=seed)
+            experiment = cls(
+                label,
+                None,
+                ctx,
+                checkpointing,
+                callbacks,
+                accelerator=accelerator,
+                seed=seed,
+                results_config=results_config,
+            )
         if registration_policy is not None:
             ctx.set_registration_policy(registration_policy)
         return experiment
@@ -360,7 +379,8 @@ class Experiment:
                 label=entry.label, started_at=now(), metadata=seed | ({"fresh": True} if fresh else {})
             )
             self._history.append(record)
-            return runner.run(entry, record, whole_plan=whole_plan)
+            with self.results_config.written(record):
+                return runner.run(entry, record, whole_plan=whole_plan)
 
     def _count_anew(self, phases: Sequence[ExperimentPhase]) -> None:
         """Forget the epochs of phases whose nodes were defined anew since they ran."""
@@ -500,6 +520,7 @@ class Experiment:
             "callbacks": [to_config(callback) for callback in self._callbacks],
             "accelerator": to_config(self.accelerator),
             "seed": self.ctx.seed,
+            "results_config": to_config(self.results_config),
         }
 
     @classmethod
@@ -525,6 +546,7 @@ class Experiment:
                 [from_config(callback) for callback in config["callbacks"]],
                 accelerator=from_config(config.get("accelerator")),
                 seed=config.get("seed"),
+                results_config=from_config(config.get("results_config")),
             )
         experiment._plan = plan
         return experiment

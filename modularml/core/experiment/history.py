@@ -9,10 +9,13 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Self
 
+from modularml.base.errors import FileFormatError
 from modularml.core.experiment.cv_results import CVResults
-from modularml.core.experiment.results import PhaseGroupResults, PhaseResults, results_from_state
+from modularml.core.experiment.results import phases_of, results_from_state
+from modularml.io import codec
 
 STATUSES = ("running", "completed", "stopped", "interrupted", "failed")
 
@@ -132,6 +135,20 @@ class ExperimentRun:
         phases = [PhaseExecution(**_not_running(phase)) for phase in state["phases"]]
         return cls(**{**_not_running(state), "phases": phases, "results": results})
 
+    @classmethod
+    def load(cls, filepath: str | Path) -> Self:
+        """Read a run that `ResultsConfig` wrote; no code of the file is run.
+
+        Raises:
+            FileFormatError: If the file is no whole run.
+        """
+        tree = codec.load(filepath, "run")
+        try:
+            return cls.from_state(tree["run"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            message = f"{str(filepath)!r} is no whole run: {type(error).__name__}: {error}"
+            raise FileFormatError(message) from error
+
 
 def _not_running(state: Mapping[str, Any]) -> dict[str, Any]:
     return {**state, "status": "interrupted" if state["status"] == "running" else state["status"]}
@@ -155,7 +172,7 @@ class History(list[ExperimentRun]):
             return
         self._most, left = 0, n_bytes
         for run in reversed(self):
-            for results in reversed(_of_phases(run.results)):
+            for _, results in reversed(list(phases_of(run.results))):
                 for recording in results.recordings():
                     taken = recording.make_room_within(max(left, 0))
                     left, self._most = left - taken, self._most + taken
@@ -163,13 +180,6 @@ class History(list[ExperimentRun]):
     def __repr__(self) -> str:
         lines = [f"  [{i}] {run.label}: {run.status}" for i, run in enumerate(self)]
         return "\n".join([f"History({len(self)} runs)", *lines])
-
-
-def _of_phases(results: PhaseResults | PhaseGroupResults | None) -> list[PhaseResults]:
-    """Return the results of all phases, oldest first."""
-    if isinstance(results, PhaseGroupResults):
-        return [phase for _, entry in results.items() for phase in _of_phases(entry)]
-    return [] if results is None else [results]
 
 
 def now() -> datetime:

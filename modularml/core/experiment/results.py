@@ -508,3 +508,14 @@ def results_from_state(state: Mapping[str, Any]) -> PhaseResults | PhaseGroupRes
             result = replace(result, eval_results=results_from_state(result.eval_results))
         results.callback_results.append(result)
     return results
+
+
+def phases_of(
+    results: PhaseResults | PhaseGroupResults | None, above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], PhaseResults]]:
+    """Iterate over the results of all phases, oldest first, with the labels that lead to each."""
+    if isinstance(results, PhaseGroupResults):
+        for label, entry in results.items():
+            yield from phases_of(entry, (*above, label))
+    elif results is not None:
+        yield above or (results.label,), results
