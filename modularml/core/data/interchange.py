@@ -99,8 +99,10 @@ def from_pandas(
 def _to_numpy(series: Any) -> np.ndarray:
     """Return a column of a DataFrame, in which categories are values and dates those of UTC."""
     if hasattr(series, "cat"):
-        codes = series.cat.codes.to_numpy()  # -1, the last, is missing
-        return np.array([*series.cat.categories.tolist(), None], object)[codes]
+        return _coded(series.cat.categories.tolist(), series.cat.codes.to_numpy())
+    if isinstance(series.dtype, require("pandas").StringDtype):
+        text: np.ndarray = series.fillna("").to_numpy(object).astype(str)
+        return text
     if hasattr(series, "dt") and getattr(series.dtype, "tz", None) is not None:
         series = series.dt.tz_convert(None)
     values: np.ndarray = series.to_numpy()
@@ -221,10 +223,19 @@ def _unnest(array: Any, name: str) -> np.ndarray:
     return inner.reshape(len(array), -1, *inner.shape[1:])
 
 
+def _coded(categories: list[Any], codes: np.ndarray) -> np.ndarray:
+    """Return the category of each code; the last code, or -1, stands for none."""
+    if categories and all(isinstance(category, str) for category in categories):
+        return np.array([*categories, ""])[codes]
+    return np.array([*categories, None], object)[codes]
+
+
 def _flat(array: Any, types: Any) -> np.ndarray:
     if types.is_dictionary(array.type):
-        categories = np.array([*_flat(array.dictionary, types).tolist(), None], object)
-        return categories[array.indices.fill_null(len(categories) - 1).to_numpy(zero_copy_only=False)]
+        codes = array.indices.fill_null(len(array.dictionary)).to_numpy(zero_copy_only=False)
+        return _coded(_flat(array.dictionary, types).tolist(), codes)
+    if types.is_string(array.type) or types.is_large_string(array.type):
+        return array.fill_null("").to_numpy(zero_copy_only=False).astype(str)
     if types.is_decimal(array.type):
         array = array.cast("float64")
     values: np.ndarray = array.to_numpy(zero_copy_only=False)
