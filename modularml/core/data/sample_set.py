@@ -216,6 +216,20 @@ class SampleSet(Selection):
         finally:
             self._splits, self._scaling, self._table = before
 
+    @contextmanager
+    def on_samples(self, collection: SampleCollection) -> Iterator[None]:
+        """Have other samples within a ``with`` block, without splits, scaled by the scalers as they are.
+
+        Args:
+            collection: The samples, with the raw columns of this set.
+        """
+        before = self._splits, self._table
+        try:
+            self._splits, self._table = Splits(self._where), self._scaling.applied(collection)
+            yield
+        finally:
+            self._splits, self._table = before
+
     def _as_split(self, view: FeatureSetView) -> Split:
         return Split(view.rows, None if view.columns == self.columns else view.columns)
 

@@ -168,6 +168,12 @@ class Scaling:
         self.records.append(record)
         return table
 
+    def applied(self, table: SampleCollection) -> SampleCollection:
+        """Return other samples, scaled as the samples are that the scalers were fitted to."""
+        for record in self.records:
+            table = record.apply(table)
+        return table
+
     def refitted(self, table: SampleCollection, rows: np.ndarray) -> tuple[Scaling, SampleCollection]:
         """Return the same scalers fitted to other rows, all of them to the same, and what they make.
 

@@ -6,6 +6,7 @@ It knows no loop and no file format; it delegates to the runner and to storage.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -507,6 +508,23 @@ class Experiment:
             target = self._checkpoints.target(name, automatic=True, overwrite=overwrite)
             storage.save_checkpoint(self, target, name, {"moment": moment})
             self._checkpoints.add(name, target, automatic=True)
+
+    def as_estimator(self) -> Any:
+        """Return the training of this experiment as an estimator of scikit-learn.
+
+        Its ``fit(X, y)`` makes a new experiment like this one on other samples, with new weights
+        and scalers fitted to them, and runs the plan's training and fitting; see
+        `modularml.core.experiment.estimator`.
+
+        Returns:
+            A classifier where the tail is one or is trained by a loss over classes, else a regressor.
+
+        Raises:
+            StateError: If there is no graph, nothing to train, several FeatureSets or several tails.
+        """
+        # Its classes are scikit-learn's, which takes seconds to import.
+        estimator: Any = importlib.import_module("modularml.core.experiment.estimator")
+        return estimator.estimator_of(self)
 
     # -- configuration, state, files ---------------------------------------------------
 

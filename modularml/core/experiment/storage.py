@@ -162,10 +162,7 @@ def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
     """Make data, nodes and graph of a tree in a context of their own."""
     for entry in tree["featuresets"]:
         FeatureSet.from_config(entry["config"]).set_state(entry["state"])
-    for entry in tree["nodes"]:
-        made = {name: from_config(value) for name, value in entry.items()}
-        if "node" not in made:
-            ModelNode(**made)
+    graph = make_graph(tree)
     for label, state in tree["spare_nodes"].items():
         node = staged.get_node(label, GraphNode)
         if isinstance(node, MergeNode):
@@ -173,9 +170,17 @@ def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
             continue
         node.model.set_state(state["model"])
         node.freeze(state["frozen_by"]) if state["frozen_by"] else node.unfreeze()
-    if tree["graph"] is not None:
-        ModelGraph(**from_config(tree["graph"]))
-        staged.model_graph.set_state(tree["state"]["graph"])
+    if graph is not None:
+        graph.set_state(tree["state"]["graph"])
+
+
+def make_graph(tree: Mapping[str, Any]) -> ModelGraph | None:
+    """Make the nodes and the graph of a tree, not built, in the active context; it must have the data."""
+    for entry in tree["nodes"]:
+        made = {name: from_config(value) for name, value in entry.items()}
+        if "node" not in made:
+            ModelNode(**made)
+    return None if tree["graph"] is None else ModelGraph(**from_config(tree["graph"]))
 
 
 def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:

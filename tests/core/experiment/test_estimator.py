@@ -1,0 +1,165 @@
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils.estimator_checks import check_estimator
+
+from modularml import (
+    CrossValidation,
+    CVBinding,
+    Experiment,
+    ExperimentContext,
+    FeatureSet,
+    InputBinding,
+    ModelGraph,
+)
+from modularml.base.errors import InvalidValueError, StateError
+from modularml.callbacks import EarlyStopping, Evaluation
+from modularml.models.torch import SequentialMLP
+
+N = 120
+
+
+def samples(seed=0):
+    x = np.random.default_rng(seed).standard_normal((N, 4))
+    return x, x @ np.array([1.0, -2.0, 0.5, 3.0]) * 50 + 7
+
+
+def regression():
+    """A scaled network that is trained, evaluated and cross-validated."""
+    exp = Experiment("regression", ctx=ExperimentContext())
+    with exp.ctx.temporary():
+        x, y = samples()
+        data = FeatureSet.from_dict("data", {"x": x, "y": y}, "x", "y")
+        data.split_random({"train": 0.8, "test": 0.2}, seed=0)
+        for domain in ("features", "targets"):
+            data.fit_transform("StandardScaler", domain=domain, fit_to_split="train")
+        ModelGraph.chain(data.reference(rep="transformed"), {"net": SequentialMLP()}, optimizer="adam")
+        plan = exp.execution_plan
+        plan.add_train_phase("train", split="train", losses="mse", n_epochs=25, batch_size=16)
+        plan.add_eval_phase("test", split="test", losses="mse")
+        plan.add_group(CrossValidation(bindings=CVBinding(data, "train", val_split_name="test")))
+    return exp
+
+
+def classification(model=None, loss="cross_entropy"):
+    exp = Experiment("classification", ctx=ExperimentContext())
+    with exp.ctx.temporary():
+        x, _ = samples()
+        kind = (x[:, 0] > 0).astype(np.int64)
+        data = FeatureSet.from_dict("data", {"x": x, "kind": kind}, "x", "kind")
+        data.split_random({"train": 0.8, "test": 0.2}, seed=0)
+        if model is None:
+            ModelGraph.chain(data, {"net": SequentialMLP(output_shape=(5,))}, optimizer="adam")
+            exp.execution_plan.add_train_phase(
+                "train", split="train", losses=loss, n_epochs=40, batch_size=16
+            )
+        else:
+            ModelGraph.chain(data, {"net": model})
+            exp.execution_plan.add_fit_phase("fit", split="train")
+    return exp
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(regression, id="network"),
+        pytest.param(classification, id="classes"),
+        pytest.param(lambda: classification(LogisticRegression()), id="estimator"),
+    ],
+)
+def test_it_passes_what_scikit_learn_asks_of_an_estimator(make):
+    skipped = "SCIPY_ARRAY_API"  # asked of estimators that compute on other arrays than numpy's
+    for check in check_estimator(make().as_estimator(), on_fail=None, on_skip=None):
+        why = str(check["exception"])
+        assert check["status"] == "passed" or skipped in why, f"{check['check_name']}: {why}"
+
+
+def test_it_predicts_in_original_units_and_leaves_the_experiment_as_it_is(digest_of):
+    exp = regression()
+    before = digest_of([exp.get_state(), exp.ctx.get_node("data").get_state()["splits"]])
+    x, y = samples(1)
+    active = ExperimentContext.get_active()
+    estimator = exp.as_estimator().fit(x, y * 10)
+    assert estimator.score(*(part * scale for part, scale in zip(samples(2), (1, 10), strict=True))) > 0.9
+    assert digest_of([exp.get_state(), exp.ctx.get_node("data").get_state()["splits"]]) == before
+    assert ExperimentContext.get_active() is active
+    assert [run.status for run in estimator.experiment_.history] == ["completed"]
+
+
+def test_the_random_state_decides_and_clones_share_nothing():
+    x, y = samples()
+    first = regression().as_estimator().set_params(random_state=3).fit(x, y)
+    second = clone(first).fit(x, y)
+    assert second.experiment_ is not first.experiment_
+    assert np.array_equal(first.predict(x), second.predict(x))
+    other = clone(first).set_params(random_state=4).fit(x, y)
+    assert not np.array_equal(first.predict(x), other.predict(x))
+
+
+def test_scikit_learn_searches_and_cross_validates():
+    x, y = samples()
+    estimator = regression().as_estimator().set_params(random_state=0)
+    assert cross_val_score(estimator, x, y, cv=2).min() > 0
+    search = GridSearchCV(estimator, {"random_state": [0, 1]}, cv=2).fit(x, y)
+    assert search.best_score_ > 0
+
+
+def test_classes_have_the_names_that_they_were_given():
+    x, _ = samples()
+    names = np.array(["low", "high"])[(x[:, 0] > 0).astype(int)]
+    for exp in (classification(), classification(LogisticRegression())):
+        estimator = exp.as_estimator().fit(x, names)
+        assert list(estimator.classes_) == ["high", "low"]
+        assert (estimator.predict(x) == names).mean() > 0.9
+
+
+def test_a_pickle_predicts_the_same():
+    x, y = samples()
+    estimator = regression().as_estimator().fit(x, y)
+    again = pickle.loads(pickle.dumps(estimator))
+    assert np.array_equal(again.predict(x), estimator.predict(x))
+    assert len(again.experiment_.history) == 1
+
+
+def test_an_evaluation_while_training_has_its_share_of_the_samples():
+    exp = regression()
+    with exp.ctx.temporary():
+        watched = [Evaluation.from_split(split="test", losses="mse"), EarlyStopping(patience=2)]
+        exp.execution_plan.clear().add_train_phase(
+            "train", split="train", losses="mse", n_epochs=3, callbacks=watched
+        )
+    x, y = samples()
+    fitted = exp.as_estimator().fit(x, y).experiment_.ctx.get_node("data")
+    assert {name: view.n_samples for name, view in fitted.splits.items()} == {"train": 96, "test": 24}
+
+
+def test_several_scalar_keys_are_the_columns_of_x():
+    exp = Experiment("keys", ctx=ExperimentContext())
+    x, y = samples()
+    with exp.ctx.temporary():
+        columns = {"a": x[:, 0], "b": x[:, 1], "y": y}
+        data = FeatureSet.from_dict("data", columns, ["a", "b"], "y")
+        ModelGraph.chain(data, {"ridge": Ridge()})
+        exp.execution_plan.add_fit_phase("fit", input_sources=_all_rows("ridge"))
+    estimator = exp.as_estimator().fit(x[:, :2], y)
+    expected = Ridge().fit(x[:, :2], y).predict(x[:, :2])
+    assert np.allclose(estimator.predict(x[:, :2]), expected)
+    with pytest.raises(InvalidValueError, match="X has 4 columns, and the features"):
+        exp.as_estimator().fit(x, y)
+
+
+def _all_rows(node):
+    return [InputBinding.for_evaluation(node=node)]
+
+
+def test_what_cannot_be_an_estimator_says_why():
+    with pytest.raises(StateError, match="no model graph"):
+        Experiment("bare", ctx=ExperimentContext()).as_estimator()
+    exp = regression()
+    exp.execution_plan.clear()
+    with pytest.raises(StateError, match="no TrainPhase and no FitPhase"):
+        exp.as_estimator()
