@@ -11,6 +11,7 @@ import os
 os.environ["KERAS_BACKEND"] = "torch"
 import keras
 import numpy as np
+import torch
 import modularml as mml
 from modularml.samplers import SimpleSampler
 
@@ -22,7 +23,7 @@ for model in (functional, sequential):
     exp = mml.Experiment("e", registration_policy="overwrite")
     fs = mml.FeatureSet.from_dict("Data", {"x": x, "y": x.sum(1)}, ["x"], ["y"])
     fs.split_random({"train": 0.8, "test": 0.2}, seed=1)
-    mml.ModelNode("K", model, fs.reference(features="x", targets="y"))
+    node = mml.ModelNode("K", model, fs.reference(features="x", targets="y"))
     mml.ModelGraph(optimizer=mml.Optimizer("adam", opt_kwargs={"lr": 0.05})).build()
     sampler = SimpleSampler(batch_size=16, shuffle=True, seed=1)
     train = mml.TrainPhase.from_split("train", split="train", sampler=sampler, losses="mse", n_epochs=8)
@@ -30,7 +31,7 @@ for model in (functional, sequential):
     assert losses[-1] < losses[0] / 2, losses
     exp.preview_phase(train)
     found = exp.run_phase(mml.EvalPhase.from_split("eval", split="test")).stacked_tensors("K")
-    by_hand = model(x[fs["test"].rows]).detach().numpy()
+    by_hand = node.module(torch.from_numpy(x[fs["test"].rows][:, None])).detach().numpy()
     assert np.allclose(found.ravel(), by_hand.ravel(), atol=1e-6)
     try:
         exp.save("nowhere")
