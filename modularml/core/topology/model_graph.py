@@ -6,24 +6,36 @@ shapes, and holds the optimizer of the whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
+
 from modularml.backends.backend import Backend, load
 from modularml.base.config import same_tree
-from modularml.base.errors import Faults, GraphError, InvalidTypeError, StateError, check_label, unknown_name
+from modularml.base.errors import (
+    Faults,
+    GraphError,
+    InvalidTypeError,
+    InvalidValueError,
+    StateError,
+    check_label,
+    unknown_name,
+)
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.data.table import stack
 from modularml.core.data.values import check_feeds
-from modularml.core.topology import editing, structure
+from modularml.core.topology import editing, prediction, structure
 from modularml.core.topology.diagram import graph_spec
 from modularml.core.topology.graph_node import GraphNode, UpstreamReference
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.topology.origin import Entry, Origin, entries_of, origin_of, shape_of
+from modularml.core.topology.summary import GraphSummary, summary_of
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.display.diagram import Diagram
 from modularml.display.live import pin_live_view
@@ -508,7 +520,77 @@ class ModelGraph:
         merges = [(type(node), node.settings()) for node in self._merges()]
         return [self.label, self.upstreams(), self.optimizer, models, merges]
 
+    # -- new data ----------------------------------------------------------------
+
+    def predict(
+        self, data: Any, *, nodes: Iterable[GraphNode | str] | None = None, unscale: bool = False
+    ) -> np.ndarray | dict[str, np.ndarray]:
+        """Return the outputs for new data, in evaluation mode and without a trace.
+
+        Args:
+            data: For all heads, or by the labels of heads: an array or tensor ``(n_samples, ...)``, a
+                FeatureSet or view with the columns of the head's reference, `SampleData`, a `Batch`, or
+                a mapping from keys of features to arrays.
+            nodes: The nodes whose outputs are returned; None takes the tails.
+            unscale: Return them in the units that the targets had before they were scaled.
+
+        Returns:
+            ``(n_samples, *output_shape)`` for a single node, else a dict of such by label.
+
+        Raises:
+            StateError: If the graph is not built, or an estimator is not fitted.
+            GraphError: If data are of another shape than a head takes.
+            InvalidValueError: If data or columns are missing, or there is nothing to unscale.
+        """
+        wanted = [node.label for node in self.tail_nodes] if nodes is None else self._labels(nodes)
+        found = prediction.outputs_of(self._ready(wanted), data, wanted)
+        if unscale:
+            found = {label: self._unscaled(label, values) for label, values in found.items()}
+        return found[wanted[0]] if len(wanted) == 1 else found
+
+    def to_torch_module(self, nodes: Iterable[GraphNode | str] | None = None) -> prediction.GraphModule:
+        """Return the graph as one torch module that shares its weights.
+
+        Args:
+            nodes: The nodes whose outputs it returns; None takes the tails.
+
+        Raises:
+            StateError: If the graph is not built, or holds estimators; they are named.
+        """
+        wanted = [node.label for node in self.tail_nodes] if nodes is None else self._labels(nodes)
+        ready = self._ready(wanted)
+        prediction.refuse_estimators(ready)
+        return prediction.GraphModule(ready, wanted)
+
+    def _ready(self, wanted: Iterable[str]) -> list[GraphNode]:
+        needed = structure.ancestors(self.upstreams(), wanted)
+        missing = [label for label in self.to_build if label in needed]
+        if missing:
+            raise StateError(f"The nodes {missing} are not built; call graph.build() first.")
+        return [node for node in self.topological_nodes() if node.label in needed]
+
+    def _unscaled(self, label: str, values: np.ndarray) -> np.ndarray:
+        origin = self.origin(self.ctx.get_node(label))
+        if not isinstance(origin, Entry) or not origin.columns("targets"):
+            raise InvalidValueError(f"The outputs of {label!r} belong to no targets of one FeatureSet.")
+        shape = shape_of(origin, "targets", self.ctx)
+        if values.dtype.kind not in "biuf" or values[0].size != math.prod(shape or ()):
+            raise InvalidValueError(
+                f"The outputs of {label!r} of shape {values.shape[1:]} do not hold the targets "
+                f"{list(origin.columns('targets'))} of shape {shape}."
+            )
+        featureset = self.ctx.get_node(origin.ref, FeatureSet)
+        beside = values.reshape(len(values), *(shape or ()))
+        restored: np.ndarray = featureset.unscale_data_for_cols(
+            data=beside, domain="targets", columns=list(origin.columns("targets"))
+        )
+        return restored.reshape(values.shape)
+
     # -- looking -----------------------------------------------------------------
+
+    def summary(self) -> GraphSummary:
+        """Return a table of the nodes: shapes, parameters, devices, dtypes, what is frozen."""
+        return GraphSummary(self.label, [summary_of(node) for node in self.topological_nodes()])
 
     def diagram(self) -> Diagram:
         """Return the picture of the graph."""

@@ -1,0 +1,190 @@
+"""A graph on new data, without an experiment: one pass, no gradients, nothing recorded.
+
+It knows no phase and no batch of one; data come as arrays, tensors or FeatureSets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from modularml.backends.torch import as_array, as_tensor
+from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError, StateError, unknown_name
+from modularml.core.data.batch import Batch, RoleData, SampleData
+from modularml.core.data.reference import FeatureSetReference
+from modularml.core.data.table import stack
+from modularml.core.data.view import Selection
+from modularml.core.topology.graph_node import GraphNode, Shape
+from modularml.core.topology.merge_node import MergeNode
+from modularml.core.topology.model_node import ModelNode
+
+
+class GraphModule(torch.nn.Module):
+    """The torch nodes and merges of a graph as one module, which shares their weights.
+
+    `forward` takes a tensor for each FeatureSet that feeds a node, in the order of
+    `input_names`, and returns the outputs of the tails: one tensor, or a dict by label.
+
+    Args:
+        nodes: The nodes, in topological order; all are built, and none holds an estimator.
+        tails: The labels of those whose outputs are returned.
+    """
+
+    def __init__(self, nodes: Sequence[GraphNode], tails: Sequence[str]) -> None:
+        super().__init__()
+        # Labels may hold dots, which names of modules may not.
+        self.models = torch.nn.ModuleList(node.module for node in nodes if isinstance(node, ModelNode))
+        self.labels, self.tails = [node.label for node in nodes], list(tails)
+        self.input_names: list[str] = []
+        self._steps: list[tuple[Any, list[int]]] = []
+        slot_of: dict[str, int] = {}
+        n_inputs = sum(len(node.featureset_refs) for node in nodes)
+        models = iter(range(len(self.models)))
+        for i, node in enumerate(nodes):
+            read = []
+            for ref in node.upstream_refs:
+                if isinstance(ref, FeatureSetReference):
+                    several = len(node.featureset_refs) > 1
+                    read.append(len(self.input_names))
+                    self.input_names.append(f"{node.label} <- {ref.node_label}" if several else node.label)
+                else:
+                    read.append(slot_of[node.context.label_of(ref)])
+            slot_of[node.label] = n_inputs + i
+            self._steps.append((node if isinstance(node, MergeNode) else next(models), read))
+        self._outputs = [slot_of[label] for label in self.tails]
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        """Return the outputs for a tensor ``(n_samples, *input_shape)`` an input."""
+        if len(inputs) != len(self.input_names):
+            raise InvalidValueError(
+                f"The module takes the inputs {self.input_names}, one tensor each, got {len(inputs)}."
+            )
+        slots: list[Any] = list(inputs)
+        for step, read in self._steps:
+            values = [slots[i] for i in read]
+            slots.append(step.forward(values) if isinstance(step, MergeNode) else self.models[step](*values))
+        outputs = [slots[i] for i in self._outputs]
+        return outputs[0] if len(outputs) == 1 else dict(zip(self.tails, outputs, strict=True))
+
+
+def outputs_of(nodes: Sequence[GraphNode], data: Any, tails: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the outputs of some nodes for new data, by label.
+
+    Args:
+        nodes: The nodes to run, in topological order.
+        data: The inputs; see `ModelGraph.predict`.
+        tails: The labels of the nodes whose outputs are returned.
+    """
+    found: dict[str, Any] = {}
+    n_of: dict[str, int] = {}
+    with _evaluating(nodes), torch.no_grad():
+        for node in nodes:
+            values = []
+            for ref, shape in zip(node.upstream_refs, node.input_shapes, strict=True):
+                if isinstance(ref, FeatureSetReference):
+                    value = _entering(node, ref, shape, _for_node(node, data, nodes))
+                    n_of[node.label] = len(value)
+                else:
+                    value = found[node.context.label_of(ref)]
+                values.append(value)
+            if len(set(n_of.values())) > 1:
+                raise InvalidValueError(f"The inputs have different numbers of samples: {n_of}.")
+            found[node.label] = _run(node, values)
+    return {label: _array(found[label]) for label in tails}
+
+
+def _array(value: Any) -> np.ndarray:
+    return as_array(value) if isinstance(value, torch.Tensor) else np.asarray(value)
+
+
+def _run(node: GraphNode, values: Sequence[Any]) -> Any:
+    if isinstance(node, ModelNode) and node.backend != "torch":
+        return node.model.forward(_array(values[0]))
+    tensors = [value if isinstance(value, torch.Tensor) else as_tensor(value) for value in values]
+    if isinstance(node, MergeNode):
+        dtype = torch.get_default_dtype()
+        for tensor in tensors:
+            dtype = torch.promote_types(dtype, tensor.dtype)
+        return node.forward([tensor.to(dtype) for tensor in tensors])
+    assert isinstance(node, ModelNode)
+    home = next((p for p in node.module.parameters() if p.is_floating_point()), None)
+    dtype = torch.get_default_dtype() if home is None else home.dtype
+    dtype = torch.int64 if node.model.takes_integers else dtype
+    batch = tensors[0].to(device=None if home is None else home.device, dtype=dtype)
+    return node.module(batch.clone() if node.model.changes_input else batch)
+
+
+@contextmanager
+def _evaluating(nodes: Sequence[GraphNode]) -> Iterator[None]:
+    modules = [n.module for n in nodes if isinstance(n, ModelNode) and n.backend == "torch"]
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for module in modules:
+            module.eval()
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _for_node(node: GraphNode, data: Any, nodes: Sequence[GraphNode]) -> Any:
+    """Return what is given for a head: by its label, or one thing for all heads."""
+    heads = [other.label for other in nodes if other.featureset_refs]
+    if not isinstance(data, Mapping) or isinstance(data, RoleData):
+        return data
+    if not any(key in heads for key in data):
+        return data  # columns by their keys
+    if node.label not in data:
+        raise InvalidValueError(unknown_name("input", node.label, data, where="the new data"))
+    return data[node.label]
+
+
+def _entering(node: GraphNode, ref: FeatureSetReference, shape: Shape | None, data: Any) -> Any:
+    if isinstance(data, Batch):
+        data = data.role_data
+    if isinstance(data, RoleData):
+        data = data["default"]
+    if isinstance(data, SampleData):
+        data = data.features
+    if isinstance(data, Selection):
+        missing = [name for name in ref.features if name not in data.columns]
+        if missing:
+            raise InvalidValueError(
+                unknown_name("column", missing[0], data.columns, where=f"data for {node!r}")
+            )
+        table, rows = data.table, data.rows
+        return stack({name: table.column(name)[rows] for name in ref.features})
+    if isinstance(data, Mapping):
+        data = stack({name: _column(name, data, node) for name in ref.features})
+    if not hasattr(data, "shape"):
+        data = np.asarray(data)
+    if isinstance(data, np.ndarray) and data.dtype.kind not in "biufc":
+        raise InvalidTypeError(f"Data for {node!r} must be numbers, got {data.dtype}.")
+    n_values = int(np.prod(shape or ()))
+    if data.ndim == 0 or not len(data) or int(np.prod(data.shape[1:])) != n_values:
+        raise GraphError(
+            f"{node!r} takes samples of shape {shape}, so data for it must have the shape "
+            f"(n, {', '.join(map(str, shape or ()))}), got {tuple(data.shape)}."
+        )
+    return data.reshape(len(data), *(shape or ()))
+
+
+def _column(name: str, data: Mapping[str, Any], node: GraphNode) -> np.ndarray:
+    key = next((k for k in (name, name.partition(".")[2], name.split(".")[1]) if k in data), None)
+    if key is None:
+        raise InvalidValueError(unknown_name("column", name, data, where=f"data for {node!r}"))
+    return np.asarray(data[key])
+
+
+def refuse_estimators(nodes: Sequence[GraphNode]) -> None:
+    """Raise StateError for nodes that no torch module can hold; all are named."""
+    labels = [n.label for n in nodes if isinstance(n, ModelNode) and n.backend != "torch"]
+    if labels:
+        raise StateError(
+            f"The estimators of {labels} are no torch modules, so the graph cannot become one; leave them "
+            "out: to_torch_module(nodes=[...])."
+        )
