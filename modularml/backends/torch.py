@@ -275,7 +275,8 @@ def optimizer_state(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> d
         names: The names of its parameters, in the order of its groups.
 
     Returns:
-        ``{"groups": [{"parameters": [name, ...], "lr": 0.001, ...}], "state": {name: {...}}}``.
+        ``{"groups": [{"parameters": [name, ...], "lr": 0.001, ...}], "state": {name: {...}}}``, and
+        ``"gradients"`` by name where some wait for an update.
     """
     with _without_compiler():
         packed = optimizer.state_dict()
@@ -283,7 +284,14 @@ def optimizer_state(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> d
         {"parameters": [names[i] for i in group["params"]], **_plain(group, skip=_NOT_STATE)}
         for group in packed["param_groups"]
     ]
-    return {"groups": groups, "state": {names[i]: _plain(entry) for i, entry in packed["state"].items()}}
+    tree = {"groups": groups, "state": {names[i]: _plain(entry) for i, entry in packed["state"].items()}}
+    waiting = zip(names, _parameters(optimizer), strict=True)
+    gradients = {name: copied_array(p.grad) for name, p in waiting if p.grad is not None}
+    return tree | ({"gradients": gradients} if gradients else {})
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def set_optimizer_state(
@@ -309,13 +317,19 @@ def set_optimizer_state(
         if own not in saved_groups:
             raise OptimizerError(f"The optimizer state does not group the parameters {sorted(own)} together.")
         group.update(_tensors(saved_groups[own], skip=_NOT_STATE))
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = _parameters(optimizer)
+    gradients = tree.get("gradients", {})
     index = {name: i for i, name in enumerate(names)}
     for name, entry in tree["state"].items():
         _check_shapes(name, entry, tuple(parameters[index[name]].shape))
+    for name, gradient in gradients.items():
+        _check_shapes(name, {"gradient": gradient}, tuple(parameters[index[name]].shape))
     packed["state"] = {index[name]: _tensors(entry) for name, entry in tree["state"].items()}
     with _without_compiler():
         optimizer.load_state_dict(packed)
+    for name, parameter in zip(names, parameters, strict=True):
+        waiting = gradients.get(name)
+        parameter.grad = None if waiting is None else torch.from_numpy(np.array(waiting)).to(parameter)
 
 
 def follow_parameters(
@@ -324,7 +338,7 @@ def follow_parameters(
     """Bring moments to the devices of the parameters, with torch's fused update where there is one."""
     with _without_compiler():
         packed = optimizer.state_dict()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = _parameters(optimizer)
     if inspect.isclass(make) and {"fused", "foreach", "differentiable"}.isdisjoint(kwargs):
         for group in packed["param_groups"]:
             if "fused" in group:
@@ -335,7 +349,7 @@ def follow_parameters(
 
 # Which parameters, and which of torch's implementations: properties of the live object.
 _NOT_STATE = ("params", "param_names", "parameters", "fused", "foreach", "capturable", "differentiable")
-_SHAPED_AS_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "sum")
+_SHAPED_AS_PARAMETER = ("gradient", "exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "sum")
 
 
 def _check_shapes(name: str, entry: Mapping[str, Any], shape: tuple[int, ...]) -> None:

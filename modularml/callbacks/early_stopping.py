@@ -66,29 +66,33 @@ class EarlyStopping(Callback):
         self.best_epoch: int | None = None
         self.stopped_epoch: int | None = None
         self._best_state: dict[str, Any] | None = None
-        self._announced: set[str] = set()
 
     def get_state(self) -> dict[str, Any]:
-        """What it has seen; the weights to restore are those of the present run alone."""
-        return {"best": self.best_value, "best_epoch": self.best_epoch, "stopped_epoch": self.stopped_epoch}
+        """What it has seen, and within a phase the weights to restore."""
+        return {
+            "best": self.best_value,
+            "best_epoch": self.best_epoch,
+            "stopped_epoch": self.stopped_epoch,
+            "best_state": self._best_state,
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take back what `get_state` returned."""
         self.best_value, self.best_epoch = state["best"], state["best_epoch"]
-        self.stopped_epoch = state["stopped_epoch"]
+        self.stopped_epoch, self._best_state = state["stopped_epoch"], state["best_state"]
 
     def on_phase_start(self, *, experiment: Any, phase: Any, results: PhaseResults) -> None:
         """Begin anew: epochs count within one run of the phase."""
         self._forget()
-        # What another callback says it will log may come later than the first epoch.
-        self._announced = {name for c in phase.callbacks for name in getattr(c, "metric_names", ())}
 
     def on_epoch_end(
         self, *, experiment: Any, phase: Any, exec_ctx: ExecutionContext, results: PhaseResults
     ) -> None:
         """Compare with the best epoch, and end the phase if patience is at its end."""
         epoch = exec_ctx.epoch_idx
-        value = self._value(results, epoch)
+        # What another callback says it will log may come later than the first epoch.
+        announced = {name for c in phase.callbacks for name in getattr(c, "metric_names", ())}
+        value = self._value(results, epoch, announced)
         if value is None:
             return
         if self.best_value is None or self._is_better(value, self.best_value):
@@ -100,11 +104,11 @@ class EarlyStopping(Callback):
             self.stopped_epoch = epoch
             exec_ctx.request_stop()
 
-    def _value(self, results: PhaseResults, epoch: int) -> float | None:
+    def _value(self, results: PhaseResults, epoch: int, announced: set[str]) -> float | None:
         """The value of this epoch, or None where the metric is not logged at every epoch."""
         recording = results.recording
         values = recording.epoch_means(epoch) | recording.epoch_metrics(epoch)
-        known = sorted({*recording.loss_nodes, *recording.metrics, *self._announced})
+        known = sorted({*recording.loss_nodes, *recording.metrics, *announced})
         if self.monitor not in known:
             raise InvalidValueError(
                 f"{unknown_name('metric', self.monitor, known, where=repr(results))} "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,27 @@ class BatchEnded(Event):
     """A batch ended; drawn only where a callback watches batches."""
 
 
-def _do_nothing(_: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Paused(Event):
+    """The scope says stop; what is drawn after this is no longer part of the work.
+
+    Attributes:
+        epoch: The epoch that goes on, or comes next.
+        batch: How many of its batches are done; None if it has not begun.
+    """
+
+    epoch: int
+    batch: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochLeft(Event):
+    """Everything at the end of an epoch is done, what follows from its metrics too."""
+
+    epoch: int
+
+
+def _do_nothing(*_: Any) -> None:
     pass
 
 
@@ -54,19 +74,22 @@ def run_epochs(
     recording: Recording,
     *,
     n_epochs: int,
-    begin: Callable[[np.ndarray], None] = _do_nothing,
+    begin: Callable[[np.ndarray, int], None] = _do_nothing,
     before_end: Callable[[int], None] = _do_nothing,
     after_end: Callable[[int], None] = _do_nothing,
 ) -> Iterator[Event]:
     """Run epochs until all are done, the scope says stop, or a callback asked to end.
 
+    An epoch of which an earlier part of the run did some batches is gone on with.
+
     Args:
-        scope: The surroundings of the phase.
+        scope: The surroundings of the phase, and where to begin.
         resolved: What runs.
         step: Runs one batch.
         recording: Where losses and outputs go.
         n_epochs: How many epochs to run.
-        begin: Called with the number of samples of each batch, ``(n_batches,)``, of each epoch.
+        begin: Called at each epoch with the number of samples of its batches, ``(n_batches,)``, and
+            how many of them are done.
         before_end: Called with each epoch when its batches are done.
         after_end: Called with each epoch when everything at its end is done.
 
@@ -74,18 +97,28 @@ def run_epochs(
         The events of the epochs.
     """
     is_finite = True
-    for epoch in range(n_epochs):
-        if scope.should_stop() or scope.exec_ctx.stop_requested:
-            return
+    n_done = scope.start.batch
+    for epoch in range(scope.start.epoch, n_epochs):
         scope.exec_ctx.epoch_idx = epoch
-        yield EpochStarted(run_id=scope.run_id, path=scope.path, epoch=epoch)
-        yield from _run_epoch(scope, resolved, step, recording, epoch, begin)
+        if n_done is None:
+            if scope.exec_ctx.stop_requested:
+                return
+            if scope.should_stop():
+                yield Paused(run_id=scope.run_id, epoch=epoch, batch=None)
+                return
+            yield EpochStarted(run_id=scope.run_id, path=scope.path, epoch=epoch)
+        is_paused = yield from _run_epoch(scope, resolved, step, recording, epoch, begin, n_done or 0)
         if is_finite:
             is_finite = _warn_unless_finite(scope, recording, epoch)
-        before_end(epoch)
+        if n_done is None or not scope.start.is_at_end:
+            before_end(epoch)
+        n_done = None
         metrics = recording.epoch_means(epoch)
         yield EpochEnded(run_id=scope.run_id, path=scope.path, epoch=epoch, metrics=metrics)
         after_end(epoch)
+        yield EpochLeft(run_id=scope.run_id, epoch=epoch)
+        if is_paused:
+            return
 
 
 def _run_epoch(
@@ -94,8 +127,10 @@ def _run_epoch(
     step: Step,
     recording: Recording,
     epoch: int,
-    begin: Callable[[np.ndarray], None],
-) -> Iterator[Event]:
+    begin: Callable[[np.ndarray, int], None],
+    n_done: int,
+) -> Generator[Event, None, bool]:
+    """Run one epoch from a batch on, and tell whether the scope says stop."""
     began = time.perf_counter()
     drawn = resolved.feed.draw(scope.first_epoch + epoch)
     yield BatchesDrawn(
@@ -107,25 +142,34 @@ def _run_epoch(
     )
     slots: list[Any] = [None] * resolved.forward.n_slots
     records = recording.keeps != "none"
-    recorder = EpochRecorder(recording, epoch, resolved.recorded, drawn, resolved.targets)
-    losses = _LossBuffer(len(resolved.losses))
-    run_id, path, exec_ctx, n_done = scope.run_id, scope.path, scope.exec_ctx, 0
+    recorder = EpochRecorder(recording, epoch, resolved.recorded, drawn, resolved.targets, n_done)
+    run_id, path, exec_ctx = scope.run_id, scope.path, scope.exec_ctx
     next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
-    recording.losses.append(losses.empty)
-    recording.n_samples.append(np.empty(0, np.int32))
+    if len(recording.losses) == epoch:
+        recording.losses.append(np.empty((0, len(resolved.losses)), np.float32))
+        recording.n_samples.append(np.empty(0, np.int32))
+    losses = _LossBuffer(recording.losses[epoch])
     offsets = next(iter(drawn.offsets.values()))
     n_samples = np.diff(offsets).astype(np.int32)
-    n_told = 0
-    begin(n_samples)
+    n_told = n_done
+    begin(n_samples, n_done)
+
+    def settle() -> None:
+        recording.losses[epoch] = losses.all()
+        recording.n_samples[epoch] = n_samples[: len(recording.losses[epoch])]
+
+    recording.settle = settle
+    is_paused = False
     try:
-        for n_done, batch in enumerate(resolved.feed.batches(drawn), start=1):
+        for batch in resolved.feed.batches(drawn, n_done):
             slots[: len(batch)] = batch
             if scope.watch_batches:
-                exec_ctx.batch_idx = n_done - 1
+                exec_ctx.batch_idx = n_done
                 yield BatchStarted(run_id=run_id)
             losses.add(step(slots))
             if records:
                 recorder.add(slots)
+            n_done += 1
             if scope.watch_batches:
                 _show(exec_ctx, resolved, slots, losses)
                 yield BatchEnded(run_id=run_id)
@@ -140,28 +184,34 @@ def _run_epoch(
                 )
                 n_told = n_done
                 next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
-            if scope.should_stop():
+            is_paused = scope.should_stop()
+            if is_paused:
                 break
     finally:
         # Also when a batch raises: what was done before it stays on record.
         last = losses.flush()
-        recording.losses[epoch] = losses.all()
-        recording.n_samples[epoch] = n_samples[: len(recording.losses[epoch])]
+        settle()
         if records:
             recorder.close()
+    if is_paused:
+        yield Paused(run_id=run_id, epoch=epoch, batch=n_done)
     n_left = int(offsets[n_done] - offsets[n_told])
     yield BatchesEnded(run_id=run_id, path=path, epoch=epoch, n_done=n_done, losses=last, n_samples=n_left)
+    return is_paused
 
 
 class _LossBuffer:
-    """Losses stay tensors until somebody looks."""
+    """Losses stay tensors until somebody looks.
 
-    def __init__(self, n_losses: int) -> None:
-        self.n_losses = n_losses
-        self.empty = np.empty((0, n_losses), np.float32)
+    Args:
+        done: Those of the batches of the epoch that are done already, ``(n_batches, n_losses)``.
+    """
+
+    def __init__(self, done: np.ndarray) -> None:
+        self.n_losses = done.shape[1]
         self.pending: list[torch.Tensor] = []
-        self._flushed: list[np.ndarray] = []
-        self._n_batches = 0
+        self._flushed: list[np.ndarray] = [done]
+        self._n_batches = len(done)
 
     def add(self, values: Sequence[torch.Tensor]) -> None:
         self._n_batches += 1
@@ -169,22 +219,22 @@ class _LossBuffer:
 
     def flush(self) -> np.ndarray:
         """Return the values since the last flush, ``(n_batches, n_losses)``."""
-        if not self.n_losses:
-            return np.empty((0, 0), np.float32)
-        if not self.pending:
-            return self.empty
-        values = (
-            torch.stack([value.float() for value in self.pending]).cpu().numpy().reshape(-1, self.n_losses)
-        )
-        self.pending.clear()
+        values = self._values()
         self._flushed.append(values)
+        self.pending.clear()
         return values
 
     def all(self) -> np.ndarray:
-        """Return the values of the epoch, ``(n_batches, n_losses)``."""
+        """Return the values of the epoch so far, ``(n_batches, n_losses)``."""
         if not self.n_losses:
             return np.empty((self._n_batches, 0), np.float32)
-        return np.concatenate(self._flushed) if self._flushed else self.empty
+        return np.concatenate([*self._flushed, self._values()])
+
+    def _values(self) -> np.ndarray:
+        if not self.pending:
+            return np.empty((0, self.n_losses), np.float32)
+        stacked = torch.stack([value.float() for value in self.pending])
+        return stacked.cpu().numpy().reshape(-1, self.n_losses)
 
 
 def _show(exec_ctx: Any, resolved: Resolved, slots: list[Any], losses: _LossBuffer) -> None:

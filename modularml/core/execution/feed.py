@@ -5,6 +5,7 @@ It knows no node and no loss: it moves rows of tensors.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -125,13 +126,20 @@ class Feed:
             weights=[_mean_weights(drawn, of) for of in self.weights],
         )
 
-    def batches(self, drawn: EpochFeed) -> Iterator[tuple[torch.Tensor | None, ...]]:
-        """Iterate over the batches of an epoch, one tensor a column and mean of weights."""
+    def batches(self, drawn: EpochFeed, n_done: int = 0) -> Iterator[tuple[torch.Tensor | None, ...]]:
+        """Iterate over the batches of an epoch, one tensor a column and mean of weights.
+
+        Args:
+            drawn: The epoch.
+            n_done: How many of its first batches are left out.
+        """
         longest = max((int(np.diff(o).max(initial=1)) for o in drawn.offsets.values()), default=1)
         step = max(1, CHUNK_BYTES // (self._row_bytes * longest))
-        for first in range(0, drawn.n_batches, step):
+        # Chunks begin where they always do: a tensor's address may decide how its last bits are rounded.
+        for first in range(n_done - n_done % step, drawn.n_batches, step):
             last = min(first + step, drawn.n_batches)
-            yield from zip(*self._gather(drawn, first, last), strict=True)
+            batches = zip(*self._gather(drawn, first, last), strict=True)
+            yield from itertools.islice(batches, max(0, n_done - first), None)
 
     def _gather(self, drawn: EpochFeed, first: int, last: int) -> list[Sequence[torch.Tensor | None]]:
         picked: dict[str, Pick] = {}

@@ -10,7 +10,7 @@ so that whoever asks for it can be told. Inputs are never kept: rows name them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -64,6 +64,10 @@ class TensorRecord:
         return [self.offsets, *self.rows.values(), *self.targets.values(), *self.outputs.values()]
 
 
+def _settled() -> None:
+    """Nothing goes on."""
+
+
 @dataclass
 class Recording:
     """The record of one run of a phase.
@@ -77,6 +81,7 @@ class Recording:
         metrics: Name of each metric -> its ``(epoch, batch or None, value)`` entries.
         tensors: What was kept of the outputs, oldest first.
         n_dropped: Batches whose outputs had to go.
+        settle: Enters the losses of the epoch that goes on, which are tensors until somebody looks.
     """
 
     loss_nodes: Mapping[str, str]
@@ -87,6 +92,7 @@ class Recording:
     metrics: dict[str, list[tuple[int, int | None, float]]] = field(default_factory=dict)
     tensors: deque[TensorRecord] = field(default_factory=deque)
     n_dropped: int = 0
+    settle: Callable[[], None] = field(default=_settled, repr=False, compare=False)
     _n_bytes: int = 0
 
     def log(self, name: str, value: float, epoch: int, batch: int | None = None) -> None:
@@ -138,6 +144,7 @@ class Recording:
         Args:
             tensors: Include recorded outputs and targets; without them they count as dropped.
         """
+        self.settle()
         n_left_out = 0 if tensors else sum(record.n_batches for record in self.tensors)
         return {
             "loss_nodes": dict(self.loss_nodes),
@@ -175,6 +182,7 @@ class EpochRecorder:
         nodes: The slots and streams of the nodes whose outputs are kept.
         drawn: Which rows the epoch has.
         targets: Stream of a head -> the targets of its whole FeatureSet.
+        n_done: How many of its first batches an earlier part of the run did.
     """
 
     def __init__(
@@ -184,17 +192,19 @@ class EpochRecorder:
         nodes: Sequence[tuple[int, str]],
         drawn: EpochFeed,
         targets: Mapping[str, Source | np.ndarray],
+        n_done: int = 0,
     ) -> None:
         self.recording, self.epoch, self.nodes = recording, epoch, nodes
         self.drawn, self.targets = drawn, targets
         self._batches: deque[tuple[Any, ...]] = deque()
         self._n_bytes: list[int] = []
-        self._n_seen = self._n_held = self._room = 0
+        self._n_done = self._n_seen = n_done
+        self._n_held = self._room = 0
 
     def add(self, slots: Sequence[Any]) -> None:
         """Keep the outputs of one batch, the newest of all if there is no room for more."""
         batch = tuple(_detached(slots[slot]) for slot, _ in self.nodes)
-        if not self._n_seen:
+        if not self._n_bytes:
             self._begin(batch)
         self._n_held += self._n_bytes[self._n_seen]
         self._n_seen += 1
@@ -203,7 +213,7 @@ class EpochRecorder:
             self._make_room()
 
     def _begin(self, batch: Sequence[Any]) -> None:
-        if self.recording.keeps == "last":
+        if self.recording.keeps == "last" and not self._n_done:
             self.recording.forget_tensors()
         sizes = {head: np.diff(offsets) for head, offsets in self.drawn.offsets.items()}
         n_outputs = sum(array.nbytes for array in batch) / next(iter(sizes.values()))[0]
@@ -231,7 +241,7 @@ class EpochRecorder:
         outputs = {
             label: _joined([batch[i] for batch in self._batches]) for i, (_, label) in enumerate(self.nodes)
         }
-        self.recording.n_dropped += first
+        self.recording.n_dropped += first - self._n_done
         self.recording.add_tensors(
             TensorRecord(
                 epoch=self.epoch,

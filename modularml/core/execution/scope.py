@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modularml.backends.accelerator import Accelerator
+from modularml.base.errors import StateError
 from modularml.core.context import ExperimentContext
-from modularml.core.execution.recording import DEFAULT_BUDGET_BYTES
+from modularml.core.execution.recording import DEFAULT_BUDGET_BYTES, Recording
 from modularml.core.topology.model_graph import ModelGraph
 
 
@@ -46,6 +47,23 @@ class ExecutionContext:
         self.stop_requested = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where the epochs of a phase begin: at the first batch, or where an earlier part of the run ended.
+
+    Attributes:
+        epoch: The epoch, from 0 within the run of the phase.
+        batch: How many of its batches are done; None if it has not begun.
+        recorded: What the earlier part recorded, as `Recording.get_state` tells it.
+        is_at_end: Whether callbacks were already told that the epoch ended.
+    """
+
+    epoch: int = 0
+    batch: int | None = None
+    recorded: Mapping[str, Any] | None = None
+    is_at_end: bool = False
+
+
 @dataclass(kw_only=True)
 class PhaseScope:
     """The surroundings of one run of a phase.
@@ -59,6 +77,7 @@ class PhaseScope:
         watch_batches: Whether a callback wants to be called at every batch.
         exec_ctx: Kept up to date for callbacks.
         budget_bytes: How much memory the recorded outputs may take.
+        start: Where the epochs begin.
     """
 
     run_id: str
@@ -69,6 +88,28 @@ class PhaseScope:
     first_epoch: int = 0
     watch_batches: bool = False
     budget_bytes: int = DEFAULT_BUDGET_BYTES
+    start: Start = Start()
+
+    def recording(self, loss_nodes: Mapping[str, str], keeps: str = "all") -> Recording:
+        """Return the recording that the phase writes to: a new one, or that of the earlier part.
+
+        Args:
+            loss_nodes: Label of each loss -> label of the node it is applied on.
+            keeps: Which epochs' outputs are kept.
+
+        Raises:
+            StateError: If the earlier part had other losses.
+        """
+        if self.start.recorded is None:
+            return Recording(loss_nodes, self.budget_bytes, keeps)
+        earlier = Recording.from_state(self.start.recorded)
+        if earlier.loss_nodes != loss_nodes:
+            raise StateError(
+                f"The phase {'/'.join(self.path)!r} cannot go on: it had the losses "
+                f"{dict(earlier.loss_nodes)}, and has {dict(loss_nodes)} now."
+            )
+        earlier.keeps = keeps
+        return earlier
 
     @property
     def accelerator(self) -> Accelerator | None:

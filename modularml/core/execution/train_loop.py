@@ -134,7 +134,8 @@ def train_step(
     resolved: Resolved,
     options: UpdateOptions = UpdateOptions(),  # noqa: B008 - frozen
     device: torch.device = CPU,
-) -> tuple[Step, Callable[[np.ndarray], None]]:
+    n_done: int | None = None,
+) -> tuple[Step, Callable[[np.ndarray, int], None]]:
     """Return the function that trains on one batch and returns the value of each loss.
 
     The step raises LossError if a loss cannot train, as no gradient leads from it to a parameter.
@@ -144,12 +145,15 @@ def train_step(
         resolved: What runs.
         options: What is done with gradients.
         device: Where the forward pass is computed.
+        n_done: How many batches of its first epoch are done, whose gradients may wait for the
+            update; None if it has not begun.
 
     Returns:
-        The step, and what is to be called with the numbers of samples, ``(n_batches,)``, of each epoch.
+        The step, and what is to be called at each epoch with the numbers of samples, ``(n_batches,)``,
+        and how many of the batches are done.
     """
     for stage in found:
-        if stage.optimizer is not None:
+        if stage.optimizer is not None and n_done is None:
             stage.optimizer.zero_grad()
     window = Window(options.accumulate)
     scaler = torch.amp.GradScaler(device.type) if options.half is torch.float16 else None

@@ -78,8 +78,8 @@ class Window:
         self.share, self.is_full = 1.0, True
         self._batches: list[tuple[float, bool]] = []
 
-    def begin(self, n_samples: np.ndarray) -> None:
-        """Begin an epoch whose batches have so many samples, ``(n_batches,)``."""
+    def begin(self, n_samples: np.ndarray, n_done: int = 0) -> None:
+        """Begin an epoch whose batches have so many samples, ``(n_batches,)``, behind those that are done."""
         starts = np.arange(0, len(n_samples), self.size)
         if self.size == 1 or not len(starts):
             return
@@ -87,7 +87,7 @@ class Window:
         shares = n_samples / np.repeat(np.add.reduceat(n_samples, starts), sizes)
         is_last = np.zeros(len(n_samples), bool)
         is_last[starts + sizes - 1] = True
-        self._batches = list(zip(shares.tolist(), is_last.tolist(), strict=True))[::-1]
+        self._batches = list(zip(shares.tolist(), is_last.tolist(), strict=True))[n_done:][::-1]
 
     def advance(self) -> None:
         """Go to the next batch."""

@@ -39,7 +39,8 @@ from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.results_config import ResultsConfig
-from modularml.core.experiment.runner import Runner
+from modularml.core.experiment.resuming import Bookmark, Point, entry_of, point_in, position_in, restore_own
+from modularml.core.experiment.runner import Entry, Runner
 from modularml.core.experiment.staleness import Status
 from modularml.core.experiment.standing import Run, diff_of, only, status_of
 from modularml.core.experiment.state import begin_anew, put_back, restored, take
@@ -122,6 +123,7 @@ class Experiment:
         self._plan = PhaseGroup(self.label)
         self._history = History()
         self._checkpoints = CheckpointStore(self.label)
+        self._bookmark = Bookmark()
         self._running = threading.Lock()
         self.random_stream = RandomStream(self.label)
 
@@ -131,6 +133,7 @@ class Experiment:
         self._plan, self._history, self._checkpoints = former._plan, former._history, former._checkpoints
         self._running, self.random_stream = former._running, former.random_stream
         self._trained = former._trained
+        self._bookmark = former._bookmark
 
     def _bind(self, former: Experiment | None, registration_policy: str | None) -> None:
         """Make the context this experiment's, once nothing can go wrong any more."""
@@ -242,7 +245,9 @@ class Experiment:
 
     # -- running ---------------------------------------------------------------------
 
-    def run(self, *, fresh: bool = False, stale_only: bool = False, **display: Any) -> PhaseGroupResults:
+    def run(
+        self, *, fresh: bool = False, stale_only: bool = False, resume: bool = False, **display: Any
+    ) -> PhaseGroupResults:
         """Run the whole execution plan and record it in the history.
 
         A second run goes on from the present weights, and says so where it shows its progress.
@@ -252,6 +257,7 @@ class Experiment:
                 counted epochs. The history stays.
             stale_only: Run only the phases whose results are stale, unfinished or missing, in the
                 order of the plan; see `status`. Where there are none, nothing is run or recorded.
+            resume: Go on with the last run where it was stopped, if it was; see `resume`.
             **display: What is shown meanwhile; see `DisplayOptions`.
 
         Returns:
@@ -265,14 +271,16 @@ class Experiment:
             CallbackError: If a callback raised; the message names it.
         """
         plan = self._own_plan("run")
-        if fresh and stale_only:
-            raise InvalidValueError("A fresh run does everything again; leave out stale_only.")
+        if fresh and (stale_only or resume):
+            other = "stale_only" if stale_only else "resume"
+            raise InvalidValueError(f"A fresh run does everything again; leave out {other}.")
         if stale_only:
             plan = only(plan, set(status_of(self).stale))
             if not len(plan):
                 notice(None, f"Nothing is stale in experiment {self.label!r}; nothing was run.")
                 return PhaseGroupResults(self.label)
-        results: PhaseGroupResults = self._record(plan, display, whole_plan=True, fresh=fresh)
+        how = {"fresh": fresh, "resume": resume}
+        results: PhaseGroupResults = self._record(plan, display, whole_plan=True, **how)
         return results
 
     def status(self) -> Status:
@@ -298,14 +306,51 @@ class Experiment:
         self._refreshed(self._plan)
         return diff_of(self, before, after)
 
-    def run_phase(self, phase: ExperimentPhase, **display: Any) -> Any:
-        """Run one phase, in the plan or not, and record it in the history; raises as `run`."""
-        return self._record(self._own(phase, ExperimentPhase, "run_phase"), display)
+    def run_phase(self, phase: ExperimentPhase, *, resume: bool = False, **display: Any) -> Any:
+        """Run one phase, in the plan or not, and record it in the history; see `run`."""
+        return self._record(self._own(phase, ExperimentPhase, "run_phase"), display, resume=resume)
 
-    def run_group(self, group: Group, **display: Any) -> PhaseGroupResults:
-        """Run one group, in the plan or not, and record it in the history; raises as `run`."""
-        results: PhaseGroupResults = self._record(self._own(group, Group, "run_group"), display)
+    def run_group(self, group: Group, *, resume: bool = False, **display: Any) -> PhaseGroupResults:
+        """Run one group, in the plan or not, and record it in the history; see `run`."""
+        own = self._own(group, Group, "run_group")
+        results: PhaseGroupResults = self._record(own, display, resume=resume)
         return results
+
+    def resume(self, checkpoint: str | Path | None = None, **display: Any) -> Any:
+        """Go on with the last run where it ended before it was done, in this process or another.
+
+        Everything is as it was there: weights, optimizers, random numbers, the samplers' places,
+        callbacks, results so far. What comes of it is what would have come without the pause, on a
+        CPU to the last bit. A run that was stopped goes on after its last batch; one that failed, was
+        interrupted or killed goes on where its newest checkpoint was written. The record of the
+        run is gone on with, too, and says that it was resumed.
+
+        Args:
+            checkpoint: Go on from this checkpoint, a name or a path; None is the newest place.
+            **display: What is shown meanwhile; see `DisplayOptions`.
+
+        Returns:
+            The results of the whole run.
+
+        Raises:
+            StateError: If there is nothing to go on with, or the plan is another one.
+        """
+        if checkpoint is not None:
+            self.restore_checkpoint(checkpoint)
+        point = self._point()
+        if point is None:
+            raise StateError(
+                f"Experiment {self.label!r} has no run to resume: the last one completed, or it failed and "
+                "wrote no checkpoint before (see Checkpointing)."
+            )
+        return self._go_on(point, entry_of(point, self._refreshed(self._plan), None), display)
+
+    def _point(self) -> Point | None:
+        """Return where the last run can be gone on with, or None."""
+        if self._bookmark.checkpoint is None:
+            return self._bookmark.point
+        path = self._checkpoints.find(self._bookmark.checkpoint)
+        return point_in(storage.read_checkpoint(path)["state"])
 
     def preview_phase(self, phase: ExperimentPhase, **display: Any) -> Any:
         """Run one phase and leave no trace.
@@ -368,8 +413,17 @@ class Experiment:
         return entry
 
     def _record(
-        self, entry: Any, display: Mapping[str, Any], *, whole_plan: bool = False, fresh: bool = False
+        self,
+        entry: Any,
+        display: Mapping[str, Any],
+        *,
+        whole_plan: bool = False,
+        fresh: bool = False,
+        resume: bool = False,
     ) -> Any:
+        point = self._point() if resume else None
+        if point is not None:
+            return self._go_on(point, entry_of(point, self._plan, entry), display)
         runner = Runner(self, _display_options(display))
         with self._exclusively(), self.random_stream.active():
             if fresh:
@@ -380,8 +434,51 @@ class Experiment:
                 label=entry.label, started_at=now(), metadata=seed | ({"fresh": True} if fresh else {})
             )
             self._history.append(record)
+            return self._follow(runner, record, entry, whole_plan=whole_plan)
+
+    def _go_on(self, point: Point, entry: Entry, display: Mapping[str, Any]) -> Any:
+        position, whole_plan = position_in(point), point["progress"]["whole_plan"]
+        self._own(entry, ExperimentPhase | Group, "resume")
+        runner = Runner(self, _display_options(display), begin_at=position)
+        with self._exclusively(), self.random_stream.active():
+            earlier = ExperimentRun.from_state(point["run"])
+            record = next((run for run in self._history if run.id == earlier.id), None)
+            if record is None:
+                record = earlier
+                self._history.append(record)
+            notice(None, f"Resuming {entry.label!r} ({record.status}): {position}.")
+            put_back(self, point["state"] if point["outside"] is None else point["outside"])
+            restore_own(entry, point)
+            record.go_on(earlier, str(position))
+            return self._follow(runner, record, entry, whole_plan=whole_plan, point=point)
+
+    def _follow(
+        self,
+        runner: Runner,
+        record: ExperimentRun,
+        entry: Entry,
+        *,
+        whole_plan: bool,
+        point: Point | None = None,
+    ) -> Any:
+        self._bookmark.begin(runner, record, entry, whole_plan=whole_plan, point=point)
+        try:
             with self.results_config.written(record):
                 return runner.run(entry, record, whole_plan=whole_plan)
+        finally:
+            self._bookmark.end()
+
+    def pause(self) -> None:
+        """Remember where the run is, to go on from there; the runner calls this."""
+        self._bookmark.pause(self)
+
+    def within(self, group: Group) -> contextlib.AbstractContextManager[None]:
+        """Remember in a ``with`` block what a group will put back; the runner calls this."""
+        return self._bookmark.within(group, self)
+
+    def arrive(self) -> None:
+        """Return to everything as it was where the run is gone on with; the runner calls this."""
+        self._bookmark.arrive(self)
 
     def _count_anew(self, phases: Sequence[ExperimentPhase]) -> None:
         """Forget the epochs of phases whose nodes were defined anew since they ran."""
@@ -476,6 +573,7 @@ class Experiment:
         target = self._checkpoints.target(name, automatic=False, overwrite=overwrite)
         path = storage.save_checkpoint(self, target, name, meta or {})
         self._checkpoints.add(name, path, automatic=False)
+        self._bookmark.turn_to(str(path))
         return path
 
     def restore_checkpoint(self, name_or_path: str | Path) -> None:
@@ -490,7 +588,11 @@ class Experiment:
             GraphError: If it is of another graph; nothing is changed then.
             StateError: If this experiment is running.
         """
-        storage.restore_checkpoint(self, self._checkpoints.find(name_or_path))
+        path = self._checkpoints.find(name_or_path)
+        storage.restore_checkpoint(self, path)
+        if self._bookmark.point is not None:
+            # Read again when it is asked for: it holds as much as the experiment itself.
+            self._bookmark = Bookmark(checkpoint=str(path))
 
     def disable_checkpointing(self) -> contextlib.AbstractContextManager[None]:
         """Write no checkpoints by itself within a ``with`` block."""
@@ -508,6 +610,7 @@ class Experiment:
             target = self._checkpoints.target(name, automatic=True, overwrite=overwrite)
             storage.save_checkpoint(self, target, name, {"moment": moment})
             self._checkpoints.add(name, target, automatic=True)
+            self._bookmark.turn_to(str(target))
 
     def as_estimator(self) -> Any:
         """Return the training of this experiment as an estimator of scikit-learn.
@@ -578,6 +681,7 @@ class Experiment:
             tensors: Include the outputs and targets that the results of runs hold.
         """
         return take(self) | {
+            "unfinished": self._bookmark.get_state(),
             "history": [run.get_state(tensors=tensors) for run in self._history],
             "checkpoints": {name: str(path) for name, path in self._checkpoints.paths.items()},
         }
@@ -592,9 +696,10 @@ class Experiment:
         present = {run.id: run for run in self._history}
         history = History(present.get(r["id"]) or ExperimentRun.from_state(r) for r in state["history"])
         checkpoints = {name: Path(path) for name, path in state["checkpoints"].items()}
+        bookmark = Bookmark(point=point_in(state), checkpoint=state["unfinished"]["checkpoint"])
         with self._exclusively():
             put_back(self, state)
-            self._history, self._checkpoints.paths = history, checkpoints
+            self._history, self._checkpoints.paths, self._bookmark = history, checkpoints, bookmark
 
     def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
         """Write the experiment to one file: data, graph, weights, plan, history.

@@ -5,6 +5,7 @@ It knows no phases and no display beyond a table of its own plain facts.
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ class PhaseExecution:
         status: One of `STATUSES`.
         started_at: Local time with zone.
         ended_at: Local time with zone; None while it runs.
+        paused_s: Seconds between the parts of a run that was resumed.
     """
 
     path: tuple[str, ...]
@@ -37,11 +39,16 @@ class PhaseExecution:
     started_at: datetime
     status: str = "running"
     ended_at: datetime | None = None
+    paused_s: float = 0.0
 
     @property
     def duration_s(self) -> float:
-        """Seconds it took, or has taken so far."""
-        return ((self.ended_at or now()) - self.started_at).total_seconds()
+        """Seconds it took, or has taken so far, without pauses."""
+        return _seconds(self)
+
+    def go_on(self) -> None:
+        """Run again after a pause."""
+        _go_on(self)
 
 
 @dataclass(kw_only=True)
@@ -56,9 +63,10 @@ class ExperimentRun:
         results: The results of what was run; partial unless it completed.
         phases: The phases it executed, in order.
         error: The text of the exception that ended it, if one did.
-        metadata: Versions and other plain facts.
+        metadata: Versions and other plain facts; ``"resumed"`` lists when and where it went on, if it did.
         fingerprint: Phase -> what it consumed, as a plain tree; see `fingerprint.fingerprint`.
         id: Tells runs of one label apart.
+        paused_s: Seconds between the parts of a run that was resumed.
     """
 
     label: str
@@ -71,14 +79,15 @@ class ExperimentRun:
     metadata: dict[str, Any] = field(default_factory=dict)
     fingerprint: dict[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    paused_s: float = 0.0
 
     def __repr__(self) -> str:
         return f"ExperimentRun(label={self.label!r}, status={self.status!r})"
 
     @property
     def duration(self) -> timedelta:
-        """How long it took, or has taken so far."""
-        return (self.ended_at or now()) - self.started_at
+        """How long it took, or has taken so far, without pauses."""
+        return timedelta(seconds=_seconds(self))
 
     @property
     def duration_seconds(self) -> float:
@@ -111,6 +120,26 @@ class ExperimentRun:
             id=f"{self.id}/{label}",
         )
 
+    def results_at(self, path: tuple[str, ...]) -> Any:
+        """Return the results of the entry at a path, which begins with the label of the run."""
+        found = self.results
+        for label in path[1:]:
+            found = found[label]
+        return found
+
+    def go_on(self, earlier: ExperimentRun, where: str) -> None:
+        """Return to an earlier part of this run, of which all that follows is gone on with.
+
+        Args:
+            earlier: What was recorded by then.
+            where: The words for the place, for `metadata`.
+        """
+        resumed = [*self.metadata.get("resumed", ()), {"at": now(), "where": where, "after": self.status}]
+        for name in ("status", "ended_at", "paused_s", "results", "phases", "fingerprint"):
+            setattr(self, name, getattr(earlier, name))
+        self.metadata, self.error = earlier.metadata | {"resumed": resumed}, None
+        _go_on(self)
+
     def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
         """Return the record as a tree of plain values and arrays.
 
@@ -119,10 +148,8 @@ class ExperimentRun:
         Args:
             tensors: Include recorded outputs and targets.
         """
-        own = {
-            name: getattr(self, name)
-            for name in ("label", "id", "status", "error", "metadata", "fingerprint")
-        }
+        names = ("label", "id", "status", "error", "metadata", "fingerprint", "paused_s")
+        own = {name: copy.copy(getattr(self, name)) for name in names}
         times = {"started_at": self.started_at, "ended_at": self.ended_at or now()}
         results = None if self.results is None else self.results.get_state(tensors=tensors)
         phases = [vars(phase) | {"ended_at": phase.ended_at or now()} for phase in self.phases]
@@ -148,6 +175,16 @@ class ExperimentRun:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             message = f"{str(filepath)!r} is no whole run: {type(error).__name__}: {error}"
             raise FileFormatError(message) from error
+
+
+def _seconds(record: PhaseExecution | ExperimentRun) -> float:
+    return ((record.ended_at or now()) - record.started_at).total_seconds() - record.paused_s
+
+
+def _go_on(record: PhaseExecution | ExperimentRun) -> None:
+    if record.ended_at is not None:
+        record.paused_s += (now() - record.ended_at).total_seconds()
+    record.status, record.ended_at = "running", None
 
 
 def _not_running(state: Mapping[str, Any]) -> dict[str, Any]:

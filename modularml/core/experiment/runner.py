@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
+import itertools
 import platform
 import signal
 import threading
@@ -33,14 +34,15 @@ from modularml.base.events import (
     RunStarted,
 )
 from modularml.core.context import ExperimentContext
-from modularml.core.execution.epochs import BatchEnded, BatchStarted
-from modularml.core.execution.scope import ExecutionContext, PhaseScope
+from modularml.core.execution.epochs import BatchEnded, BatchStarted, EpochLeft, Paused
+from modularml.core.execution.scope import ExecutionContext, PhaseScope, Start
 from modularml.core.experiment.callback import ExperimentCallback
 from modularml.core.experiment.callback_results import as_result
 from modularml.core.experiment.fingerprint import fingerprint
 from modularml.core.experiment.history import ExperimentRun, PhaseExecution, now
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase
+from modularml.core.experiment.position import Position
 from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
 from modularml.core.experiment.staleness import name_of, upstream
@@ -84,6 +86,18 @@ class Surroundings(Protocol):
         """Let the oldest outputs go where all runs together hold too many."""
         ...
 
+    def pause(self) -> None:
+        """Remember everything as it is now, to go on from here; the first time in a run counts."""
+        ...
+
+    def within(self, group: Group) -> contextlib.AbstractContextManager[None]:
+        """Remember in a ``with`` block what a group will put back at its end."""
+        ...
+
+    def arrive(self) -> None:
+        """Return to everything as it was where an earlier part of the run ended."""
+        ...
+
 
 class Runner:
     """One run of an entry of a plan.
@@ -92,10 +106,23 @@ class Runner:
         experiment: Whose run it is.
         options: What is shown.
         preview: Call no experiment callbacks and write no checkpoints.
+        begin_at: Where an earlier part of the run ended; None begins at the beginning.
+
+    Attributes:
+        position: Where it is.
     """
 
-    def __init__(self, experiment: Surroundings, options: DisplayOptions, *, preview: bool = False) -> None:
+    def __init__(
+        self,
+        experiment: Surroundings,
+        options: DisplayOptions,
+        *,
+        preview: bool = False,
+        begin_at: Position | None = None,
+    ) -> None:
         self.experiment, self.options, self.preview = experiment, options, preview
+        self.position = Position(path=())
+        self._begin_at = begin_at
         self._stop = threading.Event()
         self._phase: ExperimentPhase | None = None
         self._apart = False
@@ -142,8 +169,11 @@ class Runner:
         try:
             self._emit_start(entry, record)
             if whole_plan and isinstance(entry, Group):
-                self._moment("on_experiment_start", "experiment_start", "START")
-                self._run_group(entry, (entry.label,), record, attach, hooks=False)
+                root = (entry.label,)
+                if self._stage_of(root) in ("before", "begun"):
+                    self.position = Position(path=root, stage="begun")
+                    self._moment("on_experiment_start", "experiment_start", "START")
+                self._run_group(entry, root, record, attach, hooks=False)
                 self._moment("on_experiment_end", "experiment_end", "END")
             else:
                 self._run_entry(entry, (entry.label,), record, attach)
@@ -171,16 +201,21 @@ class Runner:
         *,
         hooks: bool = True,
     ) -> None:
-        results = group.new_results()
+        self._arrive(path)
+        stage = self._stage_of(path)
+        results = record.results_at(path) if stage in ("running", "ended") else group.new_results()
         attach(results)
         self._emit(GroupStarted(run_id=record.id, path=path))
         try:
-            if hooks:
+            if hooks and stage in ("before", "begun"):
+                self.position = Position(path=path, stage="begun")
                 self._moment("on_group_start", "group_start", group.label, group=group)
-            apart, self._apart = self._apart, self._apart or group.keeps_weights
-            with group.stage(self.experiment):
-                self._run_parts(group, path, record, results)
-            self._apart = apart
+            if stage != "ended":
+                apart, self._apart = self._apart, self._apart or group.keeps_weights
+                with self.experiment.within(group), group.stage(self.experiment):
+                    self._run_parts(group, path, record, results)
+                self._apart = apart
+            self.position = Position(path=path, stage="ended")
             if len(path) == 1:
                 self._conclude(record)
             if hooks:
@@ -193,8 +228,9 @@ class Runner:
     ) -> None:
         runs = group.elsewhere(self.experiment, self._stop.is_set)
         if runs is None:
-            for entry in group.parts():
+            for entry in self._entries(group, path):
                 if self._stop.is_set():
+                    self._pause(Position(path=(*path, entry.label)))
                     return
                 self._run_entry(entry, (*path, entry.label), record, results.add)
             return
@@ -212,31 +248,35 @@ class Runner:
         record: ExperimentRun,
         attach: Callable[[Any], None],
     ) -> None:
-        entry = PhaseExecution(path=path, kind=phase.kind, started_at=now())
-        record.phases.append(entry)
-        scope = self._scope(phase, path, record.id)
+        self._arrive(path)
+        entry = self._execution_of(phase, path, record)
+        stage = self._stage_of(path)
+        scope = self._scope(phase, path, record, stage)
         results: PhaseResults | None = None
         self._phase = phase
         try:
-            self._moment("on_phase_start", "phase_start", phase.label, phase=phase)
-            self._begin_stream(phase, "phase")
-            execution = phase.execute(scope)
-            results = execution.results
-            attach(results)
-            if not self.preview:
-                record.fingerprint[name_of(path, self.experiment.label)] = {
-                    **fingerprint(phase),
-                    "upstream": upstream(self.experiment.history),
-                    **({"apart": True} if self._apart else {}),
-                }
-            self._draw(phase, execution, scope)
-            self.experiment.bound_history(sum(found.n_bytes for found in results.recordings()))
+            if stage in ("before", "begun"):
+                self.position = Position(path=path, stage="begun")
+                self._moment("on_phase_start", "phase_start", phase.label, phase=phase)
+                self._begin_stream(phase, "phase")
+            if stage == "ended":
+                results = record.results_at(path)
+            else:
+                execution = phase.execute(scope)
+                results = execution.results
+                self._take_over(record, path, results, phase, is_new=scope.start.recorded is None)
+                attach(results)
+                self._draw(phase, execution, scope)
+                self.experiment.bound_history(sum(found.n_bytes for found in results.recordings()))
+            self.position = Position(path=path, stage="ended")
             # Before the last hook, as a checkpoint that is written then must hold all of this.
             self._conclude(entry)
             if len(path) == 1:
                 self._conclude(record)
             self._moment("on_phase_end", "phase_end", phase.label, phase=phase)
         except BaseException as error:
+            if self.position.stage in ("begun", "started"):
+                self._pause_before_the_start(path, error)
             entry.status, entry.ended_at = _status_after(error), now()
             error.add_note(f"raised in phase {'/'.join(path)!r} of experiment {self.experiment.label!r}")
             self._call_on_exception(phase.callbacks, phase, error, exec_ctx=scope.exec_ctx, results=results)
@@ -254,21 +294,97 @@ class Runner:
             )
         self._phase = None
 
+    # -- going on where an earlier part of the run ended --------------------------------
+
+    def _stage_of(self, path: tuple[str, ...]) -> str:
+        return "before" if self._begin_at is None else self._begin_at.stage_of(path)
+
+    def _arrive(self, path: tuple[str, ...]) -> None:
+        """Return to everything as it was, where an earlier part of the run ended."""
+        if self._begin_at is not None and self._begin_at.path == path:
+            self.experiment.arrive()
+
+    def _entries(self, group: Group, path: tuple[str, ...]) -> Iterator[Entry]:
+        """Yield the parts of a group that are not done."""
+        entries = iter(group.parts())
+        if self._begin_at is not None and self._begin_at.path[: len(path)] == path != self._begin_at.path:
+            next_label = self._begin_at.path[len(path)]
+            entries = itertools.dropwhile(lambda entry: entry.label != next_label, entries)
+        yield from entries
+
+    def _take_over(
+        self,
+        record: ExperimentRun,
+        path: tuple[str, ...],
+        results: PhaseResults,
+        phase: ExperimentPhase,
+        *,
+        is_new: bool,
+    ) -> None:
+        """Note what a phase begins with, or take over what an earlier part of the run noted."""
+        if not is_new:
+            results.callback_results[:] = record.results_at(path).callback_results
+            return
+        if not self.preview:
+            record.fingerprint[name_of(path, self.experiment.label)] = {
+                **fingerprint(phase),
+                "upstream": upstream(self.experiment.history),
+                **({"apart": True} if self._apart else {}),
+            }
+
+    def _execution_of(
+        self, phase: ExperimentPhase, path: tuple[str, ...], record: ExperimentRun
+    ) -> PhaseExecution:
+        known = [entry for entry in record.phases if entry.path == path]
+        if known and self._begin_at is not None and self._begin_at.path == path:
+            known[-1].go_on()
+            return known[-1]
+        record.phases.append(PhaseExecution(path=path, kind=phase.kind, started_at=now()))
+        return record.phases[-1]
+
+    def _pause_before_the_start(self, path: tuple[str, ...], error: BaseException) -> None:
+        """Remember a phase of which nothing is done; callbacks that were told of it are not told again."""
+        n_called = len(self.experiment.exp_callbacks)
+        if self.position.stage == "begun":
+            n_called = self.position.n_called - isinstance(error, CallbackError)
+        begun = Position(path=path, stage="begun", hook="on_phase_start", n_called=n_called)
+        self._pause(begun, error)
+
+    def _pause(self, position: Position, error: BaseException | None = None) -> None:
+        """Let the experiment remember where to go on; never in the place of `error`."""
+        self.position = position
+        if self.preview:
+            return
+        try:
+            self.experiment.pause()
+        except Exception as failure:
+            if error is None:
+                raise
+            error.add_note(f"The run cannot be resumed: {type(failure).__name__}: {failure}")
+
     def _conclude(self, record: ExperimentRun | PhaseExecution) -> None:
         record.status = "stopped" if self._stop.is_set() else "completed"
         record.ended_at = now()
 
-    def _scope(self, phase: ExperimentPhase, path: tuple[str, ...], run_id: str) -> PhaseScope:
+    def _scope(
+        self, phase: ExperimentPhase, path: tuple[str, ...], record: ExperimentRun, stage: str
+    ) -> PhaseScope:
         watched = any(c.listens(hook) for c in phase.callbacks for hook in ("on_batch_start", "on_batch_end"))
-        return PhaseScope(
-            run_id=run_id,
+        scope = PhaseScope(
+            run_id=record.id,
             path=path,
             ctx=self.experiment.ctx,
             should_stop=self._stop.is_set,
-            exec_ctx=ExecutionContext(phase_label=phase.label, run_id=run_id, path=path),
+            exec_ctx=ExecutionContext(phase_label=phase.label, run_id=record.id, path=path),
             first_epoch=self.experiment.epochs_done.get(phase.label, 0) if phase.kind == "train" else 0,
             watch_batches=watched,
         )
+        if self._begin_at is not None and stage in ("running", "finished"):
+            at, recorded = self._begin_at, record.results_at(path).recording.get_state()
+            is_at_end = at.hook == "on_epoch_end"
+            scope.start = Start(epoch=at.epoch, batch=at.batch, recorded=recorded, is_at_end=is_at_end)
+            scope.first_epoch, scope.exec_ctx.stop_requested = at.first_epoch, at.stop_requested
+        return scope
 
     def _draw(self, phase: ExperimentPhase, execution: Execution, scope: PhaseScope) -> None:
         """Do the phase: draw its events, and call its callbacks between them."""
@@ -285,27 +401,18 @@ class Runner:
             devices=execution.devices,
         )
         self._emit(started)
-        self._phase_hook(phase, "on_phase_start", results=results)
+        if scope.start.recorded is None:
+            self._locate(scope, "started")
+            self._phase_hook(phase, "on_phase_start", results=results)
+        self._locate(scope, "running", scope.start.epoch, scope.start.batch)
         try:
             # Closing the generator puts flags back also when a hook raises between two batches.
             with contextlib.closing(execution.events) as events:  # type: ignore[type-var]
                 for event in events:
-                    if isinstance(event, EpochStarted):
-                        self._begin_stream(phase, "epoch", scope.first_epoch + event.epoch)
-                    if not isinstance(event, BatchStarted | BatchEnded | EpochEnded):
-                        self._emit(event)
-                    hook = _HOOK_OF_EVENT.get(type(event))
-                    if isinstance(event, EpochEnded):
-                        self._count_epochs(phase, scope, results)
-                    if hook is not None and phase.callbacks:
-                        self._phase_hook(phase, hook, exec_ctx=scope.exec_ctx, results=results)
-                    if isinstance(event, EpochEnded):
-                        # Told after the hooks, with what they logged.
-                        logged = results.recording.epoch_metrics(event.epoch)
-                        metrics = {**event.metrics, **logged}
-                        self._emit(replace(event, metrics=metrics, best_epoch=scope.exec_ctx.best_epoch))
+                    self._handle(event, phase, scope, results)
         finally:
             self._count_epochs(phase, scope, results)
+        self._locate(scope, "finished", self.position.epoch, self.position.batch)
         self._phase_hook(phase, "on_phase_end", results=results)
 
     def _begin_stream(self, phase: ExperimentPhase, kind: str, *at: int) -> None:
@@ -313,6 +420,48 @@ class Runner:
         seed = self.experiment.ctx.seed_for(kind, phase.label, *at)
         if seed is not None:
             self.experiment.random_stream.begin_anew(seed)
+
+    def _handle(self, event: Event, phase: ExperimentPhase, scope: PhaseScope, results: PhaseResults) -> None:
+        """Tell one event of a phase, and call the hooks that belong to it."""
+        if isinstance(event, Paused):
+            self._locate(scope, "running", event.epoch, event.batch)
+            self._pause(self.position)
+            return
+        if isinstance(event, EpochLeft):
+            self._locate(scope, "running", event.epoch + 1)
+            return
+        if isinstance(event, EpochStarted):
+            self._begin_stream(phase, "epoch", scope.first_epoch + event.epoch)
+        if not isinstance(event, BatchStarted | BatchEnded | EpochEnded):
+            self._emit(event)
+        hook = _HOOK_OF_EVENT.get(type(event))
+        if hook is None:
+            return
+        exec_ctx = scope.exec_ctx
+        epoch, batch = exec_ctx.epoch_idx, exec_ctx.batch_idx
+        if isinstance(event, EpochStarted):
+            self._locate(scope, "running", epoch)
+        elif isinstance(event, EpochEnded):
+            self._count_epochs(phase, scope, results)
+            self._locate(scope, "running", epoch, len(results.recording.losses[epoch]))
+        else:
+            self._locate(scope, "running", epoch, batch + 1 if isinstance(event, BatchEnded) else batch)
+        self._phase_hook(phase, hook, exec_ctx=exec_ctx, results=results)
+        if isinstance(event, EpochEnded):
+            # Told after the hooks, with what they logged.
+            logged = results.recording.epoch_metrics(event.epoch)
+            metrics = {**event.metrics, **logged}
+            self._emit(replace(event, metrics=metrics, best_epoch=exec_ctx.best_epoch))
+
+    def _locate(self, scope: PhaseScope, stage: str, epoch: int = 0, batch: int | None = None) -> None:
+        self.position = Position(
+            path=scope.path,
+            stage=stage,
+            epoch=epoch,
+            batch=batch,
+            first_epoch=scope.first_epoch,
+            stop_requested=scope.exec_ctx.stop_requested,
+        )
 
     def _count_epochs(self, phase: ExperimentPhase, scope: PhaseScope, results: PhaseResults) -> None:
         if phase.kind == "train":
@@ -344,23 +493,41 @@ class Runner:
 
     def _phase_hook(self, phase: ExperimentPhase, hook: str, *, results: PhaseResults, **at: Any) -> None:
         """Call a hook of the phase's callbacks, and keep what they return."""
-        for callback in phase.callbacks:
+
+        def keep(callback: Any, returned: Any) -> None:
+            place = _place(hook, at.get("exec_ctx"))
+            names = {"callback_label": callback.label, "phase_label": phase.label}
+            results.record(as_result(returned).placed(**names, **place))
+
+        self._call_all(phase.callbacks, hook, keep, phase=phase, results=results, **at)
+
+    def _call_all(
+        self,
+        callbacks: Sequence[Any],
+        hook: str,
+        keep: Callable[[Any, Any], None] | None = None,
+        **arguments: Any,
+    ) -> bool:
+        """Call a hook of those that an earlier part of the run did not call; tell whether it called all."""
+        self.position = replace(self.position, hook=hook, n_called=0)
+        at = self._begin_at
+        n_called = at.n_called if at is not None and at.is_in_hook(self.position) else 0
+        is_done = at is not None and at.is_in_hook(self.position) and n_called == len(callbacks)
+        for i, callback in enumerate(callbacks[n_called:], start=n_called + 1):
             if callback.listens(hook):
-                given = {"experiment": self.experiment, "phase": phase, "results": results}
-                returned = _call(callback, hook, **given, **at)
-                if returned is not None:
-                    place = _place(hook, at.get("exec_ctx"))
-                    names = {"callback_label": callback.label, "phase_label": phase.label}
-                    results.record(as_result(returned).placed(**names, **place))
+                self.position = replace(self.position, n_called=i)
+                returned = _call(callback, hook, experiment=self.experiment, **arguments)
+                if keep is not None and returned is not None:
+                    keep(callback, returned)
+        self.position = replace(self.position, n_called=len(callbacks))
+        return is_done
 
     def _moment(self, hook: str, moment: str, label: str, **arguments: Any) -> None:
         """Call a hook of the experiment's callbacks, and let it write its checkpoint."""
         if self.preview:
             return
-        for callback in self.experiment.exp_callbacks:
-            if callback.listens(hook):
-                _call(callback, hook, experiment=self.experiment, **arguments)
-        self.experiment.checkpoint_on(moment, label)
+        if not self._call_all(self.experiment.exp_callbacks, hook, **arguments):
+            self.experiment.checkpoint_on(moment, label)
 
     def _call_on_exception(
         self,

@@ -14,7 +14,6 @@ from modularml.base.errors import GraphError
 from modularml.core.experiment.callback import Callback, ExperimentCallback
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
-from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.samplers import Sampler
@@ -33,7 +32,7 @@ class Changeable(Protocol):
         ...
 
     @property
-    def execution_plan(self) -> PhaseGroup:
+    def execution_plan(self) -> Group:
         """Its phases."""
         ...
 
@@ -55,7 +54,7 @@ def take(experiment: Changeable) -> dict[str, Any]:
         "epochs_done": dict(experiment.epochs_done),
         "random": experiment.random_stream.get_state(),
         "callbacks": _states_of(experiment.exp_callbacks),
-        "phases": {path: _phase_state(phase) for path, phase in _paths(experiment.execution_plan)},
+        "phases": phase_states(experiment.execution_plan),
     }
 
 
@@ -101,9 +100,7 @@ def _put_back(experiment: Changeable, state: Mapping[str, Any]) -> None:
     experiment.epochs_done = dict(state["epochs_done"])
     experiment.random_stream.set_state(state["random"])
     _set_states(experiment.exp_callbacks, state["callbacks"])
-    for path, phase in _paths(experiment.execution_plan):
-        if path in state["phases"]:
-            _set_phase_state(phase, state["phases"][path])
+    set_phase_states(experiment.execution_plan, state["phases"])
 
 
 def _paths(group: Group, above: str = "") -> Iterator[tuple[str, ExperimentPhase]]:
@@ -112,6 +109,21 @@ def _paths(group: Group, above: str = "") -> Iterator[tuple[str, ExperimentPhase
             yield from _paths(entry, f"{above}{entry.label}/")
         else:
             yield f"{above}{entry.label}", entry
+
+
+def phase_states(entry: ExperimentPhase | Group) -> dict[str, Any]:
+    """Return what runs change in the phases of an entry that may not be in the plan, by path."""
+    if isinstance(entry, ExperimentPhase):
+        return {entry.label: _phase_state(entry)}
+    return {path: _phase_state(phase) for path, phase in _paths(entry)}
+
+
+def set_phase_states(entry: ExperimentPhase | Group, states: Mapping[str, Any]) -> None:
+    """Put back what `phase_states` returned."""
+    phases = [(entry.label, entry)] if isinstance(entry, ExperimentPhase) else _paths(entry)
+    for path, phase in phases:
+        if path in states:
+            _set_phase_state(phase, states[path])
 
 
 def _phase_state(phase: ExperimentPhase) -> dict[str, Any]:

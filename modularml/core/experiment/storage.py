@@ -35,6 +35,10 @@ def save_experiment(experiment: Any, path: str | Path, *, overwrite: bool) -> Pa
     return codec.save(path, "experiment", tree_of(experiment), overwrite=overwrite)
 
 
+NOTHING = {"progress": None, "outside": None, "point": None, "checkpoint": None}
+"""What an experiment has that no run was begun of."""
+
+
 def tree_of(experiment: Any, *, history: bool = True) -> dict[str, Any]:
     """Return an experiment and everything it needs as a tree.
 
@@ -47,7 +51,7 @@ def tree_of(experiment: Any, *, history: bool = True) -> dict[str, Any]:
     state = experiment.get_state(tensors=history)
     return {
         "config": experiment.get_config(),
-        "state": state if history else state | {"history": []},
+        "state": state if history else state | {"history": [], "unfinished": NOTHING},
         "featuresets": [
             {"config": fs.get_config(), "state": fs.get_state()} for fs in nodes if isinstance(fs, FeatureSet)
         ],
@@ -103,12 +107,19 @@ def save_checkpoint(experiment: Any, path: Path, name: str, meta: Mapping[str, A
     """Write the state of an experiment; `path` is replaced if it is there."""
     state = experiment.get_state(tensors=False)
     del state["checkpoints"]
+    state["unfinished"]["checkpoint"] = None
     return codec.save(path, "checkpoint", {"name": name, "meta": dict(meta), "state": state}, overwrite=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the tree of a checkpoint."""
+    tree: dict[str, Any] = codec.load(path, "checkpoint")
+    return tree
 
 
 def restore_checkpoint(experiment: Any, path: Path) -> None:
     """Put an experiment back into the state of a checkpoint."""
-    tree = codec.load(path, "checkpoint")
+    tree = read_checkpoint(path)
     checkpoints = {name: str(found) for name, found in experiment.available_checkpoints.items()}
     with _no_surprises(path, "checkpoint"):
         experiment.set_state({**tree["state"], "checkpoints": checkpoints})

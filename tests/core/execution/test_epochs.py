@@ -10,7 +10,7 @@ from torch import nn
 from modularml.base.errors import ModularMLWarning
 from modularml.base.events import BatchesEnded, EpochEnded, EpochStarted
 from modularml.core.execution import epochs
-from modularml.core.execution.epochs import BatchEnded, BatchStarted
+from modularml.core.execution.epochs import BatchEnded, BatchStarted, EpochLeft, Paused
 from modularml.samplers import SimpleSampler
 
 
@@ -57,7 +57,8 @@ def test_epochs_come_in_order_and_end_with_the_means_of_their_losses(bench: Any,
     for event, after in pairwise(events):
         assert not isinstance(after, EpochEnded) or isinstance(event, BatchesEnded)
     assert {event.run_id for event in events} == {"r"}
-    assert {event.path for event in events} == {("p",)}
+    assert {event.path for event in events if not isinstance(event, EpochLeft)} == {("p",)}
+    assert [event.epoch for event in events if isinstance(event, EpochLeft)] == [0, 1, 2]
 
 
 def test_batches_are_told_one_by_one_only_to_those_who_watch(bench: Any, phase: Any) -> None:
@@ -85,8 +86,8 @@ def test_a_stop_ends_after_the_present_batch_with_everything_done_on_record(
     execution = phase.execute(scope)
     events = list(execution.events)
     assert len(execution.results.batch_losses("mse")) == n_batches
-    assert isinstance(events[-1], EpochEnded)
-    assert events[-1].metrics.keys() == {"mse", "l1"}
+    assert [type(event) for event in events[-2:]] == [EpochEnded, EpochLeft]
+    assert events[-2].metrics.keys() == {"mse", "l1"}
     rows = [found.rows["A"] for found in execution.results.recording.tensors]
     assert len(np.concatenate(rows)) == n_batches
 
@@ -94,7 +95,7 @@ def test_a_stop_ends_after_the_present_batch_with_everything_done_on_record(
 def test_a_stop_before_the_first_epoch_runs_nothing(bench: Any, phase: Any) -> None:
     before = bench.ctx.model_graph.get_state()
     events, results = bench.drain(phase, should_stop=lambda: True)
-    assert events == []
+    assert [(type(event), event.epoch, event.batch) for event in events] == [(Paused, 0, None)]
     assert results.n_epochs == 0
     assert np.array_equal(
         before["nodes"]["A"]["model"]["weights"]["weight"],

@@ -529,7 +529,7 @@ def test_states_of_callbacks_go_to_those_of_their_label_only(make_lab: Any) -> N
     assert [c.n for c in other.exp.exp_callbacks] == [1, 0]
 
 
-PARTS = ["graph", "epochs_done", "random", "callbacks", "phases", "history", "checkpoints"]
+PARTS = ["graph", "epochs_done", "random", "callbacks", "phases", "history", "checkpoints", "unfinished"]
 
 
 @pytest.mark.parametrize("missing", PARTS)

@@ -17,7 +17,6 @@ from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.eval_loop import eval_step
 from modularml.core.execution.forward import training_flags
 from modularml.core.execution.placement import placed
-from modularml.core.execution.recording import Recording
 from modularml.core.execution.resolution import resolve
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.experiment.callback import Callback
@@ -148,7 +147,7 @@ class EvalPhase(ExperimentPhase):
             batch_size=self.batch_size,
             devices=devices,
         )
-        recording = Recording(resolved.loss_nodes, scope.budget_bytes)
+        recording = scope.recording(resolved.loss_nodes)
         results = EvalResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets)
         step = eval_step(resolved)
 

@@ -19,7 +19,6 @@ from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.eval_loop import fit_step
 from modularml.core.execution.forward import training_flags
 from modularml.core.execution.placement import placed
-from modularml.core.execution.recording import Recording
 from modularml.core.execution.resolution import resolve
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.experiment.callback import Callback
@@ -159,7 +158,7 @@ class FitPhase(ExperimentPhase):
             fitted=fitted,
             devices=devices,
         )
-        recording = Recording(resolved.loss_nodes, scope.budget_bytes)
+        recording = scope.recording(resolved.loss_nodes)
         rows = {source.head: source.view.rows for source in resolved.feed.sources}
 
         def targets(label: str) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from modularml.core.execution.checks import NAN
 from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.forward import training_flags
 from modularml.core.execution.placement import placed
-from modularml.core.execution.recording import KEEPS, Recording
+from modularml.core.execution.recording import KEEPS
 from modularml.core.execution.resolution import nodes_of_losses, nodes_with_gradients, resolve
 from modularml.core.execution.schedules import Rates
 from modularml.core.execution.scope import PhaseScope
@@ -246,8 +246,8 @@ class TrainPhase(ExperimentPhase):
             devices=devices,
         )
         found = stages(graph, resolved, trained, self.losses)
-        step, begin = train_step(found, resolved, self._options, devices[trained[0].label])
-        recording = Recording(resolved.loss_nodes, scope.budget_bytes, self.result_recording)
+        step, begin = train_step(found, resolved, self._options, devices[trained[0].label], scope.start.batch)
+        recording = scope.recording(resolved.loss_nodes, self.result_recording)
         announced = {name for c in self.callbacks for name in getattr(c, "metric_names", ())}
         optimizers = {stage.rate: stage.optimizer for stage in found if stage.optimizer is not None}
         rates = Rates(optimizers, recording, announced)
