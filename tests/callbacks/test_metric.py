@@ -8,7 +8,7 @@ import torchmetrics
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
-from modularml import EvalPhase, Experiment, ExperimentContext, ModelGraph, ModelNode
+from modularml import EvalPhase, Experiment, ExperimentContext, ModelGraph, ModelNode, TrainPhase
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import (
     CallbackError,
@@ -179,3 +179,24 @@ def test_an_unfitted_head_says_what_active_nodes_would_do(regression: Regression
         regression.exp.run_phase(phase)
     alone = Evaluation.from_split(split="test", losses={"net": "mse"}, active_nodes=["net"])
     assert regression.exp.run_phase(regression.train(alone)).metric_names() == ["val_loss"]
+
+
+def test_training_logs_metrics_of_each_epoch(regression: Regression) -> None:
+    given = {"split": "train", "losses": [regression.loss], "n_epochs": 3, "batch_size": 7}
+    phase = TrainPhase.from_split("train", metrics=["r2", EvalLossMetric(loss="mse", name="same")], **given)
+    stop = EarlyStopping(monitor="r2", mode="max", patience=1, min_delta=10)
+    phase.callbacks.append(stop)
+    results = regression.exp.run_phase(phase)
+    metrics = results.metrics()
+    assert (results.n_epochs, stop.best_value) == (2, metrics["r2"][0])
+    np.testing.assert_allclose(metrics["same"], results.epoch_losses(), rtol=1e-6)
+    for epoch in (0, 1):
+        part = results.of_epoch(epoch)
+        outputs, targets = part.stacked_tensors("net"), part.stacked_tensors("net", "targets")
+        assert part.n_batches == 4 and len(outputs) == 28
+        assert metrics["r2"][epoch] == pytest.approx(r2_score(targets.ravel(), outputs.ravel()))
+    assert from_config(to_config(phase)).metrics == phase.metrics
+    with pytest.raises(UnknownNameError, match="9"):
+        results.of_epoch(9)
+    with pytest.raises(InvalidValueError, match="metrics need outputs"):
+        TrainPhase.from_split("none", metrics="r2", result_recording="none", **given)

@@ -23,6 +23,7 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
+from modularml.core.execution.recording import Recording
 from modularml.core.execution.streams import label_and_role
 
 
@@ -143,6 +144,20 @@ class OutputMetric(EvaluationMetric):
 
 
 Metrics = Mapping[str, Any] | Sequence[Any] | str | Any
+
+
+def log_metrics(metrics: Sequence[EvaluationMetric], results: Any, epoch: int, recording: Recording) -> None:
+    """Log the metrics of an epoch.
+
+    Args:
+        metrics: The metrics.
+        results: The `EvalResults` of the epoch.
+        epoch: Its index.
+        recording: Where they are logged.
+    """
+    if results.recording.tensors:  # none where a stop came before the first batch
+        for metric in metrics:
+            recording.log(metric.name, metric.extract(eval_result=results), epoch)
 
 
 def as_metrics(given: Any, faults: Faults, *, prefix: str = "") -> list[EvaluationMetric]:

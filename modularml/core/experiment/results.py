@@ -314,6 +314,25 @@ class TrainResults(PhaseResults):
     def __repr__(self) -> str:
         return f"TrainResults(label={self.label!r}, epochs={self.n_epochs})"
 
+    def of_epoch(self, epoch: int) -> EvalResults:
+        """Return an epoch as results of its own; its outputs are those before each update.
+
+        Raises:
+            UnknownNameError: If there was no such epoch.
+        """
+        if epoch not in self.epoch_indices:
+            raise UnknownNameError(
+                unknown_name("epoch", epoch, map(str, self.epoch_indices), where=repr(self))
+            )
+        whole = self.recording
+        part = Recording(whole.loss_nodes, losses=[whole.losses[epoch]], n_samples=[whole.n_samples[epoch]])
+        for record in [record for record in list(whole.tensors) if record.epoch == epoch]:
+            part.add_tensors(replace(record, epoch=0))
+            part.n_dropped = record.first_batch
+        results = EvalResults(self.label, part, self.heads, self.units, None, self.source_labels)
+        results._sources = self._sources
+        return results
+
 
 class SinglePassResults(PhaseResults):
     """The results of a phase that goes through its data once."""

@@ -11,7 +11,7 @@ from typing import Any, Self
 from modularml.backends.accelerator import Accelerator
 from modularml.base.config import to_config
 from modularml.base.errors import Faults, check_int
-from modularml.base.events import EpochEnded, Event
+from modularml.base.events import Event
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.eval_loop import eval_step
@@ -20,7 +20,7 @@ from modularml.core.execution.placement import placed
 from modularml.core.execution.resolution import resolve
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.experiment.callback import Callback
-from modularml.core.experiment.metrics import Metrics, as_metrics
+from modularml.core.experiment.metrics import Metrics, as_metrics, log_metrics
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
 from modularml.core.experiment.results import EvalResults
 from modularml.core.topology.graph_node import GraphNode
@@ -151,13 +151,12 @@ class EvalPhase(ExperimentPhase):
         results = EvalResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets)
         step = eval_step(resolved)
 
+        def measure(epoch: int) -> None:
+            log_metrics(self.metrics, results, epoch, recording)
+
         def events() -> Iterator[Event]:
             with placed(nodes, devices, self._on(scope.graph, devices)), training_flags(nodes, trained=[]):
-                for event in run_epochs(scope, resolved, step, recording, n_epochs=1):
-                    if isinstance(event, EpochEnded) and recording.tensors:
-                        for metric in self.metrics:
-                            recording.log(metric.name, metric.extract(eval_result=results), event.epoch)
-                    yield event
+                yield from run_epochs(scope, resolved, step, recording, n_epochs=1, before_end=measure)
 
         return Execution(
             results=results,

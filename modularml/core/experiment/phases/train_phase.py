@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from modularml.backends.accelerator import Accelerator
+from modularml.base.config import to_config
 from modularml.base.errors import Faults, InvalidValueError, LossError, StateError, check_choice, check_int
 from modularml.base.events import Event
 from modularml.core.execution.binding import InputBinding
@@ -23,6 +24,7 @@ from modularml.core.execution.scope import PhaseScope
 from modularml.core.execution.train_loop import own_optimizer, stages, train_step
 from modularml.core.execution.updates import UpdateOptions
 from modularml.core.experiment.callback import Callback
+from modularml.core.experiment.metrics import Metrics, as_metrics, log_metrics
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
 from modularml.core.experiment.results import TrainResults
 from modularml.core.topology.graph_node import GraphNode
@@ -66,6 +68,9 @@ class TrainPhase(ExperimentPhase):
             torch deems it safe. Weights, losses and updates stay in float32.
         accelerator: The device that nodes compute on which name none themselves; None is that
             of the experiment.
+        metrics: Numbers of outputs and targets of each epoch beside the losses: names of scorers of
+            scikit-learn, objects of torchmetrics, functions ``(outputs, targets) -> float``, or name ->
+            such. Outputs are those before each update, as in the losses.
 
     Raises:
         InvalidValueError: If there are no losses, a binding has no sampler, an active node is
@@ -93,7 +98,11 @@ class TrainPhase(ExperimentPhase):
         clip_value: float | None = None,
         accumulate: int = 1,
         precision: str = "float32",
+        metrics: Metrics = None,
     ) -> None:
+        faults = Faults(f"TrainPhase {label!r}")
+        self.metrics = as_metrics(metrics, faults)
+        faults.raise_if_any()
         self._n_epochs = n_epochs
         self.result_recording = result_recording
         self.nan = nan
@@ -172,6 +181,7 @@ class TrainPhase(ExperimentPhase):
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
         own = {"n_epochs": self.n_epochs, "result_recording": self.result_recording, "nan": self.nan}
+        own["metrics"] = [to_config(metric) for metric in self.metrics]
         return super().get_config() | own | vars(self._options)
 
     @property
@@ -189,6 +199,8 @@ class TrainPhase(ExperimentPhase):
         faults.attempt(check_choice, self.result_recording, "result_recording", KEEPS)
         faults.attempt(check_choice, self.nan, "nan", NAN)
         self._options.check(faults)
+        if self.metrics and self.result_recording == ResultRecording.NONE:
+            faults.add("metrics need outputs, and result_recording='none' keeps none.")
         if not self._minimized:
             faults.add(InvalidValueError("it needs at least one loss to minimize."))
         for loss in self._minimized:
@@ -253,6 +265,11 @@ class TrainPhase(ExperimentPhase):
         rates = Rates(optimizers, recording, announced)
         results = TrainResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets)
 
+        def before_end(epoch: int) -> None:
+            rates.record(epoch)
+            if self.metrics:
+                log_metrics(self.metrics, results.of_epoch(epoch), epoch, recording)
+
         def events() -> Iterator[Event]:
             moved = placed(nodes, devices, self._on(graph, devices), list(optimizers.values()))
             with moved, training_flags(nodes, trained):
@@ -263,7 +280,7 @@ class TrainPhase(ExperimentPhase):
                     recording,
                     n_epochs=self.n_epochs,
                     begin=begin,
-                    before_end=rates.record,
+                    before_end=before_end,
                     after_end=rates.move_on,
                 )
 
