@@ -28,6 +28,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from modularml.base.errors import InvalidValueError, StateError, UnknownNameError, unknown_name
+from modularml.base.keywords import checked_keywords
 from modularml.base.registry import Registry
 
 type_registry: Registry[type[Configurable]] = Registry("type")
@@ -56,6 +57,7 @@ def _parameters(cls: type) -> dict[str, inspect.Parameter]:
     return _parameters_of[cls]
 
 
+@checked_keywords
 class Configurable:
     """An object that is described by the arguments it was made with."""
 
@@ -63,6 +65,7 @@ class Configurable:
         super().__init_subclass__(**kwargs)
         if cls.__module__.partition(".")[0] == "modularml":
             type_registry[cls.__qualname__] = cls
+            checked_keywords(cls)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as a tree of plain values.

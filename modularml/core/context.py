@@ -27,6 +27,7 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
+from modularml.base.keywords import checked_keywords
 from modularml.base.rows import derived_seed
 from modularml.core import cells
 from modularml.display.notice import notice
@@ -36,6 +37,7 @@ POLICY_VARIABLE = "MODULARML_EXP_REGISTRATION_POLICY"
 NodeT = TypeVar("NodeT")
 
 
+@checked_keywords
 class RegistrationPolicy:
     """What happens when a label is taken: three words, and the older names for them."""
 
@@ -75,6 +77,7 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
+@checked_keywords
 class ExperimentContext:
     """The nodes of one experiment, by label and by id.
 

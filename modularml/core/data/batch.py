@@ -13,12 +13,14 @@ import numpy as np
 
 from modularml.backends.backend import Backend
 from modularml.base.errors import Faults, InvalidValueError, UnknownNameError, check_choice, unknown_name
+from modularml.base.keywords import checked_keywords
 from modularml.core.data.columns import DOMAINS, FEATURES, SAMPLE_UUIDS, TAGS, TARGETS
 from modularml.core.data.formats import DataFormat, as_array, concatenate, convert
 
 Shape = tuple[int, ...] | dict[str, tuple[int, ...]]
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class SampleShapes:
     """The shape of one sample in each domain; a dict of shapes where columns are apart.
@@ -34,6 +36,7 @@ class SampleShapes:
     tags: Shape | None = None
 
 
+@checked_keywords
 class SampleData:
     """The values of some samples, by domain.
 
@@ -184,6 +187,7 @@ class SampleData:
         return SampleData(changed, sample_uuids=self._uuids, kind=self.kind)
 
 
+@checked_keywords
 class RoleData(Mapping[str, SampleData]):
     """Samples by role, each role also an attribute; of one role alone, its domains, too.
 
@@ -225,6 +229,7 @@ class RoleData(Mapping[str, SampleData]):
         return RoleData({role: data.to_backend(backend) for role, data in self.items()})
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class Batch:
     """One batch of samples, in one role or several.

@@ -11,12 +11,14 @@ from typing import Any, overload
 import numpy as np
 
 from modularml.base.errors import Faults, InvalidValueError, UnknownNameError, unknown_name
+from modularml.base.keywords import checked_keywords
 from modularml.core.data.batch import Batch, RoleData
 from modularml.core.data.formats import DataFormat
 from modularml.core.data.reader import Selector
 from modularml.samplers import EpochIndex
 
 
+@checked_keywords
 class BatchView:
     """The rows of one batch.
 
@@ -161,6 +163,7 @@ class BatchStream(Sequence[BatchView]):
         return f"BatchStream(n_batches={len(self)}, roles={list(self.drawn.roles)})"
 
 
+@checked_keywords
 class SampledView:
     """Streams of batches that belong together.
 

@@ -17,6 +17,7 @@ from modularml.base.errors import (
     check_label,
     warn,
 )
+from modularml.base.keywords import checked_keywords
 from modularml.base.rows import as_names
 from modularml.core.context import ExperimentContext, new_id
 from modularml.core.data import columns as names
@@ -38,6 +39,7 @@ Keys = str | Sequence[str]
 AnyKeys = Keys | None
 
 
+@checked_keywords
 class FeatureSet(SampleSet):
     """Samples with features, targets and tags; usually made by one of the ``from_`` methods.
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from modularml.base.keywords import checked_keywords
 from modularml.base.rows import is_missing
 from modularml.core.data import columns as names
 from modularml.core.data.batch import SampleData
@@ -34,6 +35,7 @@ class ColumnSource(Protocol):
         ...
 
 
+@checked_keywords
 class ColumnReader(ABC):
     """Some columns and rows of a table."""
 

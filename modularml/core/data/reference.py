@@ -10,12 +10,14 @@ from typing import Any, Self
 
 from modularml.base.config import Configurable
 from modularml.base.errors import ResolutionError, UnknownNameError
+from modularml.base.keywords import checked_keywords
 from modularml.core.context import ExperimentContext
 from modularml.core.data.columns import DOMAINS, Column, one
 from modularml.core.data.view import FeatureSetView, Selection
 from modularml.display.card import Shown
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class ExperimentNodeReference(Shown, Configurable):
     """A node of an experiment.
@@ -55,11 +57,13 @@ class ExperimentNodeReference(Shown, Configurable):
         return []
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class GraphNodeReference(ExperimentNodeReference):
     """A node of a model graph."""
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class FeatureSetReference(ExperimentNodeReference):
     """Some columns of a FeatureSet.
@@ -98,6 +102,7 @@ class FeatureSetReference(ExperimentNodeReference):
         return node
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class FeatureSetSplitReference(FeatureSetReference):
     """Some columns of a split of a FeatureSet.
@@ -125,6 +130,7 @@ class FeatureSetSplitReference(FeatureSetReference):
         return [self.split_name]
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class FeatureSetColumnReference(ExperimentNodeReference):
     """One column of a FeatureSet.
@@ -179,6 +185,7 @@ class FeatureSetColumnReference(ExperimentNodeReference):
         return [self.domain, self.key, self.rep]
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class ModelOutputReference(GraphNodeReference):
     """What a node of a model graph puts out.

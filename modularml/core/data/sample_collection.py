@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, ModularMLError
+from modularml.base.keywords import checked_keywords
 from modularml.base.rows import new_seed
 from modularml.core.data import columns as names
 from modularml.core.data import interchange
@@ -25,6 +26,7 @@ from modularml.core.data.values import as_column
 _CHUNK_BYTES = 1 << 18  # what is compared at once stays in the cache
 
 
+@checked_keywords
 class SampleCollection(ColumnReader):
     """Columns of equal length.
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from modularml.base.errors import InvalidValueError, check_label, warn
+from modularml.base.keywords import checked_keywords
 from modularml.core.data import columns as names
 from modularml.core.data.columns import DOMAINS, FEATURES, TAGS, TARGETS
 from modularml.core.data.overlap import Overlap, Overlaps
@@ -26,6 +27,7 @@ from modularml.scalers import Scaler
 from modularml.splitters import Splitter
 
 
+@checked_keywords
 class SampleSet(Selection):
     """A table with splits and scalers.
 

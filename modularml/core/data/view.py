@@ -20,6 +20,7 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
+from modularml.base.keywords import checked_keywords
 from modularml.base.rows import as_positions
 from modularml.core.data.batch_view import BatchStream, SampledView
 from modularml.core.data.overlap import Overlap
@@ -55,6 +56,7 @@ class ViewSource(Protocol):
         ...
 
 
+@checked_keywords
 class Selection(ColumnReader):
     """Rows that can be taken, filtered, compared and split; every result is a view."""
 
@@ -292,6 +294,7 @@ class Selection(ColumnReader):
         return []
 
 
+@checked_keywords
 class FeatureSetView(Selection):
     """Some rows and columns of a FeatureSet. It does not change, and holds no values.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError, unknown_name
+from modularml.base.keywords import checked_keywords
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import (
@@ -26,6 +27,7 @@ from modularml.display.card import Shown
 from modularml.samplers import Sampler
 
 
+@checked_keywords
 @dataclass(frozen=True, kw_only=True)
 class InputBinding(Shown, Configurable):
     """Binds a head node to the data that enters it during a phase.

@@ -11,7 +11,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from modularml.base.keywords import checked_keywords
 
+
+@checked_keywords
 @dataclass(frozen=True, kw_only=True)
 class CallbackResult:
     """What a hook of a callback returned; the runner fills in the place.
@@ -51,6 +54,7 @@ class PayloadResult(CallbackResult):
     payload: Any = None
 
 
+@checked_keywords
 @dataclass(frozen=True, kw_only=True)
 class MetricResult(CallbackResult):
     """A value that is also logged as a metric."""
@@ -60,6 +64,7 @@ class MetricResult(CallbackResult):
     metric_value: float
 
 
+@checked_keywords
 @dataclass(frozen=True, kw_only=True)
 class ArtifactResult(CallbackResult):
     """A thing with a name, such as a figure or an array."""

@@ -23,6 +23,7 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
+from modularml.base.keywords import checked_keywords
 from modularml.base.rows import as_names, check_seed
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
@@ -42,6 +43,7 @@ from modularml.splitters import RandomSplitter, SklearnSplitter, Splitter, as_sp
 QUIET = {"show_sampler_progress": False, "show_training_progress": False, "show_eval_progress": False}
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class CVBinding(Configurable):
     """Which rows of a FeatureSet are divided, and how.

@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from modularml.base.errors import InvalidTypeError, UnknownNameError, unknown_name
+from modularml.base.keywords import checked_keywords
 from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
 from modularml.display.card import Html, card, table
 
 T = TypeVar("T")
 
 
+@checked_keywords
 class CVResults(PhaseGroupResults):
     """The results of each fold, by its label ``fold_0``, ``fold_1``, ..."""
 

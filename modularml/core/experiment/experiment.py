@@ -24,6 +24,7 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.base.events import DisplayOptions, EventBus
+from modularml.base.keywords import checked_keywords
 from modularml.base.rows import check_seed
 from modularml.core import cells
 from modularml.core.context import ExperimentContext, RegistrationPolicy
@@ -48,6 +49,7 @@ from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.notice import notice
 
 
+@checked_keywords
 class Experiment:
     """Runs phases on a model graph, and records, previews, checkpoints and saves what happens.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from modularml.base.errors import FileFormatError
+from modularml.base.keywords import checked_keywords
 from modularml.core.experiment.cv_results import CVResults
 from modularml.core.experiment.results import phases_of, results_from_state
 from modularml.io import codec
@@ -51,6 +52,7 @@ class PhaseExecution:
         _go_on(self)
 
 
+@checked_keywords
 @dataclass(kw_only=True)
 class ExperimentRun:
     """One run of a phase, a group or the whole plan.

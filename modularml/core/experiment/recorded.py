@@ -19,6 +19,7 @@ from modularml.base.errors import (
     unknown_name,
     warn,
 )
+from modularml.base.keywords import checked_keywords
 from modularml.core.context import ExperimentContext
 from modularml.core.data.batch import SampleData
 from modularml.core.data.columns import SAMPLE_UUIDS, TAGS
@@ -33,6 +34,7 @@ from modularml.core.experiment.series import AxisSeries
 DOMAINS = ("outputs", "targets", "rows", TAGS, SAMPLE_UUIDS)
 
 
+@checked_keywords
 class RecordedTensors:
     """What was kept of the samples of a phase, by node, domain and role.
 

@@ -20,6 +20,7 @@ from modularml.base.errors import (
     check_choice,
     unknown_name,
 )
+from modularml.base.keywords import checked_keywords
 from modularml.base.optional import optional
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution.recording import Recording
@@ -38,6 +39,7 @@ from modularml.display.card import Html, Shown, card, fields, table
 from modularml.display.curves import curve_svg
 
 
+@checked_keywords
 class PhaseResults(RecordedTensors):
     """The results of one run of a phase.
 
@@ -301,6 +303,7 @@ class PhaseResults(RecordedTensors):
         ]
 
 
+@checked_keywords
 class TrainResults(PhaseResults):
     """The results of a `TrainPhase`."""
 
@@ -334,6 +337,7 @@ class TrainResults(PhaseResults):
         return results
 
 
+@checked_keywords
 class SinglePassResults(PhaseResults):
     """The results of a phase that goes through its data once."""
 
@@ -386,6 +390,7 @@ class FitResults(SinglePassResults):
 _kinds_of_groups: dict[str, type[PhaseGroupResults]] = {}
 
 
+@checked_keywords
 class PhaseGroupResults(Shown):
     """The results of a group, by label: those of its phases and of its groups.
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 
 from modularml.base.errors import InvalidValueError, UnknownNameError, unknown_name
+from modularml.base.keywords import checked_keywords
 from modularml.base.optional import optional
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ _REDUCERS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@checked_keywords
 class AxisSeries(Generic[T]):
     """Values in order, each at one coordinate on every axis.
 

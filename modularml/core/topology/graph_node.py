@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError, check_label, unknown_name
+from modularml.base.keywords import checked_keywords
 from modularml.core.context import ExperimentContext, new_id
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
@@ -19,6 +20,7 @@ UpstreamReference = FeatureSetReference | GraphNodeReference
 Shape = tuple[int, ...]
 
 
+@checked_keywords
 class GraphNode(Shown):
     """A node of a `ModelGraph`: see `ModelNode` and `MergeNode`.
 

@@ -15,6 +15,7 @@ import torch
 from modularml.backends.torch import as_array, as_tensor
 from modularml.base.config import Configurable
 from modularml.base.errors import Faults, GraphError, InvalidTypeError, InvalidValueError, ModularMLError
+from modularml.base.keywords import checked_keywords
 from modularml.core.data.batch import Batch, RoleData, SampleData
 from modularml.core.data.formats import DataFormat, convert
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
@@ -24,6 +25,7 @@ from modularml.core.topology.merge_strategy import MergeStrategy, Strategy, as_s
 N_DUMMY = 2
 
 
+@checked_keywords
 class MergeNode(GraphNode, Configurable, ABC):
     """Merges what several nodes or FeatureSets give for the same samples.
 

@@ -23,6 +23,7 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
+from modularml.base.keywords import checked_keywords
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
@@ -43,6 +44,7 @@ from modularml.display.live import pin_live_view
 Shape = tuple[int, ...]
 
 
+@checked_keywords
 class ModelGraph:
     """The model of an experiment: nodes, how they are connected, and their optimizer.
 

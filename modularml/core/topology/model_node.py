@@ -13,11 +13,13 @@ import torch
 from modularml.backends.accelerator import Accelerator, as_accelerator
 from modularml.backends.torch import seeded
 from modularml.base.errors import Faults, GraphError, InvalidTypeError, ModularMLError, StateError
+from modularml.base.keywords import checked_keywords
 from modularml.core.topology.graph_node import GraphNode, UpstreamReference
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.models import BaseModel, wrap_model
 
 
+@checked_keywords
 class ModelNode(GraphNode):
     """A model in a graph, fed by one FeatureSet or one other node.
 

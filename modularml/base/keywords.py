@@ -1,0 +1,77 @@
+"""Misspelt keyword arguments and attributes: an error with the nearest match.
+
+It knows no class; a class is handed in, or comes as a subclass of `Configurable`.
+
+A call costs no check: Python itself refuses an unknown keyword, and only then is its message
+completed. Signatures stay as they are for `inspect` and for Shift-Tab.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from modularml.base.errors import InvalidTypeError, nearest
+
+ClassT = TypeVar("ClassT", bound=type)
+CallableT = TypeVar("CallableT", bound=Callable[..., Any])
+
+_UNKNOWN = re.compile(r"got an unexpected keyword argument '([^']*)'")
+
+
+def checked_keywords(cls: ClassT) -> ClassT:
+    """Complete the error of a misspelt keyword in the constructor and public methods that `cls` defines."""
+    is_module = hasattr(cls, "register_forward_hook")
+    for name, member in list(vars(cls).items()):
+        # torch traces what a module computes; hooks are called by the library alone.
+        if name != "__init__" and (is_module or name.startswith(("_", "on_"))):
+            continue
+        if isinstance(member, classmethod | staticmethod):
+            found = type(member)(checked(member.__func__, cls))
+            setattr(cls, name, found) if _takes_keywords(member.__func__) else None
+        elif inspect.isfunction(member) and _takes_keywords(member):
+            setattr(cls, name, checked(member, cls))
+    return cls
+
+
+def checked(function: CallableT, owner: type | None = None) -> CallableT:
+    """Return `function`, whose error of a misspelt keyword names the nearest one there is."""
+    if hasattr(function, "__wrapped__"):
+        return function
+    makes = owner is not None and function.__name__ == "__init__"
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            # Without a frame below this one, the call itself was refused, not something within it.
+            found = _UNKNOWN.search(str(error)) if _is_of_the_call(error) else None
+            if found is None:
+                raise
+            where = type(args[0]).__name__ if makes else function.__qualname__
+            raise InvalidTypeError(_told(where, found[1], function)) from None
+
+    return call  # type: ignore[return-value]
+
+
+def _is_of_the_call(error: TypeError) -> bool:
+    return error.__traceback__ is not None and error.__traceback__.tb_next is None
+
+
+def _takes_keywords(function: Callable[..., Any]) -> bool:
+    kinds = [p.kind for p in list(inspect.signature(function).parameters.values())[1:]]
+    named = any(
+        kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY) for kind in kinds
+    )
+    return named and inspect.Parameter.VAR_KEYWORD not in kinds and not inspect.isgeneratorfunction(function)
+
+
+def _told(where: str, name: str, function: Callable[..., Any]) -> str:
+    allowed = [p for p in inspect.signature(function).parameters if p not in ("self", "cls")]
+    match = nearest(name, allowed)
+    hint = f" Did you mean {match!r}?" if match else f" It takes: {', '.join(allowed)}."
+    return f"{where}() got an unexpected keyword argument {name!r}.{hint}"
