@@ -13,7 +13,7 @@ const tests = join(here, "tests");
 const banner = `/* @generated from js/src by "npm run build": edit the sources, not this file. */`;
 
 // Each is a file of its own, so that Mermaid's changes when Mermaid does and no sooner.
-const bundles = ["chart", "progress", "mermaid"];
+const bundles = ["chart", "history", "progress", "mermaid"];
 
 // Bundles of one build find its library on the page, and those of another do not.
 const shared = ["chart.ts", "library.ts", "lines.ts"].map((name) => readFileSync(join(here, "src", "shared", name)));

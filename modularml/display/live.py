@@ -15,9 +15,12 @@ from modularml.base.events import DisplayOptions, EventBus
 from modularml.display.diagram import Diagram
 from modularml.display.environment import in_notebook
 from modularml.display.progress import ConsoleProgress
+from modularml.display.run_book import RunBook
+from modularml.display.run_list import runs_html
 
 NOTEBOOK_VIEW = "modularml.widgets.progress:ProgressPanel"
 PINNED_VIEW = "modularml.widgets.graph:GraphView"
+NOTEBOOK_BROWSER = "modularml.widgets.history:open_browser"
 
 
 def open_live_view(bus: EventBus, options: DisplayOptions) -> Callable[[], None]:
@@ -65,6 +68,28 @@ def _widget_view(name: str) -> Any:
     # the bundles of the front end, which nothing but a notebook needs.
     module, _, name = name.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def show_runs(book: RunBook, text: str) -> dict[str, str]:
+    """Return what a cell shows of some runs; in a notebook a live browser takes its place.
+
+    What is saved is the static form: the browser puts itself over it, and names itself nowhere.
+
+    Args:
+        book: The runs.
+        text: The plain form.
+    """
+    token = ""
+    if in_notebook():
+        try:
+            token = _widget_view(NOTEBOOK_BROWSER)(book)
+        except Exception as error:  # noqa: BLE001 - the static form is there all the same
+            warnings.warn(
+                f"The browser of runs cannot be shown: {type(error).__name__}: {error}",
+                ModularMLWarning,
+                stacklevel=3,
+            )
+    return {"text/plain": text, "text/html": runs_html(book.sources, token)}
 
 
 def _open_notebook_view(bus: EventBus) -> Callable[[], None]:

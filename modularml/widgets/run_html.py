@@ -16,6 +16,7 @@ from itertools import islice
 import numpy as np
 
 from modularml.display.curves import curve_svg
+from modularml.display.figures import format_s, format_value
 from modularml.widgets.run_state import PhaseState, RunState
 
 END = "<!-- end of modularml-run -->"
@@ -212,23 +213,3 @@ def _figures(metrics: Mapping[str, float]) -> str:
 
 def _status(status: str) -> str:
     return f'<span class="{escape(status)}" title="{WORDS.get(status, "")}">{MARKS.get(status, "")}</span>'
-
-
-def format_s(seconds: float) -> str:
-    """Seconds in their own unit: ``8 ms``, ``1.2 s``, ``2:05``, ``1:02:03``."""
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
-
-
-def format_value(value: float) -> str:
-    """A loss or metric in four significant digits."""
-    if value == 0 or not np.isfinite(value):
-        return f"{value:g}"
-    size = abs(value)
-    if size < 1e-4 or size >= 1e6:
-        return f"{value:.3e}"
-    return f"{value:.0f}" if size >= 1000 else f"{value:#.4g}"

@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -87,7 +87,9 @@ class LiveWidget(anywidget.AnyWidget):
     snapshot = traitlets.Dict().tag(sync=True)
     _timer: threading.Timer | None = None
 
-    def __init__(self, source: LiveSource, actions: dict[str, Action] | None = None, **traits: Any) -> None:
+    def __init__(
+        self, source: LiveSource, actions: Mapping[str, Action] | None = None, **traits: Any
+    ) -> None:
         allowed = sorted(n for n in type(self).class_trait_names(sync=True) if not n.startswith("_"))
         unknown = [n for n in traits if n not in allowed]
         if unknown:

@@ -31,6 +31,7 @@ from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.execution.recording import HISTORY_BUDGET_BYTES
 from modularml.core.experiment import storage
 from modularml.core.experiment.callback import ExperimentCallback, check_callbacks
+from modularml.core.experiment.cards import node_table, plan_table
 from modularml.core.experiment.checkpointing import Checkpointing, CheckpointStore
 from modularml.core.experiment.comparison import Diff
 from modularml.core.experiment.history import ExperimentRun, History, now
@@ -46,11 +47,12 @@ from modularml.core.experiment.staleness import Status
 from modularml.core.experiment.standing import Run, diff_of, only, status_of
 from modularml.core.experiment.state import begin_anew, put_back, restored, take
 from modularml.core.topology.model_graph import ModelGraph
+from modularml.display.card import Html, Shown, card
 from modularml.display.notice import notice
 
 
 @checked_keywords
-class Experiment:
+class Experiment(Shown):
     """Runs phases on a model graph, and records, previews, checkpoints and saves what happens.
 
     Args:
@@ -206,6 +208,11 @@ class Experiment:
             f"Experiment(label={self.label!r}, phases={len(self._plan.flatten())}, runs={len(self._history)})"
         )
 
+    def _card(self) -> Html:
+        runs = len(self._history)
+        parts = node_table(self.ctx.nodes.values()), plan_table(self._plan.all)
+        return card("Experiment", self.label, *parts, note=f"{runs} run{'' if runs == 1 else 's'}")
+
     # -- what is in it ---------------------------------------------------------------
 
     @property
@@ -222,7 +229,7 @@ class Experiment:
     @property
     def history(self) -> History:
         """All runs so far, oldest first; a copy of the list."""
-        return History(self._history)
+        return History(self._history, name=self.label, bus=self.events, present=lambda: self._history)
 
     @property
     def last_run(self) -> ExperimentRun | None:
@@ -613,6 +620,8 @@ class Experiment:
             storage.save_checkpoint(self, target, name, {"moment": moment})
             self._checkpoints.add(name, target, automatic=True)
             self._bookmark.turn_to(str(target))
+            if self._history:
+                self._history[-1].checkpoints.append(name)
 
     def as_estimator(self) -> Any:
         """Return the training of this experiment as an estimator of scikit-learn.

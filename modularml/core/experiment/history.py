@@ -1,24 +1,33 @@
 """The runs of an experiment: one record each, entered when the run starts.
 
-It knows no phases and no display beyond a table of its own plain facts.
+It knows no phases, and of its display only that there is one.
 """
 
 from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 from modularml.base.errors import FileFormatError
+from modularml.base.events import Event, EventBus, RunEnded, RunStarted
 from modularml.base.keywords import checked_keywords
 from modularml.core.experiment.cv_results import CVResults
 from modularml.core.experiment.results import phases_of, results_from_state
+from modularml.core.experiment.run_views import view_of
+from modularml.display.card import Html, Shown, card
+from modularml.display.figures import format_s
+from modularml.display.live import show_runs
+from modularml.display.run_book import RunBook
+from modularml.display.run_list import run_details
+from modularml.display.runs import RunView
 from modularml.io import codec
 
+_PLAIN = ("label", "id", "status", "error", "metadata", "fingerprint", "checkpoints", "paused_s")
 STATUSES = ("running", "completed", "stopped", "interrupted", "failed")
 
 
@@ -54,7 +63,7 @@ class PhaseExecution:
 
 @checked_keywords
 @dataclass(kw_only=True)
-class ExperimentRun:
+class ExperimentRun(Shown):
     """One run of a phase, a group or the whole plan.
 
     Attributes:
@@ -65,8 +74,10 @@ class ExperimentRun:
         results: The results of what was run; partial unless it completed.
         phases: The phases it executed, in order.
         error: The text of the exception that ended it, if one did.
-        metadata: Versions and other plain facts; ``"resumed"`` lists when and where it went on, if it did.
+        metadata: Versions, the seed and other plain facts; ``"resumed"`` lists when and where it went
+            on, if it did.
         fingerprint: Phase -> what it consumed, as a plain tree; see `fingerprint.fingerprint`.
+        checkpoints: Names of the checkpoints that were written meanwhile.
         id: Tells runs of one label apart.
         paused_s: Seconds between the parts of a run that was resumed.
     """
@@ -80,6 +91,7 @@ class ExperimentRun:
     error: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     fingerprint: dict[str, Any] = field(default_factory=dict)
+    checkpoints: list[str] = field(default_factory=list)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     paused_s: float = 0.0
 
@@ -150,8 +162,7 @@ class ExperimentRun:
         Args:
             tensors: Include recorded outputs and targets.
         """
-        names = ("label", "id", "status", "error", "metadata", "fingerprint", "paused_s")
-        own = {name: copy.copy(getattr(self, name)) for name in names}
+        own = {name: copy.copy(getattr(self, name)) for name in _PLAIN}
         times = {"started_at": self.started_at, "ended_at": self.ended_at or now()}
         results = None if self.results is None else self.results.get_state(tensors=tensors)
         phases = [vars(phase) | {"ended_at": phase.ended_at or now()} for phase in self.phases]
@@ -178,6 +189,11 @@ class ExperimentRun:
             message = f"{str(filepath)!r} is no whole run: {type(error).__name__}: {error}"
             raise FileFormatError(message) from error
 
+    def _card(self) -> Html:
+        view = view_of(self)
+        note = f"{view.status}, {format_s(view.duration_s)}"
+        return card(type(self).__name__, self.label, run_details(view), note=note)
+
 
 def _seconds(record: PhaseExecution | ExperimentRun) -> float:
     return ((record.ended_at or now()) - record.started_at).total_seconds() - record.paused_s
@@ -194,7 +210,60 @@ def _not_running(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class History(list[ExperimentRun]):
-    """The runs of an experiment, oldest first."""
+    """The runs of an experiment, oldest first.
+
+    A notebook shows it as a browser of runs: a table that sorts and filters, and the curves,
+    settings and phases of the runs that are picked. A saved notebook keeps a form of it that
+    needs neither a kernel nor a script.
+
+    Args:
+        runs: The runs.
+        name: The label of the experiment.
+        bus: Where the experiment tells what happens, so that what is shown follows it.
+        present: Returns the runs that there are by now; None for a list that does not change.
+    """
+
+    def __init__(
+        self,
+        runs: Iterable[ExperimentRun] = (),
+        *,
+        name: str = "",
+        bus: EventBus | None = None,
+        present: Callable[[], Iterable[ExperimentRun]] | None = None,
+    ) -> None:
+        super().__init__(runs)
+        self.name = name
+        self._bus, self._present = bus, present
+
+    def views(self) -> list[RunView]:
+        """Return what there is to show of the runs that there are by now."""
+        return [view_of(run) for run in list(self if self._present is None else self._present())]
+
+    def follow(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` when a run starts or ends; return a function that ends this."""
+        if self._bus is None:
+            return lambda: None
+
+        def listen(event: Event) -> None:
+            if isinstance(event, RunStarted | RunEnded):
+                changed()
+
+        return self._bus.subscribe(listen)
+
+    def to_html(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the browser of these runs to one file, which needs no server, kernel or network.
+
+        Args:
+            path: The file.
+            overwrite: Replace the file if it is there.
+
+        Raises:
+            FileExistsError: If it is there and `overwrite` is False.
+        """
+        return RunBook([self]).save(path, overwrite=overwrite)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return show_runs(RunBook([self]), repr(self))
 
     _most: int | None = None
     """No fewer bytes than outputs take, as far as that is known; looking at all runs takes its time."""

@@ -1,0 +1,28 @@
+"""Figures as people read them: durations and values.
+
+It knows nothing of what they measure.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def format_s(seconds: float) -> str:
+    """Seconds in their own unit: ``8 ms``, ``1.2 s``, ``2:05``, ``1:02:03``."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def format_value(value: float) -> str:
+    """A loss or metric in four significant digits."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    size = abs(value)
+    if size < 1e-4 or size >= 1e6:
+        return f"{value:.3e}"
+    return f"{value:.0f}" if size >= 1000 else f"{value:#.4g}"

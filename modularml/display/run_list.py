@@ -1,0 +1,177 @@
+r"""Runs as HTML that needs neither kernel nor script: a table, curves and what there is to unfold.
+
+It knows no channel and no file. Everything lies between `<div class="modularml-card
+modularml-history` and `END`, so that one regular expression takes it out of a notebook that is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from modularml.display.card import Html, card, fields, table, unfolding
+from modularml.display.curves import curve_svg
+from modularml.display.figures import format_s, format_value
+from modularml.display.runs import Key, RunSource, RunView, changes, changes_in_words, predecessors, sampled
+
+END = "<!-- end of modularml-history -->"
+MAX_ROWS, MAX_DETAILS, MAX_CURVES, MAX_KEYS = 20, 8, 6, 3
+MARKS = {"completed": "✓", "stopped": "■", "interrupted": "■", "failed": "✕", "running": "…"}
+_BARS = "▁▂▃▄▅▆▇█"
+_N_BARS = 12
+
+
+def runs_html(sources: Sequence[RunSource], token: str = "") -> Html:
+    """Draw the newest runs of some sources.
+
+    Args:
+        sources: Where they come from.
+        token: A CSS class by which a live browser finds its place.
+    """
+    lists = [list(source.views()) for source in sources]
+    before = [predecessor for runs in lists for predecessor in predecessors(runs)]
+    runs = [
+        (source.name, i, run)
+        for source, views in zip(sources, lists, strict=True)
+        for i, run in enumerate(views)
+    ]
+    rows = list(zip(runs, before, strict=True))[::-1]
+    keys = main_keys([run for (_, _, run), _ in rows])
+    names = [source.name for source in sources]
+    told = [_row(at, previous, keys, with_source=len(sources) > 1) for at, previous in rows[:MAX_ROWS]]
+    heads = [
+        ">#",
+        "run",
+        "status",
+        "started",
+        ">took",
+        ">seed",
+        "changed",
+        *(f">{_short(key)}" for key in keys),
+        "",
+    ]
+    if len(sources) > 1:
+        heads.insert(1, "of")
+    n_more = len(rows) - MAX_ROWS
+    note = f"{len(rows)} run{'' if len(rows) == 1 else 's'}" + (
+        f", the newest {MAX_ROWS} shown" if n_more > 0 else ""
+    )
+    shown = [run for (_, _, run), _ in rows[:MAX_DETAILS]]
+    parts = [table(heads, told)] if rows else [Html("<p class='k'>Nothing was run yet.</p>")]
+    parts += [_overlay([at for at, _ in rows], keys[:1])]
+    parts += [
+        unfolding(f"#{i} {run.label}", run_details(run, previous))
+        for (_, i, run), previous in rows[: len(shown)]
+    ]
+    drawn = card("History", ", ".join(names), *parts, note=note, classes=f"modularml-history {token}")
+    return Html(f"{drawn}{END}")
+
+
+def run_details(run: RunView, before: RunView | None = None) -> Html:
+    """Draw one run: its error, its phases, least, last and best value of each curve, and what changed."""
+    parts = [Html(f'<p class="failed">{escape(run.error)}</p>')] if run.error else []
+    if run.phases:
+        rows = [
+            (phase.path, phase.kind, _status(phase.status), format_s(phase.duration_s))
+            for phase in run.phases
+        ]
+        parts.append(table(["phase", "kind", "status", ">took"], rows))
+    curves = [(curve, curve.y[np.isfinite(curve.y)]) for curve in run.curves]
+    values = [
+        (
+            " ".join(curve.key),
+            format_value(y.min()),
+            format_value(y[-1]),
+            _best(curve.goal, y),
+            sparkline(curve.y),
+        )
+        for curve, y in curves
+        if len(y)
+    ]
+    if values:
+        parts.append(table(["loss or metric", ">least", ">last", ">best", "course"], values))
+    told = changes(run, before)
+    if told:
+        parts.append(
+            table(
+                ["changed", "before", "now"],
+                [(".".join(d.path), d.before or "–", d.after or "–") for d in told],
+                max_rows=20,
+            )
+        )
+    facts = {key: str(value) for key, value in run.metadata.items()}
+    parts.append(fields(facts | ({"checkpoints": ", ".join(run.checkpoints)} if run.checkpoints else {})))
+    return Html("".join(parts))
+
+
+def main_keys(newest_first: Sequence[RunView]) -> list[Key]:
+    """Return which losses and metrics a table has room for: those of the newest runs, in their order."""
+    keys: dict[Key, None] = {}
+    for run in newest_first[:MAX_ROWS]:
+        keys |= dict.fromkeys(run.final)
+    return list(keys)[:MAX_KEYS]
+
+
+def sparkline(values: np.ndarray) -> str:
+    """Return the course of some values as a few block characters."""
+    finite = values[np.isfinite(values)]
+    if len(finite) < 2:
+        return ""
+    at = np.linspace(0, len(finite) - 1, min(_N_BARS, len(finite))).round().astype(int)
+    low, high = float(finite.min()), float(finite.max())
+    steps = (finite[at] - low) / ((high - low) or 1.0) * (len(_BARS) - 1)
+    return "".join(_BARS[int(step)] for step in steps.round())
+
+
+def _row(
+    at: tuple[str, int, RunView], before: RunView | None, keys: Sequence[Key], *, with_source: bool
+) -> list[object]:
+    source, i, run = at
+    values = [format_value(run.final[key]) if key in run.final else "" for key in keys]
+    curves = {curve.key: curve for curve in run.curves if curve.key in keys[:1]}
+    return [
+        i,
+        *([source] if with_source else []),
+        run.label,
+        _status(run.status),
+        f"{run.started_at:%Y-%m-%d %H:%M}",
+        format_s(run.duration_s),
+        run.seed,
+        changes_in_words(changes(run, before)),
+        *values,
+        *(sparkline(curve.y) for curve in curves.values()),
+        *([""] if not curves else []),
+    ]
+
+
+def _overlay(newest_first: Sequence[tuple[str, int, RunView]], keys: Sequence[Key]) -> Html:
+    """Draw the first curve of the newest runs that have it, over each other."""
+    drawn: dict[str, np.ndarray] = {}
+    for _, i, run in newest_first[:MAX_ROWS]:
+        for curve in run.curves:
+            if curve.key in keys and len(curve.y) > 1 and len(drawn) < MAX_CURVES:
+                drawn[f"#{i} {run.label}"] = sampled(curve, 200).y
+    if not drawn:
+        return Html("")
+    picture = curve_svg(drawn, width=620, height=220, log=_is_wide(drawn))
+    return Html(f'<p class="k">{escape(_short(keys[0]))}</p>{picture}')
+
+
+def _is_wide(series: Mapping[str, np.ndarray]) -> bool:
+    values = np.concatenate(list(series.values()))
+    values = values[np.isfinite(values)]
+    return bool(len(values) and values.min() > 0 and values.max() > 100 * values.min())
+
+
+def _status(status: str) -> Html:
+    return Html(f'<span class="{escape(status)}">{MARKS.get(status, "")} {escape(status)}</span>')
+
+
+def _best(goal: str, y: np.ndarray) -> str:
+    return format_value(y.max() if goal == "max" else y.min())
+
+
+def _short(key: Key) -> str:
+    return f"{key[0].rpartition('/')[2]} {key[1]}"

@@ -1,0 +1,67 @@
+"""Runs as they are shown: means, bands and fewer points."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from modularml.display.runs import CurveView, RunView, changes, epoch_means, predecessors, sampled
+
+floats = st.floats(-1e6, 1e6) | st.just(np.nan)
+
+
+def curve(y: np.ndarray, phase: str = "train", name: str = "mse") -> CurveView:
+    return CurveView(phase=phase, name=name, per="epoch", x=np.arange(1.0, len(y) + 1), y=y)
+
+
+def run(label: str = "run", **given: object) -> RunView:
+    made = {"id": "1", "label": label, "status": "completed", "duration_s": 1.0, "final": {}}
+    about = {"started_at": datetime(2026, 1, 2, tzinfo=UTC), "read_curves": tuple}
+    return RunView(**{**made, **about, **given})
+
+
+@given(arrays(float, st.integers(1, 400), elements=floats), st.integers(4, 80))
+def test_fewer_points_keep_both_ends_and_every_extreme(y: np.ndarray, max_points: int) -> None:
+    drawn = sampled(curve(y), max_points)
+    assert len(drawn.x) <= max(max_points, 4)
+    assert (drawn.x[0], drawn.x[-1]) == (1, len(y)) and (np.diff(drawn.x) > 0).all()
+    assert np.array_equal(drawn.y, y[drawn.x.astype(int) - 1], equal_nan=True)
+    if np.isfinite(y).any():
+        assert (np.nanmin(drawn.y), np.nanmax(drawn.y)) == (np.nanmin(y), np.nanmax(y))
+
+
+@given(st.lists(st.integers(0, 4), max_size=8))
+def test_the_mean_over_an_epoch_is_that_over_its_samples(n_batches: list[int]) -> None:
+    n = sum(n_batches)
+    losses, sizes = np.random.default_rng(n).random((n, 2)), np.arange(1, n + 1)
+    epochs, means = epoch_means(losses, sizes, n_batches)
+    assert epochs.tolist() == [i for i, size in enumerate(n_batches) if size]
+    parts = np.split(np.arange(n), np.cumsum(n_batches)[:-1]) if n_batches else []
+    wanted = [np.average(losses[part], axis=0, weights=sizes[part]) for part in parts if len(part)]
+    assert means == pytest.approx(np.array(wanted).reshape(-1, 2))
+
+
+def test_folds_are_drawn_as_their_mean_within_a_band() -> None:
+    folds = [curve(np.array([4.0, 2.0])), curve(np.array([6.0, 4.0, np.nan, 3.0]))]
+    children = tuple(run(read_curves=lambda fold=fold: (fold,)) for fold in folds)
+    (mean,) = run(children=children).curves
+    assert mean.x.tolist() == [1, 2, 3, 4]
+    assert mean.y.tolist()[:2] == [5, 3] and np.isnan(mean.y[2]) and mean.y[3] == 3
+    assert mean.low is not None and mean.high is not None
+    assert (mean.low[0], mean.high[0]) == (4, 6) and np.isnan(mean.low[2])
+
+
+def test_a_run_is_held_against_the_last_of_its_label() -> None:
+    first, other = run(config={"lr": 0.1}), run("other", config={"lr": 9.0})
+    second = run(config={"lr": 0.2}, metadata={"torch": "3"})
+    assert predecessors([first, other, second]) == [None, None, first]
+    assert [str(d) for d in changes(second, first) or ()] == ["lr: 0.1 → 0.2", "torch: – → 3"]
+    assert changes(first, None) is None and changes(run(), first) is None
+
+
+def test_scores_are_better_when_they_are_higher() -> None:
+    goals = [curve(np.ones(1), name=name).goal for name in ("val_loss", "val_accuracy", "F1", "scoreboard")]
+    assert goals == ["min", "max", "max", "min"]
