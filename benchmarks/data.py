@@ -139,7 +139,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         ExperimentContext(registration_policy="overwrite").temporary(),
-        contextlib.redirect_stdout(io.StringIO()),  # loading tells that the set is there already
+        contextlib.redirect_stderr(io.StringIO()),  # loading tells that the set is there already
     ):
         for n in SIZES:
             for name, may_cost, ours, limit in cases(n, Path(folder)):
