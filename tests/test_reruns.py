@@ -1,0 +1,125 @@
+"""A notebook in a real kernel, driven as JupyterLab does: out of order, again, edited, interrupted."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jupyter_client import BlockingKernelClient, KernelManager
+
+from tests.core.test_cells import NOTEBOOK
+
+STATE = """
+import json
+print(json.dumps({
+    "nodes": list(exp.ctx.nodes),
+    "plan": [entry.label for entry in exp.execution_plan],
+    "runs": [run.status for run in exp.history],
+    "stale": exp.status().stale,
+    "batch_size": exp.execution_plan["train"].input_sources[0].sampler.batch_size,
+    "epochs": exp.epochs_done.get("train"),
+}))
+"""
+
+
+class Lab:
+    """The front end's side: cells with ids, and what comes back of them."""
+
+    def __init__(self) -> None:
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel()
+        self.client: BlockingKernelClient = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=120)
+        self.cells = dict(NOTEBOOK)
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+    def send(self, name: str) -> str:
+        content = {"code": self.cells.get(name, STATE), "silent": False, "store_history": True}
+        content |= {"user_expressions": {}, "allow_stdin": False, "stop_on_error": True}
+        message = self.client.session.msg("execute_request", content, metadata={"cellId": f"id-{name}"})
+        self.client.shell_channel.send(message)
+        return str(message["header"]["msg_id"])
+
+    def reply(self, message_id: str) -> dict[str, Any]:
+        while True:
+            reply = self.client.get_shell_msg(timeout=180)
+            if reply["parent_header"].get("msg_id") == message_id:
+                return dict(reply["content"])
+
+    def run(self, *names: str) -> None:
+        for name in names or tuple(self.cells):
+            reply = self.reply(self.send(name))
+            assert reply["status"] == "ok", reply
+
+    def state(self) -> Any:
+        sent = self.send("state")
+        text = ""
+        while True:
+            message = self.client.get_iopub_msg(timeout=180)
+            if message["parent_header"].get("msg_id") != sent:
+                continue
+            if message["msg_type"] == "stream":
+                text += message["content"]["text"]
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                self.reply(sent)
+                return json.loads(text)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    lab = Lab()
+    yield lab
+    lab.close()
+
+
+def test_after_every_step_all_is_as_a_person_expects(lab: Lab) -> None:
+    expected = {
+        "nodes": ["Sensor", "MLP"],
+        "plan": ["train", "eval"],
+        "runs": ["completed"],
+        "stale": [],
+        "batch_size": 8,
+        "epochs": 2,
+    }
+    lab.run()
+    assert lab.state() == expected
+
+    lab.run()  # all of it again: one of each, new weights, and the history goes on
+    expected["runs"] = ["completed"] * 2
+    assert lab.state() == expected
+
+    lab.cells["sampler"] = lab.cells["sampler"].replace("batch_size=8", "batch_size=16")
+    lab.run("sampler")  # edited, and nothing below it run again
+    assert lab.state() == expected | {"batch_size": 16, "stale": ["train", "eval"]}
+    lab.run("run")
+    expected |= {"runs": ["completed"] * 3, "batch_size": 16, "epochs": 4}
+    assert lab.state() == expected
+
+    lab.run("data", "experiment")  # out of order: the same data, and the experiment of the same name
+    assert lab.state() == expected
+
+    lab.cells["other"] = "other_fs = FeatureSet.from_dict('Sensor', {'x': np.zeros((4, 3))}, 'x')"
+    reply = lab.reply(lab.send("other"))
+    assert (reply["status"], reply["ename"]) == ("error", "DuplicateLabelError")
+    assert "in the cell [" in reply["evalue"]
+    assert "rng = np.random.default_rng(0)" in reply["evalue"]
+    assert lab.state() == expected
+
+    lab.cells["phase"] = lab.cells["phase"].replace("n_epochs=2", "n_epochs=1000000")
+    lab.run("phase")
+    sent = lab.send("run")
+    time.sleep(3)
+    lab.manager.interrupt_kernel()
+    assert lab.reply(sent)["status"] == "ok"
+    assert lab.state()["runs"] == [*expected["runs"], "stopped"]
+
+    lab.cells["phase"] = lab.cells["phase"].replace("n_epochs=1000000", "n_epochs=1")
+    lab.cells["run"] = "exp.run(fresh=True)"
+    lab.run("phase", "run")
+    expected |= {"runs": [*expected["runs"], "stopped", "completed"], "epochs": 1}
+    assert lab.state() == expected
