@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from modularml.base.registry import Registry
 from modularml.base.trees import digest
 from modularml.display.card import Shown
 from modularml.io.digests import digests
+from modularml.io.objects import load_object, save_object
 
 Shape = tuple[int, ...]
 
@@ -115,6 +117,30 @@ class BaseModel(Shown, Configurable, ABC):
             codes = digests(self._initial[name] for name in sorted(self._initial))
             self._digested = self._initial, digest("".join(codes).encode())
         return str(self._digested[1])
+
+    def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the model, with its weights, to a ``.md.mml`` file and return its path.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+        """
+        return save_object(filepath, "model", self, self.get_state(), overwrite=overwrite)
+
+    @classmethod
+    def load(cls, filepath: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Self:
+        """Read a model from a file; no code of the file is run.
+
+        Args:
+            filepath: The file.
+            symbols: Classes and functions of yours that the file names, by name.
+
+        Raises:
+            FileFormatError: If the file is damaged, of another kind or newer.
+            FileNotFoundError: If it is not there.
+        """
+        model, state = load_object(filepath, "model", cls, symbols=symbols)
+        model.set_state(state)
+        return model
 
     def get_state(self) -> dict[str, Any]:
         """Return shapes and copies of all weights; the weights are None before the build."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from modularml.backends.backend import Backend, load
 from modularml.base.config import Configurable
@@ -15,6 +16,7 @@ from modularml.base.errors import Faults, InvalidTypeError, LossError, check_cho
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.display.card import Shown
+from modularml.io.objects import load_object, save_object
 
 REDUCTIONS = ("none", "mean", "sum")
 INPUT_DOMAINS = ("outputs", "targets", "features", "tags", "module")
@@ -154,6 +156,29 @@ class Loss(Shown, Configurable):
         assert self._made is not None
         values = self._made(*inputs, **named)
         return getattr(values, self.reduction)() if self.reduction != "none" and values.ndim else values
+
+    def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the loss to a ``.ls.mml`` file and return its path.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+        """
+        return save_object(filepath, "loss", self, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, filepath: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Self:
+        """Read a loss from a file; no code of the file is run.
+
+        Args:
+            filepath: The file.
+            symbols: Classes and functions of yours that the file names, by name.
+
+        Raises:
+            FileFormatError: If the file is damaged, of another kind or newer.
+            FileNotFoundError: If it is not there.
+        """
+        loss, _ = load_object(filepath, "loss", cls, symbols=symbols)
+        return loss
 
 
 class AppliedLoss(Shown, Configurable):

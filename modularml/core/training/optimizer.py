@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from modularml.backends.backend import Backend, load
@@ -14,6 +15,7 @@ from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, OptimizerError, StateError, unknown_name
 from modularml.core.training.schedule import Schedule, as_schedule
 from modularml.display.card import Shown
+from modularml.io.objects import load_object, save_object
 
 FEW_VALUES = 2**16
 """Below so many parameters an update on one thread is the fastest."""
@@ -60,6 +62,7 @@ class Optimizer(Shown, Configurable):
         self._names: tuple[str, ...] = ()
         self._parameters: tuple[Any, ...] = ()
         self._optimizer: Any = None
+        self._loaded: Mapping[str, Any] | None = None
         self._step: Callable[[Any], None] = self._refuse
         self._make: Callable[..., Any] = factory if factory is not None else self._find_class()
 
@@ -147,6 +150,9 @@ class Optimizer(Shown, Configurable):
         self._step = torch.fast_step(type(made))
         if sum(p.numel() for p in self._parameters) < FEW_VALUES:
             self._step = torch.on_one_thread(self._step)
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None and not force:
+            self.set_state(loaded)
 
     def _refuse(self, _: Any = None) -> None:
         raise StateError(f"Optimizer {self.name!r} has no parameters yet: build() comes first.")
@@ -191,6 +197,33 @@ class Optimizer(Shown, Configurable):
         if self._scheduler is None:
             raise StateError(f"Optimizer {self.name!r} has no schedule, or is not built.")
         load(self.backend).schedules.move_on(self._scheduler, value)
+
+    def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the optimizer, with its moments if it is built, to a ``.op.mml`` file and return its path.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+        """
+        state = self.get_state() if self.is_built else self._loaded
+        return save_object(filepath, "optimizer", self, state, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, filepath: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Self:
+        """Read an optimizer from a file; no code of the file is run.
+
+        It takes its moments when it is built, for parameters of the same names.
+
+        Args:
+            filepath: The file.
+            symbols: Classes and functions of yours that the file names, by name.
+
+        Raises:
+            FileFormatError: If the file is damaged, of another kind or newer.
+            FileNotFoundError: If it is not there.
+        """
+        optimizer, state = load_object(filepath, "optimizer", cls, symbols=symbols)
+        optimizer._loaded = state
+        return optimizer
 
     def get_state(self) -> dict[str, Any]:
         """Return groups, moments and schedule as plain values and arrays, by parameter name.

@@ -1,0 +1,62 @@
+"""One object <-> one `.mml` file: its configuration, and its state where it has one.
+
+It knows no class: whoever saves says the kind, and whoever loads the class that it must be.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from modularml.base.config import from_config, to_config
+from modularml.base.errors import FileFormatError, ModularMLError
+from modularml.io import codec
+
+T = TypeVar("T")
+
+
+def save_object(
+    path: str | os.PathLike[str],
+    kind: str,
+    saved: Any,
+    state: Mapping[str, Any] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write an object as a file of `kind` and return the path; raises as `codec.save`."""
+    return codec.save(path, kind, {"config": to_config(saved), "state": state}, overwrite=overwrite)
+
+
+def load_object(
+    path: str | os.PathLike[str],
+    kind: str,
+    cls: type[T],
+    *,
+    symbols: Mapping[str, Any] | None = None,
+) -> tuple[T, Any]:
+    """Return the object in a file, without its state, and the state.
+
+    Args:
+        path: The file; the suffix of `kind` may be left out.
+        kind: What the file must hold.
+        cls: The class that the object must be of.
+        symbols: Classes and functions of yours that the file names, by name.
+
+    Raises:
+        FileFormatError: If it is no whole file of that kind, or holds an object of another class.
+        UnknownNameError: If it names classes or functions that are not defined here.
+    """
+    tree = codec.load(path, kind, symbols=symbols)
+    try:
+        made, state = from_config(tree["config"]), tree["state"]
+    except ModularMLError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileFormatError(
+            f"{os.fspath(path)!r} is no whole {kind}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(made, cls):
+        raise FileFormatError(f"{os.fspath(path)!r} holds a {type(made).__name__}, not a {cls.__name__}.")
+    return made, state
