@@ -19,6 +19,9 @@ from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role, strea
 from modularml.core.topology.merge_strategy import join
 from modularml.samplers import EpochIndex, Sampler, SimpleSampler
 
+SCHEDULES = ("zip_strict", "zip_cycle")
+"""Entries side by side: until the shortest ends, or until the longest does while others begin again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -79,6 +82,7 @@ class Feed:
             comes behind the columns of a batch; None comes where samples have none.
         joined: Key of data that are joined of several entries -> key of the entry whose rows count.
         together: Keys of entries whose samples meet in a node, and so must be as many in each batch.
+        schedule: What an epoch is where entries have different numbers of batches: one of `SCHEDULES`.
     """
 
     def __init__(
@@ -88,7 +92,9 @@ class Feed:
         weights: Sequence[tuple[str, ...]] = (),
         joined: Mapping[str, str] | None = None,
         together: Sequence[Sequence[str]] = (),
+        schedule: str = "zip_strict",
     ) -> None:
+        self._cycles = schedule == "zip_cycle"
         self.sources, self.columns, self.weights = sources, columns, weights
         self._joined, self._together = joined or {}, together
         self._row_bytes = sum(_row_bytes(column) for _, column in columns) or 1
@@ -110,6 +116,9 @@ class Feed:
 
     def _drawn(self, epoch: int) -> EpochFeed:
         drawn = {source.head: source.draw(epoch) for source in self.sources}
+        if self._cycles:
+            longest = max(index.n_batches for index in drawn.values())
+            drawn = {head: _cycled(index, longest) for head, index in drawn.items()}
         n_batches = min(index.n_batches for index in drawn.values())
         for keys in self._together:
             _check_sizes({key: drawn[key].offsets[: n_batches + 1] for key in keys})
@@ -161,6 +170,21 @@ class Feed:
             else:
                 parts.append(weights[cuts[0] : cuts[-1]].split(_sizes(cuts)))
         return parts
+
+
+def _cycled(index: EpochIndex, n_batches: int) -> EpochIndex:
+    """Return an epoch whose batches come again, in their order, until there are so many."""
+    if not 0 < index.n_batches < n_batches:
+        return index
+    batches = np.arange(n_batches) % index.n_batches
+    sizes = np.diff(index.offsets)[batches]
+    offsets = np.append(0, np.cumsum(sizes))
+    # Where each sample lies: the start of its batch, and its place within the batch.
+    places = np.repeat(index.offsets[batches] - offsets[:-1], sizes) + np.arange(offsets[-1])
+    weights = index.weights and {role: of_role[places] for role, of_role in index.weights.items()}
+    return EpochIndex(
+        roles={role: rows[places] for role, rows in index.roles.items()}, offsets=offsets, weights=weights
+    )
 
 
 def _check_sizes(offsets: Mapping[str, np.ndarray]) -> None:

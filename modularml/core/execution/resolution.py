@@ -97,6 +97,7 @@ def resolve(
     nan: str = "allow",
     fitted: Sequence[GraphNode] = (),
     devices: Mapping[str, torch.device] | None = None,
+    schedule: str = "zip_strict",
 ) -> Resolved:
     """Resolve what a phase does on `nodes`.
 
@@ -109,6 +110,7 @@ def resolve(
         batch_size: Rows a batch where no sampler draws them; None is all at once.
         nan: What is done about data that no model can learn from, NaN and infinite values:
             ``"raise"``, ``"warn"`` or ``"allow"``.
+        schedule: What an epoch is where entries have different numbers of batches.
         fitted: The estimators that the phase fits on the way.
         devices: Label of each node -> where it computes; None is the CPU for all.
 
@@ -151,6 +153,7 @@ def resolve(
             columns,
             means,
             joined=data.joined,
+            schedule=schedule,
             together=[keys for keys in dict.fromkeys(together.values()) if len(keys) > 1],
         ),
         forward=forward,

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution import feed as module
-from modularml.core.execution.feed import Feed, Source
+from modularml.core.execution.feed import Feed, Source, _cycled
 from modularml.core.execution.streams import stream_of
-from modularml.samplers import PairedSampler, SimilarityCondition, SimpleSampler
+from modularml.samplers import EpochIndex, PairedSampler, SimilarityCondition, SimpleSampler
 
 N = 40
 COLUMN = torch.arange(N, dtype=torch.float32)[:, None] * torch.tensor([1.0, 100.0])
@@ -165,3 +165,33 @@ def test_an_epoch_that_was_counted_is_not_drawn_again(fs: FeatureSet) -> None:
     feed.n_batches(2)
     by_hand = fs.to_view().rows[sampler.epoch(fs.to_view(), 3).roles["default"]]
     assert np.array_equal(feed.draw(3).rows["A"], by_hand)
+
+
+def test_a_cycle_ends_with_the_longest_and_the_others_begin_again(fs: FeatureSet) -> None:
+    long = FeatureSet.from_dict("Long", {"x": np.arange(100) * 1.0}, "x")
+    sources = [
+        Source(head="A", view=long.to_view(), sampler=SimpleSampler(batch_size=10, shuffle=True, seed=1)),
+        Source(head="B", view=fs.to_view(), sampler=SimpleSampler(batch_size=16, shuffle=True, seed=2)),
+    ]
+    columns = [("A", torch.arange(100)), ("B", COLUMN)]
+    strict, cycle = Feed(sources, columns), Feed(sources, columns, schedule="zip_cycle")
+    short = [b for _, b in batches(strict, 0)]
+    found = [b for _, b in batches(cycle, 0)]
+    assert (len(short), len(found)) == (strict.n_batches(0), 10)
+    for i, batch in enumerate(found):
+        assert torch.equal(batch, short[i % len(short)])
+    assert len({int(row) for a, _ in batches(cycle, 0) for row in a}) == 100
+
+
+def test_weights_cycle_with_their_samples() -> None:
+    index = EpochIndex(
+        roles={"default": np.array([4, 5, 6])},
+        offsets=np.array([0, 2, 3]),
+        weights={"default": np.arange(3.0)},
+    )
+    cycled = _cycled(index, 5)
+    assert cycled.roles["default"].tolist() == [4, 5, 6, 4, 5, 6, 4, 5]
+    assert cycled.weights is not None
+    assert cycled.weights["default"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert cycled.offsets.tolist() == [0, 2, 3, 5, 6, 8]
+    assert _cycled(index, 2) is index

@@ -15,6 +15,7 @@ from modularml.base.events import Event
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import NAN
 from modularml.core.execution.epochs import run_epochs
+from modularml.core.execution.feed import SCHEDULES
 from modularml.core.execution.forward import training_flags
 from modularml.core.execution.placement import placed
 from modularml.core.execution.recording import KEEPS
@@ -59,6 +60,9 @@ class TrainPhase(ExperimentPhase):
             (those of the last epoch that ran) or ``"none"``.
         nan: What is done about features and targets that are NaN or infinite, before the first
             step: ``"raise"``, ``"warn"`` or ``"allow"``.
+        batch_schedule: What an epoch is where several heads have samplers of their own: ``"zip_strict"`` ends
+            with the one that has the fewest batches, ``"zip_cycle"`` with the one that has the most,
+            while those of the others come again.
         clip_norm: The most that the norm of all gradients of an optimizer may be; larger ones are
             scaled down. None: any.
         clip_value: The most that a gradient may be, up or down; larger ones are cut. None: any.
@@ -94,6 +98,7 @@ class TrainPhase(ExperimentPhase):
         accelerator: Accelerator | str | None = None,
         result_recording: str = ResultRecording.ALL,
         nan: str = "raise",
+        batch_schedule: str = "zip_strict",
         clip_norm: float | None = None,
         clip_value: float | None = None,
         accumulate: int = 1,
@@ -105,7 +110,7 @@ class TrainPhase(ExperimentPhase):
         faults.raise_if_any()
         self._n_epochs = n_epochs
         self.result_recording = result_recording
-        self.nan = nan
+        self.nan, self.batch_schedule = nan, batch_schedule
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.accumulate, self.precision = accumulate, precision
         super().__init__(
@@ -180,7 +185,12 @@ class TrainPhase(ExperimentPhase):
 
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
-        own = {"n_epochs": self.n_epochs, "result_recording": self.result_recording, "nan": self.nan}
+        own: dict[str, Any] = {
+            "n_epochs": self.n_epochs,
+            "result_recording": self.result_recording,
+            "nan": self.nan,
+            "batch_schedule": self.batch_schedule,
+        }
         own["metrics"] = [to_config(metric) for metric in self.metrics]
         return super().get_config() | own | vars(self._options)
 
@@ -198,6 +208,7 @@ class TrainPhase(ExperimentPhase):
         faults.attempt(check_int, self._n_epochs, "n_epochs")
         faults.attempt(check_choice, self.result_recording, "result_recording", KEEPS)
         faults.attempt(check_choice, self.nan, "nan", NAN)
+        faults.attempt(check_choice, self.batch_schedule, "batch_schedule", SCHEDULES)
         self._options.check(faults)
         if self.metrics and self.result_recording == ResultRecording.NONE:
             faults.add("metrics need outputs, and result_recording='none' keeps none.")
@@ -256,6 +267,7 @@ class TrainPhase(ExperimentPhase):
             where=self._where,
             nan=self.nan,
             devices=devices,
+            schedule=self.batch_schedule,
         )
         found = stages(graph, resolved, trained, self.losses)
         step, begin = train_step(found, resolved, self._options, devices[trained[0].label], scope.start.batch)

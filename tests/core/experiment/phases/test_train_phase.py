@@ -186,3 +186,19 @@ def test_without_a_sampler_the_rows_are_shuffled_and_drawn_in_batches(bench: Any
     assert sized.input_sources[0].sampler.batch_size == 8
     with pytest.raises(InvalidValueError, match="batch_size=8 goes without a sampler"):
         TrainPhase.from_split("r", split="train", batch_size=8, sampler=sampler, losses=[bench.loss()])
+
+
+def test_heads_of_different_lengths_end_as_the_schedule_says(bench: Any) -> None:
+    bench.graph(bench.node("A"), bench.node("B", bench.ref(bench.data("Long", n=200))))
+    bindings = [
+        InputBinding.for_training(node=label, split="train", sampler=SimpleSampler(batch_size=16))
+        for label in "AB"
+    ]
+
+    def n_batches(**options: Any) -> int:
+        phase = TrainPhase("p", input_sources=bindings, losses={"A": "mse", "B": "mse"}, **options)
+        return len(bench.drain(phase)[1].batch_losses("mse/A"))
+
+    assert (n_batches(), n_batches(batch_schedule="zip_cycle")) == (3, 10)
+    with pytest.raises(InvalidValueError, match="batch_schedule.*'zip_strict'"):
+        n_batches(batch_schedule="alternate")
