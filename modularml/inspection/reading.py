@@ -134,16 +134,29 @@ def _node(label: str, entry: Any, state: Any) -> NodeFacts:
     if "model" not in state:
         return _merge(label, entry, state)
     model = state["model"]
+    refs = [] if entry is None else _refs(entry["upstream_ref"])
     weights = model.get("weights")
     return NodeFacts(
         label=label,
         model=None if entry is None else _model_name(entry["model"]),
-        upstreams=None if entry is None else (_text(entry["upstream_ref"]["node_label"]),),
-        input_shapes=(_shape(model["input_shape"]),),
+        upstreams=None if entry is None else tuple(_text(ref["node_label"]) for ref in refs),
+        input_shapes=_shapes(model["input_shape"], len(refs)),
         output_shape=_shape(model["output_shape"]),
         n_parameters=None if weights is None else sum(array.size for array in weights.values()),
         is_frozen=bool(state["frozen_by"]),
     )
+
+
+def _refs(given: Any) -> list[Any]:
+    """Return the references to what feeds a node: one, a list, or a dict of them by argument."""
+    if isinstance(given, list | tuple):
+        return list(given)
+    return [given] if "node_label" in given else list(given.values())
+
+
+def _shapes(shape: Any, n_inputs: int) -> tuple[tuple[int, ...] | None, ...]:
+    is_several = shape is not None and any(isinstance(size, list | tuple) for size in shape)
+    return tuple(map(_shape, shape)) if is_several else (_shape(shape),) * (n_inputs or 1)
 
 
 def _merge(label: str, entry: Any, state: Any) -> NodeFacts:

@@ -154,7 +154,7 @@ class BaseModel(Shown, Configurable, ABC):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Put back what `get_state` returned; builds the model where needed, or unbuilds it."""
         shapes = (
-            as_shape(state["input_shape"], "input_shape"),
+            as_shapes(state["input_shape"], "input_shape"),
             as_shape(state["output_shape"], "output_shape"),
         )
         if state["weights"] is None:
@@ -193,6 +193,16 @@ def as_shape(shape: Sequence[int] | int | None, name: str) -> Shape | None:
     if any(n < 1 for n in dims):
         raise InvalidValueError(f"{name} must have dimensions of at least 1, got {shape!r}.")
     return tuple(int(n) for n in dims)
+
+
+def is_several(shape: Any) -> bool:
+    """Tell whether these are the shapes of several inputs, and not that of one."""
+    return isinstance(shape, list | tuple) and bool(shape) and all(isinstance(n, list | tuple) for n in shape)
+
+
+def as_shapes(shape: Any, name: str) -> Any:
+    """Return the shape of one input, or a tuple of those of several; raises as `as_shape`."""
+    return tuple(as_shape(one, name) for one in shape) if is_several(shape) else as_shape(shape, name)
 
 
 def padded(shape: Shape) -> Shape:

@@ -142,12 +142,23 @@ def forward_call(
     assert isinstance(node, ModelNode)
     if node.backend != "torch":
         return (lambda batch: tensor_of(node.model.forward(array_of(batch)))), None
+    if node.takes_list:
+        return _of_several(node, came)
     module = _sparing(node)
     own, wanted = own_dtype(node), entering_dtype(node)
     gives = own or (came[0] if not node.model.takes_integers else None) or torch.get_default_dtype()
     if came[0] is not None and (came[0] == wanted or (own is None and not node.model.takes_integers)):
         return module, gives
     return (lambda batch: module(batch.to(wanted))), gives
+
+
+def _of_several(
+    node: ModelNode, came: Sequence[torch.dtype | None]
+) -> tuple[Callable[[Any], Any], torch.dtype]:
+    module, dtype, spares = node.module, dtype_of(node), node.model.changes_input
+    if set(came) == {dtype} and not spares:
+        return module, dtype
+    return (lambda batches: module([batch.to(dtype, copy=spares) for batch in batches])), dtype
 
 
 def _sparing(node: ModelNode) -> Callable[[Any], Any]:

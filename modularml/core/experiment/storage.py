@@ -143,7 +143,7 @@ def _node_config(node: GraphNode) -> dict[str, Any]:
         "label": node.label,
         "node_id": node.node_id,
         "model": to_config(node.model),
-        "upstream_ref": to_config(node.upstream_refs[0]),
+        "upstream_ref": to_config(node.upstream_ref),
         "optimizer": to_config(node.optimizer),
         "accelerator": to_config(node.accelerator),
     }

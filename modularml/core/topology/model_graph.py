@@ -250,7 +250,8 @@ class ModelGraph:
             known = node.model.own_output_shape if again else node.model.output_shape
             if predicts and known is None:
                 wanted = self.target_shape(node)
-            node.build(self.shape_of_input(node, node.upstream_refs[0]), wanted, force=again)
+            shapes = [self.shape_of_input(node, ref) for ref in node.upstream_refs]
+            node.build(shapes if node.takes_list else shapes[0], wanted, force=again)
         self._build_optimizers(force is True)
         self._was_built = True
         self._built_with = {node.node_id: node.upstream_refs for node in self._members()}

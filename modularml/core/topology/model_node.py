@@ -5,29 +5,38 @@ It knows no batches, losses or phases; execution calls its model directly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from modularml.backends.accelerator import Accelerator, as_accelerator
 from modularml.backends.torch import seeded
-from modularml.base.errors import Faults, GraphError, InvalidTypeError, ModularMLError, StateError
+from modularml.base.errors import (
+    Faults,
+    GraphError,
+    InvalidTypeError,
+    InvalidValueError,
+    ModularMLError,
+    StateError,
+)
 from modularml.base.keywords import checked_keywords
 from modularml.core.topology.graph_node import GraphNode, UpstreamReference
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.models import BaseModel, wrap_model
+from modularml.models.torch import TorchModelWrapper
 
 
 @checked_keywords
 class ModelNode(GraphNode):
-    """A model in a graph, fed by one FeatureSet or one other node.
+    """A model in a graph, fed by FeatureSets or other nodes.
 
     Args:
         label: Its name; unique in the experiment.
         model: A `BaseModel`, a `torch.nn.Module` or a scikit-learn estimator.
         upstream_ref: Where its input comes from: a `FeatureSet`, ``fs.reference(...)``,
-            or another node.
+            or another node. A module that takes several inputs gets a list of these, by position, or a
+            dict of them, by the argument of its ``forward()``; rows and targets are those of the first.
         optimizer: Trains this node alone, in graphs without an optimizer of their own: an `Optimizer`,
             its name or its class.
         accelerator: The device that it computes on during phases, whatever theirs is.
@@ -53,8 +62,9 @@ class ModelNode(GraphNode):
         register: bool = True,
     ) -> None:
         faults = Faults(f"ModelNode {label!r}")
-        if isinstance(upstream_ref, list | tuple):
-            faults.add(InvalidTypeError("it takes exactly one upstream, not a list."))
+        several, names = _several(upstream_ref)
+        if not several:
+            faults.add(InvalidValueError("it needs an upstream, and the list of them is empty."))
         self.optimizer: Optimizer | None = None
         if optimizer is not None:
             self.optimizer = faults.attempt(as_optimizer, optimizer)
@@ -63,8 +73,23 @@ class ModelNode(GraphNode):
             self.model: BaseModel = wrap_model(model)
         except ModularMLError as error:
             faults.add(error)
+        else:
+            if len(several) > 1 or names is not None:
+                faults.attempt(self._expect, names)
         faults.raise_if_any()
-        super().__init__(label, [upstream_ref], node_id=node_id, register=register)
+        self._names = names
+        self._n_inputs = len(several)
+        super().__init__(label, several, node_id=node_id, register=register)
+
+    def _expect(self, names: list[str] | None) -> None:
+        """Let the model expect several inputs."""
+        if not isinstance(self.model, TorchModelWrapper):
+            raise InvalidTypeError(
+                f"a {type(self.model).__name__} takes one input; several go to a torch.nn.Module, or are "
+                "merged before, e.g. with a ConcatNode."
+            )
+        if self.model.input_names is None:
+            self.model.input_names = names
 
     def _facts(self) -> dict[str, Any]:
         return super()._facts() | {
@@ -95,7 +120,23 @@ class ModelNode(GraphNode):
     @property
     def input_shapes(self) -> tuple[tuple[int, ...] | None, ...]:
         """Shape of one input sample of each upstream, or None before `build`."""
-        return (self.input_shape,)
+        shape: Any = self.model.input_shape
+        if self.takes_list:
+            return (None,) * len(self.upstream_refs) if shape is None else tuple(shape)
+        return (shape,)
+
+    @property
+    def takes_list(self) -> bool:
+        """Whether its module takes several inputs."""
+        return self._n_inputs > 1 or self._names is not None
+
+    @property
+    def upstream_ref(self) -> Any:
+        """What feeds it, as it was given: a reference, a list of them, or a dict by argument."""
+        refs = list(self.upstream_refs)
+        if self._names is not None:
+            return dict(zip(self._names, refs, strict=True))
+        return refs if self.takes_list else refs[0]
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
@@ -114,7 +155,7 @@ class ModelNode(GraphNode):
 
     def build(
         self,
-        input_shape: tuple[int, ...] | None = None,
+        input_shape: Any = None,
         output_shape: tuple[int, ...] | None = None,
         *,
         force: bool = False,
@@ -124,7 +165,7 @@ class ModelNode(GraphNode):
         Where the experiment has a seed, new weights follow from it and the node's label.
 
         Args:
-            input_shape: Shape of one input sample.
+            input_shape: Shape of one input sample; a list of them for several inputs.
             output_shape: Shape wanted of one output sample; None leaves it to the model.
             force: Build again, with new weights.
 
@@ -142,10 +183,11 @@ class ModelNode(GraphNode):
     def check_upstream_refs(self, upstreams: Sequence[Any]) -> tuple[UpstreamReference, ...]:
         """Return the reference that is meant; see `GraphNode.check_upstream_refs`."""
         refs = super().check_upstream_refs(upstreams)
-        if len(refs) != 1:
+        if len(refs) != self._n_inputs:
             labels = [ref.node_label for ref in refs]
+            n = "one upstream" if self._n_inputs == 1 else f"{self._n_inputs} upstreams"
             raise GraphError(
-                f"{self!r} takes exactly one upstream, not {labels}; merge several, e.g. with a ConcatNode."
+                f"{self!r} takes exactly {n}, not {labels}; merge several, e.g. with a ConcatNode."
             )
         return refs
 
@@ -156,3 +198,10 @@ class ModelNode(GraphNode):
     def reset_weights(self) -> None:
         """Return to the weights that the model was built with."""
         self.model.reset_weights()
+
+
+def _several(upstream_ref: Any) -> tuple[list[Any], list[str] | None]:
+    """Return all upstreams, and the arguments that they go to."""
+    if isinstance(upstream_ref, Mapping):
+        return list(upstream_ref.values()), [str(name) for name in upstream_ref]
+    return (list(upstream_ref) if isinstance(upstream_ref, list | tuple) else [upstream_ref]), None

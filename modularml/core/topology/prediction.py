@@ -40,7 +40,7 @@ class GraphModule(torch.nn.Module):
         self.models = torch.nn.ModuleList(node.module for node in nodes if isinstance(node, ModelNode))
         self.labels, self.tails = [node.label for node in nodes], list(tails)
         self.input_names: list[str] = []
-        self._steps: list[tuple[Any, list[int]]] = []
+        self._steps: list[tuple[Any, list[int], bool]] = []
         slot_of: dict[str, int] = {}
         n_inputs = sum(len(node.featureset_refs) for node in nodes)
         models = iter(range(len(self.models)))
@@ -54,7 +54,8 @@ class GraphModule(torch.nn.Module):
                 else:
                     read.append(slot_of[node.context.label_of(ref)])
             slot_of[node.label] = n_inputs + i
-            self._steps.append((node if isinstance(node, MergeNode) else next(models), read))
+            takes_list = isinstance(node, ModelNode) and node.takes_list
+            self._steps.append((node if isinstance(node, MergeNode) else next(models), read, takes_list))
         self._outputs = [slot_of[label] for label in self.tails]
 
     def forward(self, *inputs: torch.Tensor) -> Any:
@@ -64,9 +65,12 @@ class GraphModule(torch.nn.Module):
                 f"The module takes the inputs {self.input_names}, one tensor each, got {len(inputs)}."
             )
         slots: list[Any] = list(inputs)
-        for step, read in self._steps:
+        for step, read, takes_list in self._steps:
             values = [slots[i] for i in read]
-            slots.append(step.forward(values) if isinstance(step, MergeNode) else self.models[step](*values))
+            if isinstance(step, MergeNode):
+                slots.append(step.forward(values))
+            else:
+                slots.append(self.models[step](values if takes_list else values[0]))
         outputs = [slots[i] for i in self._outputs]
         return outputs[0] if len(outputs) == 1 else dict(zip(self.tails, outputs, strict=True))
 
@@ -113,8 +117,11 @@ def _run(node: GraphNode, values: Sequence[Any]) -> Any:
     assert isinstance(node, ModelNode)
     home = next((p for p in node.module.parameters() if p.is_floating_point()), None)
     dtype = torch.get_default_dtype() if home is None else home.dtype
+    device = None if home is None else home.device
+    if node.takes_list:
+        return node.module([tensor.to(device=device, dtype=dtype, copy=True) for tensor in tensors])
     dtype = torch.int64 if node.model.takes_integers else dtype
-    batch = tensors[0].to(device=None if home is None else home.device, dtype=dtype)
+    batch = tensors[0].to(device=device, dtype=dtype)
     return node.module(batch.clone() if node.model.changes_input else batch)
 
 

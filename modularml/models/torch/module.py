@@ -17,7 +17,10 @@ from torch import nn
 from modularml.backends.torch import as_tensor, copied_array, untouched_rng
 from modularml.base.config import to_config
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, ModularMLError, unknown_name
-from modularml.models.model import BaseModel, Shape, as_shape, same_values
+from modularml.models.model import BaseModel, Shape, as_shape, is_several, same_values
+
+N_TRIED = 2
+"""How many samples a module is tried with."""
 
 
 class TorchBaseModel(nn.Module, BaseModel):
@@ -180,10 +183,12 @@ def set_weights_of(module: nn.Module, weights: Mapping[str, np.ndarray], *, wher
             tensor.copy_(as_tensor(weights[name]))
 
 
-def raised(module: nn.Module, input_shape: Shape, error: Exception) -> str:
+def raised(module: nn.Module, input_shape: Any, error: Exception) -> str:
     """Say what a module raised for a batch, in its own words."""
-    shape = ", ".join(map(str, (2, *input_shape)))
-    return f"{type(module).__name__}.forward() raised {type(error).__name__} for a batch ({shape}): {error}"
+    several = input_shape if is_several(input_shape) else (input_shape,)
+    batches = ", ".join(f"({', '.join(map(str, (N_TRIED, *shape)))})" for shape in several)
+    what = f"batches of {batches}" if is_several(input_shape) else f"a batch {batches}"
+    return f"{type(module).__name__}.forward() raised {type(error).__name__} for {what}: {error}"
 
 
 def dry_run_any(module: nn.Module, input_shape: Shape) -> tuple[Shape, bool]:
@@ -196,23 +201,26 @@ def dry_run_any(module: nn.Module, input_shape: Shape) -> tuple[Shape, bool]:
         raise
 
 
-def changes_input(module: nn.Module, input_shape: Shape, *, integers: bool = False) -> bool:
+def changes_input(module: nn.Module, input_shape: Any, *, integers: bool = False) -> bool:
     """Tell whether a module writes into the batch that it is handed, as in-place layers do."""
     if any(isinstance(m, nn.modules.dropout._DropoutNd) and m.inplace for m in module.modules()):
         return True  # in training only, where trying would draw random numbers
     with _as_it_was(module), untouched_rng(), torch.no_grad():
         batch = _zeros(module, input_shape, integers)
         module.eval()(batch)
-    return bool(batch._version)
+    return any(one._version for one in (batch if isinstance(batch, list) else [batch]))
 
 
-def _zeros(module: nn.Module, input_shape: Shape, integers: bool) -> torch.Tensor:
+def _zeros(module: nn.Module, input_shape: Any, integers: bool) -> Any:
+    """Return a batch of two samples; a list of batches for the shapes of several inputs."""
+    if is_several(input_shape):
+        return [_zeros(module, shape, integers) for shape in input_shape]
     parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
     dtype, device = (parameter.dtype, parameter.device) if parameter is not None else (torch.float32, None)
-    return torch.zeros(2, *input_shape, dtype=torch.int64 if integers else dtype, device=device)
+    return torch.zeros(N_TRIED, *input_shape, dtype=torch.int64 if integers else dtype, device=device)
 
 
-def dry_run(module: nn.Module, input_shape: Shape, *, integers: bool = False) -> Shape:
+def dry_run(module: nn.Module, input_shape: Any, *, integers: bool = False) -> Shape:
     """Return the shape of one output sample, found with a batch of zeros that leaves no trace.
 
     Modes, buffers and random generators are as before afterwards.
@@ -221,8 +229,7 @@ def dry_run(module: nn.Module, input_shape: Shape, *, integers: bool = False) ->
         InvalidTypeError: If the module returns something else than one tensor.
         InvalidValueError: If the first dimension of the outputs is not the batch.
     """
-    batch = _zeros(module, input_shape, integers)
-    n = len(batch)
+    batch, n = _zeros(module, input_shape, integers), N_TRIED
     with _as_it_was(module), untouched_rng(), torch.no_grad():
         outputs = module.eval()(batch)
     name = type(module).__name__

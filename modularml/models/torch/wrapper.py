@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError
-from modularml.models.model import BaseModel, Shape, as_shape, same_values
+from modularml.models.model import BaseModel, Shape, as_shape, as_shapes, is_several, same_values
 from modularml.models.torch.module import (
     changes_input,
     depends_on_rank,
+    dry_run,
     dry_run_any,
     mixes_samples,
     raised,
@@ -43,6 +44,8 @@ class TorchModelWrapper(BaseModel):
         inject_output_shape_as: The argument that gets the output shape, if it has it.
         output: Which of its outputs a module that returns several passes on: a key of a dict, or the
             position in a tuple. None takes the first of a tuple, such as the outputs of an LSTM.
+        input_names: The arguments of ``forward()`` that several inputs go to, in their order; None hands
+            them over by position.
 
     Raises:
         InvalidTypeError: If what is given is no module and no class of modules.
@@ -60,6 +63,7 @@ class TorchModelWrapper(BaseModel):
         inject_input_shape_as: str = "input_shape",
         inject_output_shape_as: str = "output_shape",
         output: str | int | None = None,
+        input_names: Sequence[str] | None = None,
     ) -> None:
         if (model is None) == (model_class is None):
             raise InvalidValueError("A TorchModelWrapper needs either a model or a model_class.")
@@ -79,6 +83,7 @@ class TorchModelWrapper(BaseModel):
         self.inject_input_shape_as = inject_input_shape_as
         self.inject_output_shape_as = inject_output_shape_as
         self.output = output
+        self.input_names = None if input_names is None else list(input_names)
         self.input_shape = self.output_shape = None
         self._wrapped = model
         self._module = model
@@ -137,11 +142,11 @@ class TorchModelWrapper(BaseModel):
         Raises:
             InvalidValueError: If the module takes the input in no rank, with what was tried.
         """
-        asked = as_shape(input_shape, "input_shape") or self.input_shape
+        asked = as_shapes(input_shape, "input_shape") or self.input_shape
         if asked is None:
             raise InvalidValueError(f"{self.name} needs an input_shape to be built.")
         if self.is_built and not force:
-            if self.input_shape is not None and not same_values(asked, self.input_shape):
+            if self.input_shape is not None and not _same_inputs(asked, self.input_shape):
                 raise InvalidValueError(
                     f"{self.name} is built for input_shape {self.input_shape}, not for {asked}; "
                     "build(..., force=True) builds it anew."
@@ -153,6 +158,12 @@ class TorchModelWrapper(BaseModel):
         elif self.is_built:
             self.reset_weights()
         assert self._wrapped is not None
+        if is_several(asked):
+            self._module, self.output_shape = fit_ranks(self._wrapped, asked, self.input_names, self.output)
+            self.changes_input = changes_input(self._module, asked)
+            self.input_shape = asked
+            self._initial = self.get_weights()
+            return
         picked = picking(self._wrapped, self.output)
         self._module, self.output_shape, self.takes_integers = fit_rank(picked, asked)
         self.changes_input = changes_input(self._module, asked, integers=self.takes_integers)
@@ -218,6 +229,59 @@ class Reshaped(nn.Module):
         return outputs
 
 
+class Spread(nn.Module):
+    """A module that is handed several inputs as one list.
+
+    Args:
+        module: The module.
+        shapes: The shape of one sample of each input that it takes.
+        names: The arguments that they go to; None: by position.
+    """
+
+    def __init__(self, module: nn.Module, shapes: Sequence[Shape], names: Sequence[str] | None) -> None:
+        super().__init__()
+        self.module = module
+        self.shapes = list(shapes)
+        self.names = names
+
+    def forward(self, inputs: Sequence[torch.Tensor]) -> Any:
+        """Return the module's outputs for a batch of each input."""
+        shaped = [x.reshape(x.shape[0], *shape) for x, shape in zip(inputs, self.shapes, strict=True)]
+        if self.names is None:
+            return self.module(*shaped)
+        return self.module(**dict(zip(self.names, shaped, strict=True)))
+
+
+def fit_ranks(
+    module: nn.Module, shapes: Sequence[Any], names: Sequence[str] | None, output: str | int | None
+) -> tuple[nn.Module, Shape]:
+    """Return a module that takes a list of inputs of these shapes, and its output shape.
+
+    They are tried without the axis of a single key first, as whoever writes a module means samples.
+
+    Raises:
+        InvalidValueError: If the module takes them neither so nor as they are, in its own words.
+    """
+    bare = [shape[1:] if len(shape) > 1 and shape[0] == 1 else shape for shape in shapes]
+    first: Exception | None = None
+    for tried in (bare, list(shapes)):
+        fitted = picking(Spread(module, tried, names), output)
+        try:
+            return fitted, dry_run(fitted, tuple(shapes))
+        except Exception as error:  # of a forward() that is the user's own
+            if isinstance(error, InvalidTypeError):
+                raise
+            first = first or error
+    assert first is not None
+    raise InvalidValueError(raised(module, tuple(bare), first)) from first
+
+
+def _same_inputs(left: Any, right: Any) -> bool:
+    if is_several(left) != is_several(right):
+        return False
+    return all(map(same_values, left, right)) if is_several(left) else same_values(left, right)
+
+
 class Picked(nn.Module):
     """A module of whose outputs one is passed on.
 
@@ -231,7 +295,7 @@ class Picked(nn.Module):
         self.module = module
         self.output = output
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Any) -> torch.Tensor:
         """Return the one output."""
         outputs: torch.Tensor = self.module(x)[self.output]
         return outputs

@@ -5,8 +5,11 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError, StateError
+from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError, ModularMLError, StateError
+from modularml.core.context import ExperimentContext
+from modularml.core.experiment.experiment import Experiment
 from modularml.core.training.optimizer import Optimizer
+from modularml.inspection.reading import inspect
 from modularml.models.torch import SequentialMLP
 
 
@@ -27,8 +30,8 @@ def test_what_is_no_model_is_refused_with_the_label(bench: Any, model: Any) -> N
 
 
 def test_several_faults_are_told_together(bench: Any) -> None:
-    with pytest.raises(InvalidTypeError, match=r"(?s)3 faults.*exactly one upstream.*An optimizer.*model"):
-        type(bench.node("X"))("A", None, [bench.ref()], 3)
+    with pytest.raises(ModularMLError, match=r"(?s)3 faults.*list of them is empty.*An optimizer.*model"):
+        type(bench.node("X"))("A", None, [], 3)
 
 
 def test_shapes_are_known_after_the_build(bench: Any) -> None:
@@ -57,3 +60,69 @@ def test_weights_return_to_those_of_the_build(bench: Any) -> None:
         node.module.get_parameter("weight").add_(1)
     node.reset_weights()
     assert all((before[name] == value).all() for name, value in node.model.get_weights().items())
+
+
+# Several inputs.
+
+
+class Pair(nn.Module):
+    """Takes two inputs, of 4 and of 3 values."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.left, self.right = nn.Linear(4, 2), nn.Linear(3, 2)
+
+    def forward(self, sensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.left(sensor).sum(1, keepdim=True) - self.scale * self.right(other)[:, :1]
+        return out
+
+
+def two_inputs(bench: Any, form: str) -> Any:
+    branch = bench.node("Branch", bench.ref(), nn.Linear(4, 3))
+    ups = [bench.ref(), branch] if form == "list" else {"other": branch, "sensor": bench.ref()}
+    node = bench.node("P", ups, Pair())
+    return bench.graph(branch, node)
+
+
+@pytest.mark.parametrize("form", ["list", "dict"])
+def test_a_module_may_take_several_inputs(bench: Any, form: str, tmp_path: Any) -> None:
+    graph = two_inputs(bench, form)
+    node, branch = bench.ctx.get_node("P"), bench.ctx.get_node("Branch")
+    assert set(node.input_shapes) == {(1, 4), (1, 3)}
+    assert node.output_shape == (1,)
+    before = {label: n["model"]["weights"] for label, n in graph.get_state()["nodes"].items()}
+    _, results = bench.drain(bench.evaluate([bench.loss("P")]))
+    x = torch.from_numpy(bench.fs["test"].get_features(fmt="numpy"))[:, 0]
+    by_hand = node.model.model(sensor=x, other=branch.module(x))
+    assert torch.allclose(torch.from_numpy(results.stacked_tensors("P")), by_hand, atol=1e-6)
+    assert torch.allclose(torch.from_numpy(graph.predict(bench.fs["test"])), by_hand, atol=1e-6)
+    module = graph.to_torch_module().eval()
+    assert torch.allclose(module(*[x] * len(module.input_names)), by_hand, atol=1e-6)
+    bench.exp.run_phase(bench.train([bench.loss("P")]))
+    after = {label: n["model"]["weights"] for label, n in graph.get_state()["nodes"].items()}
+    assert all(
+        (before[label][k] != v).any() for label in before for k, v in after[label].items() if "bias" in k
+    )
+    expected = graph.predict(bench.fs)
+    path = bench.exp.save(tmp_path / "saved")
+    facts = {facts.label: facts for facts in inspect(path).nodes}
+    assert set(facts["P"].upstreams) == {"Branch", "Sensor"}
+    assert facts["P"].input_shapes == node.input_shapes
+    with ExperimentContext().temporary():
+        loaded = Experiment.load(path, symbols={"Pair": Pair})
+        assert (loaded.model_graph.predict(loaded.ctx.get_node("Sensor")) == expected).all()
+
+
+def test_an_estimator_takes_one_input_and_says_how_several_reach_it(bench: Any) -> None:
+    with pytest.raises(InvalidTypeError, match="takes one input.*ConcatNode"):
+        bench.node("A", [bench.ref(), bench.ref()], Ridge())
+
+
+def test_what_a_module_of_several_inputs_raises_is_told_with_all_shapes(bench: Any) -> None:
+    branch = bench.node("Branch", bench.ref(), nn.Linear(4, 2))
+    node = bench.node("P", [bench.ref(), branch], Pair())
+    with pytest.raises(GraphError, match=r"'P'.*batches of \(2, 4\), \(2, 2\): mat1 and mat2"):
+        bench.graph(branch, node)
+    with pytest.raises(GraphError, match=r"takes exactly 2 upstreams, not \['Sensor'\]"):
+        node.set_upstream_ref(bench.ref())
