@@ -70,18 +70,21 @@ def name_of(path: Sequence[str], experiment: str) -> str:
 
 
 def upstream(history: Sequence[ExperimentRun]) -> dict[str, str]:
-    """Return the phases that made the present weights, each with a digest of what it consumed."""
-    made: dict[str, str] = {}
-    for run in history:
-        if run.metadata.get("fresh"):
-            made.clear()
-        for execution in run.phases:
+    """Return the phases that made the present weights, each with a digest of what it consumed.
+
+    The last record holds what was before it, so a long history costs no more than a short one.
+    """
+    for run in reversed(history):
+        for execution in reversed(run.phases):
             name = _recorded(run, execution)
             if name is None or execution.status == "running" or run.fingerprint[name].get("apart"):
                 continue
-            if execution.kind != "eval":
-                made[name] = own_digest(run.fingerprint[name])
-    return made
+            tree = run.fingerprint[name]
+            own = {} if execution.kind == "eval" else {name: own_digest(tree)}
+            return {**tree["upstream"], **own}
+        if run.metadata.get("fresh"):
+            return {}
+    return {}
 
 
 def own_digest(tree: Tree) -> str:
