@@ -16,8 +16,14 @@ const banner = `/* @generated from js/src by "npm run build": edit the sources, 
 const bundles = ["chart", "history", "progress", "mermaid"];
 
 // Bundles of one build find its library on the page, and those of another do not.
-const shared = ["chart.ts", "library.ts", "lines.ts"].map((name) => readFileSync(join(here, "src", "shared", name)));
-const define = { LIBRARY_VERSION: JSON.stringify(createHash("sha256").update(Buffer.concat(shared)).digest("hex").slice(0, 12)) };
+function versionOf(...paths) {
+  const content = paths.map((path) => readFileSync(join(here, path)));
+  return JSON.stringify(createHash("sha256").update(Buffer.concat(content)).digest("hex").slice(0, 12));
+}
+const define = {
+  LIBRARY_VERSION: versionOf("src/shared/chart.ts", "src/shared/library.ts", "src/shared/lines.ts"),
+  MERMAID_VERSION: versionOf("src/mermaid/index.ts", "node_modules/mermaid/package.json"),
+};
 
 // Of Mermaid we draw flowcharts, laid out by dagre. The other kinds of diagrams and layouts
 // are imported on demand, which a single file cannot do: they are left out, and asking for

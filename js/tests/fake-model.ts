@@ -2,8 +2,7 @@
 // traits there are, hands out frozen copies, refuses what is no JSON, and says which
 // listeners were left behind.
 import assert from "node:assert/strict";
-import type { Drawer } from "../src/mermaid/index";
-import type { WidgetHost, WidgetModel } from "../src/shared/model";
+import type { WidgetModel } from "../src/shared/model";
 
 type Callback = (...args: never[]) => void;
 
@@ -56,17 +55,4 @@ function frozen(value: unknown): unknown {
 function deepFreeze(value: unknown): unknown {
   if (typeof value === "object" && value !== null) Object.values(value).forEach(deepFreeze);
   return Object.freeze(value);
-}
-
-/** A host whose library draws each box of a text as Mermaid does, as far as we look at it. */
-export function fakeHost(): WidgetHost {
-  const drawer: Drawer = {
-    async draw(id, text) {
-      const boxes = [...text.matchAll(/^\t(\w+)@\{/gm)].map(([, box], i) => {
-        return `<g class="node" id="${id}-flowchart-${box}-${i}" transform="translate(${100 * i}, 20)"></g>`;
-      });
-      return `<svg id="${id}" viewBox="0 0 400 100">${boxes.join("")}</svg>`;
-    },
-  };
-  return { getWidget: async () => ({ exports: drawer }) };
 }

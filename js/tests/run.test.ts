@@ -48,7 +48,7 @@ test("a phase counts its epochs and the batches of the present one", () => {
 });
 
 test("lines are drawn from the faint to the important, losses in the colours of their order", () => {
-  const phase = phaseOf({ losses: ["mse", "mae"], epochs: 3 });
+  const phase = phaseOf({ losses: ["mse", "mae"], epochs: 3, validation: "val_loss" });
   const trace = (name: string, per: "step" | "epoch") => ({ name, per, x: [1], y: [1] });
   const curves = curvesOf(phase, [trace("val_loss", "epoch"), trace("mae", "epoch"), trace("mse", "epoch"), trace("mse", "step")]);
   assert.deepEqual(curves.map(({ per, name, color }) => [per, name, color]), [

@@ -12,8 +12,7 @@ A run emits, in this order (groups and phases nest as the plan does)::
       GroupEnded
     RunEnded
 
-What a callback runs within a phase may tell of itself in the same way, by a path below
-that of its phase, which no `PlanEntry` has.
+What a callback evaluates within a phase tells of itself by `EvaluationAdvanced`, if it takes its time.
 
 `BatchesEnded` is not one event a batch: it carries the losses of all the batches
 since the last one and comes at most `BATCH_EVENTS_PER_S` times a second, and before
@@ -209,6 +208,22 @@ class BatchesEnded(Event):
     n_done: int
     losses: np.ndarray
     n_samples: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationAdvanced(Event):
+    """A callback evaluates at the end of an epoch of the phase `path`, and has some way to go.
+
+    Attributes:
+        label: The phase that it evaluates by.
+        n_done: Its batches that are done.
+        n_batches: All of its batches.
+    """
+
+    path: tuple[str, ...]
+    label: str
+    n_done: int
+    n_batches: int
 
 
 @dataclass(frozen=True, kw_only=True)

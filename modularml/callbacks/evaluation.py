@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, check_int
+from modularml.base.events import BatchesEnded, EvaluationAdvanced
 from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import EvaluationCallbackResult
@@ -115,7 +116,7 @@ class Evaluation(Callback):
         epoch = exec_ctx.epoch_idx
         if (epoch + 1) % self.every_n_epochs:
             return None
-        evaluated = self.evaluate(experiment)
+        evaluated = self.evaluate(experiment, exec_ctx)
         losses = evaluated.aggregated_losses()
         if losses:
             minimized = [losses[loss.label] for loss in self.eval_phase.losses if loss.trainable]
@@ -128,8 +129,13 @@ class Evaluation(Callback):
             results.recording.log(metric.name, value, epoch)
         return EvaluationCallbackResult(eval_results=evaluated)
 
-    def evaluate(self, experiment: Any) -> EvalResults:
-        """Run the phase now, without a record of its own."""
+    def evaluate(self, experiment: Any, exec_ctx: ExecutionContext | None = None) -> EvalResults:
+        """Run the phase now, without a record of its own.
+
+        Args:
+            experiment: Where to run it.
+            exec_ctx: The phase within which it runs; listeners are told how far it is.
+        """
         label = self.eval_phase.label
         execution = self.eval_phase.execute(
             PhaseScope(
@@ -140,7 +146,16 @@ class Evaluation(Callback):
                 exec_ctx=ExecutionContext(phase_label=label),
             )
         )
-        for _ in execution.events:
-            pass
+        for event in execution.events:
+            if exec_ctx is None or not isinstance(event, BatchesEnded) or event.n_done == execution.n_batches:
+                continue
+            advanced = EvaluationAdvanced(
+                run_id=exec_ctx.run_id,
+                path=exec_ctx.path,
+                label=label,
+                n_done=event.n_done,
+                n_batches=execution.n_batches,
+            )
+            experiment.events.emit(advanced)
         evaluated: Any = execution.results
         return evaluated

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import traitlets
-from anywidget import WidgetTrait
 
 from modularml.base.events import EpochEnded, Event, PhaseEnded, PhaseStarted, RunEnded, RunStarted
 from modularml.widgets.log_tail import LogTail
@@ -23,7 +22,6 @@ class RunWidget(LiveWidget):
 
     _esm = STATIC_PATH / "progress.js"
     _css = STATIC_PATH / "progress.css"
-    library = WidgetTrait().tag(sync=True)
     view = traitlets.Enum(["run", "graph"], "run").tag(sync=True)
 
     def __repr__(self) -> str:
@@ -43,8 +41,9 @@ class LiveRun:
         self._stop = started.stop
         if view == "run":
             ChartLibrary.share()
-        library = MermaidLibrary.shared() if self.state.has_graph else None
-        self._widget = RunWidget(self.state, {"stop": self._handle_stop}, library=library, view=view)
+        if self.state.has_graph:
+            MermaidLibrary.share()
+        self._widget = RunWidget(self.state, {"stop": self._handle_stop}, view=view)
         self._log = LogTail(self._add_line)
         self._log.open()
 

@@ -25,6 +25,7 @@ from modularml.base.events import (
     BatchesEnded,
     EpochEnded,
     EpochStarted,
+    EvaluationAdvanced,
     Event,
     PhaseEnded,
     PhaseStarted,
@@ -44,7 +45,9 @@ PACE_WINDOW_S = 3.0
 """The speed is the mean over so many seconds."""
 
 Json = dict[str, Any]
-PhaseEvent = PhaseStarted | EpochStarted | BatchesDrawn | BatchesEnded | EpochEnded | PhaseEnded
+PhaseEvent = (
+    PhaseStarted | EpochStarted | BatchesDrawn | BatchesEnded | EvaluationAdvanced | EpochEnded | PhaseEnded
+)
 
 
 class PhaseState:
@@ -64,6 +67,7 @@ class PhaseState:
         self.status = "waiting"
         self.n_batches = 0
         self.draw = entry.draw
+        self.validation = ""
         self.picture: int | None = None
         self.restart()
 
@@ -81,6 +85,7 @@ class PhaseState:
         self.devices: Mapping[str, str] = {}
         self.best_epoch: int | None = None
         self.is_early = self.is_drawing = False
+        self.evaluating: EvaluationAdvanced | None = None
         self._draw_s = 0.0
         self._epoch_sum = np.zeros(0)
 
@@ -122,20 +127,20 @@ class PhaseState:
             for name, y in zip(self.losses, event.losses.T, strict=True):
                 self._trace(name, "step").extend(x, y)
 
-    def end_epoch(self, event: EpochEnded, val_loss_metric: str) -> None:
+    def end_epoch(self, event: EpochEnded) -> None:
         """Add the means of an epoch."""
         self.epoch, self.n_done = event.epoch, self.n_batches
         self.metrics.update(event.metrics)
         self.rates |= {name: value for name, value in event.metrics.items() if _is_rate(name)}
-        self.best_epoch = event.best_epoch
+        self.best_epoch, self.evaluating = event.best_epoch, None
         self.epochs.append((event.epoch, event.metrics))
         if self.kind != "train":
             return
         # A mean over an epoch belongs to its middle, what is measured after it to its end.
-        for name, place in (dict.fromkeys(self.losses, 0.5) | {val_loss_metric: 1.0}).items():
-            if name in event.metrics:
-                at, value = np.array([event.epoch + place]), np.array([event.metrics[name]])
-                self._trace(name, "epoch").extend(at, value)
+        for name, metric in event.metrics.items():
+            if not _is_rate(name):
+                at = event.epoch + (0.5 if name in self.losses else 1.0)
+                self._trace(name, "epoch").extend(np.array([at]), np.array([metric]))
 
     def end(self, event: PhaseEnded) -> None:
         """End, in whatever way."""
@@ -148,6 +153,11 @@ class PhaseState:
         if not self.is_early:
             return ""
         return f"ended early, after epoch {self.epoch + 1} of {self.n_epochs}"
+
+    @property
+    def _evaluating(self) -> str:
+        event = self.evaluating
+        return f"{event.label} {event.n_done} / {event.n_batches}" if event is not None else ""
 
     def row(self, index: int) -> Json:
         """All but the curves, as JSON."""
@@ -169,6 +179,8 @@ class PhaseState:
             "best": None if self.best_epoch is None else self.best_epoch + 1,
             "note": self.note,
             "drawing": self.is_drawing,
+            "validation": self.validation,
+            "evaluating": self._evaluating,
         }
 
     def _trace(self, name: str, per: str) -> Trace:
@@ -297,6 +309,7 @@ class RunState:
             self._current = index  # what runs within a phase, as callbacks do, does not displace it
         if isinstance(event, PhaseStarted):
             phase.start(event)
+            phase.validation = self.options.val_loss_metric
             if phase.draw is not None:
                 phase.picture = self.pictures.add(phase.draw())
             if not self.shows(phase.kind):
@@ -311,8 +324,10 @@ class RunState:
             phase.start_epoch(event)
         elif isinstance(event, BatchesDrawn):
             phase.end_drawing(event)
+        elif isinstance(event, EvaluationAdvanced):
+            phase.evaluating = event
         elif isinstance(event, EpochEnded):
-            phase.end_epoch(event, self.options.val_loss_metric)
+            phase.end_epoch(event)
         else:
             phase.add_batches(event)
             if index == self._current:

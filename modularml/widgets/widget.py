@@ -29,11 +29,10 @@ MAX_RATE = 20
 Action = Callable[[dict[str, Any]], None]
 
 
-class ChartLibrary(anywidget.AnyWidget):
-    """The drawing of curves: a page loads it once, for all widgets that draw some."""
+class _Library(anywidget.AnyWidget):
+    """What a page loads once, for all widgets on it."""
 
-    _esm = STATIC_PATH / "chart.js"
-    _shared: ClassVar[ChartLibrary | None] = None
+    _shared: ClassVar[_Library | None] = None
 
     @classmethod
     def share(cls) -> None:
@@ -42,24 +41,19 @@ class ChartLibrary(anywidget.AnyWidget):
             cls._shared = cls()
 
     def __repr__(self) -> str:
-        return "ChartLibrary()"
+        return f"{type(self).__name__}()"
 
 
-class MermaidLibrary(anywidget.AnyWidget):
-    """The drawing of graphs: a page loads it once, and every graph on it asks for what it exports."""
+class ChartLibrary(_Library):
+    """The drawing of curves."""
+
+    _esm = STATIC_PATH / "chart.js"
+
+
+class MermaidLibrary(_Library):
+    """The drawing of graphs."""
 
     _esm = STATIC_PATH / "mermaid.js"
-    _shared: ClassVar[MermaidLibrary | None] = None
-
-    @classmethod
-    def shared(cls) -> MermaidLibrary:
-        """Return the one of this kernel; the first call sends it to the browser."""
-        if cls._shared is None or cls._shared.comm is None:
-            cls._shared = cls()
-        return cls._shared
-
-    def __repr__(self) -> str:
-        return "MermaidLibrary()"
 
 
 class LiveSource(Protocol):

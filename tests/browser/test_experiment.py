@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,56 @@ def test_a_notebook_runs_through_and_is_saved_without_a_widget(
     assert lab.errors == []
 
 
-def test_a_training_is_followed_and_stopped(open_notebook: Callable[..., Any]) -> None:
+def test_a_training_is_followed_on_its_graph_and_stopped(open_notebook: Callable[..., Any]) -> None:
     lab = open_notebook(
-        [EXPERIMENT, "results = exp.run_phase(train)", "print('status:', exp.last_run.status)"]
+        [
+            EXPERIMENT,
+            "exp.model_graph.visualize(live=True)",
+            "results = exp.run_phase(train)",
+            "print('status:', exp.last_run.status)",
+        ]
     )
     lab.start_all_cells()
-    epoch = lab.panel.locator('[data-fact="epoch"] .mml-figure')
+    pinned, panel = lab.page.locator('[data-view="graph"]'), lab.page.locator('[data-view="run"]')
+    epoch = panel.locator('[data-fact="epoch"] .mml-figure')
     early = epoch.inner_text(timeout=60_000)
     expect(epoch).not_to_have_text(early)
-    lab.page.get_by_role("button", name="Stop run").click()
+    for view in (pinned, panel):
+        expect(view.locator('.mml-picture[data-flows] .node[data-state="running"]')).to_have_count(5)
+        expect(view.locator(".mml-chip:visible")).to_have_text(
+            [
+                re.compile(r"lr 0.001 · cpu"),
+                re.compile(r"rows/s"),
+                re.compile(r"batch \d+ / 13"),
+                re.compile(r"^\d"),
+            ]
+        )
+    assert lab.page.evaluate("document.querySelector('.mml-graph').scrollWidth <= window.innerWidth")
+    pinned.get_by_role("button", name="Stop run").click()
     lab.wait_for_cells(timeout_s=20)
     assert "status: stopped" in lab.output_text()
-    expect(lab.page.locator(".modularml-run svg")).to_be_visible()
+    expect(lab.panel).to_have_count(0)
+    expect(lab.page.locator(".modularml-run .graph svg")).to_be_visible()
+    assert lab.errors == []
+
+
+def test_two_experiments_run_side_by_side_and_load_mermaid_once(open_notebook: Callable[..., Any]) -> None:
+    threads = """
+import threading, time
+experiments = []
+for label in ("left", "right"):
+    exec(EXPERIMENT.replace('label="long"', f'label="{label}"').replace('label="train"', f'label="{label}"'))
+    experiments.append((exp, train))
+threads = [threading.Thread(target=exp.run_phase, args=(phase,)) for exp, phase in experiments]
+for thread in threads:
+    thread.start()
+time.sleep(3)  # the panels must be there before the cell ends; then the kernel hears Stop
+"""
+    lab = open_notebook([f"EXPERIMENT = {EXPERIMENT!r}", threads])
+    lab.start_all_cells()
+    expect(lab.page.locator(".mml-picture > svg")).to_have_count(2, timeout=60_000)
+    lab.wait_for_cells()
+    for label in ("left", "right"):
+        lab.panel.get_by_role("button", name=f"Stop run {label}").click()
+    expect(lab.page.locator(".modularml-run p .stopped")).to_have_count(2, timeout=20_000)
+    assert lab.errors == []

@@ -23,11 +23,11 @@ NASTY = (
 )
 DRAW = r"""async ([source, texts]) => {
     const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-    const drawer = (await import(url)).default().initialize();
+    const { drawer } = await import(url);
     const drawn = [];
-    for (const [i, text] of texts.entries()) {
+    for (const text of texts) {
         const box = document.body.appendChild(document.createElement("div"));
-        box.innerHTML = await drawer.draw(`g${i}`, text);
+        box.innerHTML = await drawer.draw(text);
         const ids = [...box.querySelectorAll("g.node")].map(e => e.id.match(/-flowchart-(.+)-\d+$/)[1]);
         const edges = [...box.querySelectorAll(".edgePaths path")].map(e => e.dataset.id);
         drawn.push({ ids, edges, text: box.innerText, scripts: box.querySelectorAll("script, img").length });

@@ -1,5 +1,6 @@
 """Evaluation during training: logged, drawn with the losses, and without effect on the training."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from modularml import AppliedLoss, EvalPhase, Loss
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import InvalidTypeError, InvalidValueError
-from modularml.base.events import EpochEnded
+from modularml.base.events import EpochEnded, EvaluationAdvanced
 from modularml.callbacks import Evaluation
 from tests.callbacks.conftest import Regression
 
@@ -65,3 +66,18 @@ def test_what_it_cannot_evaluate_is_refused(regression: Regression) -> None:
 def test_its_configuration_makes_the_same_again(regression: Regression) -> None:
     evaluation = regression.evaluation(every_n_epochs=2)
     assert from_config(to_config(evaluation)) == evaluation
+
+
+def test_one_that_takes_its_time_tells_how_far_it_is(
+    regression: Regression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modularml.core.execution.epochs.BATCH_EVENTS_PER_S", math.inf)
+    told: list[Any] = []
+    regression.exp.events.subscribe(lambda e: told.append(e) if isinstance(e, EvaluationAdvanced) else None)
+    evaluation = Evaluation.from_split(split="test", losses=[regression.loss], batch_size=1, label="often")
+    regression.exp.run_phase(regression.train(evaluation, n_epochs=1))
+    n_batches = told[0].n_batches
+    assert [(e.path, e.label, e.n_done) for e in told] == [
+        (("train",), "often", i) for i in range(1, n_batches)
+    ]
+    assert n_batches > 1

@@ -18,6 +18,7 @@ from modularml.base.events import (
     BatchesEnded,
     EpochEnded,
     EpochStarted,
+    EvaluationAdvanced,
     PhaseEnded,
     PhaseStarted,
     PlanEntry,
@@ -151,14 +152,21 @@ def test_the_loss_that_is_told_is_the_mean_of_the_epoch_so_far(script: Any) -> N
         assert state.phases[0].metrics == expected
 
 
-def test_means_stand_in_the_middle_of_their_epoch_and_validation_at_its_end(script: Any) -> None:
+def test_means_stand_in_the_middle_of_their_epoch_and_every_metric_at_its_end(script: Any) -> None:
     state = RunState(script.start(val_loss_metric="val_mse"))
     path = ("train",)
     state.apply(script(PhaseStarted, path=path, kind="train", n_epochs=2, n_batches=2, losses=("mse",)))
-    metrics = {"mse": 1.0, "val_mse": 2.0, "val_loss": 3.0}
+    metrics = {"mse": 1.0, "val_mse": 2.0, "accuracy": 3.0, "lr": 0.1}
     state.apply(script(EpochEnded, path=path, epoch=0, metrics=metrics))
     drawn = {(t["name"], t["per"]): (t["x"], t["y"]) for t in state.take_patch()["traces"]}
-    assert drawn == {("mse", "epoch"): ([0.5], [1.0]), ("val_mse", "epoch"): ([1.0], [2.0])}
+    assert drawn == {
+        ("mse", "epoch"): ([0.5], [1.0]),
+        ("val_mse", "epoch"): ([1.0], [2.0]),
+        ("accuracy", "epoch"): ([1.0], [3.0]),
+    }
+    row = state.snapshot()["phases"][0]
+    assert row["validation"] == "val_mse"
+    assert row["rates"] == {"lr": 0.1}
 
 
 def test_a_phase_that_no_plan_told_of_is_shown_once(script: Any) -> None:
@@ -256,3 +264,12 @@ def test_an_early_end_and_the_best_epoch_are_told_counted_from_one(script: Any) 
         state.apply(replace(event, is_early=True) if isinstance(event, PhaseEnded) else event)
     row = state.snapshot()["phases"][0]
     assert (row["best"], row["note"]) == (3, "ended early, after epoch 3 of 3")
+
+
+def test_an_evaluation_within_training_is_told_until_its_epoch_ends(script: Any) -> None:
+    state = RunState(script.start())
+    path = ("train",)
+    state.apply(script(EvaluationAdvanced, path=path, label="test", n_done=3, n_batches=10))
+    assert state.snapshot()["phases"][0]["evaluating"] == "test 3 / 10"
+    state.apply(script(EpochEnded, path=path, epoch=0, metrics={}))
+    assert state.snapshot()["phases"][0]["evaluating"] == ""

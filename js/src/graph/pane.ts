@@ -1,8 +1,7 @@
 // The box in which the picture of a phase is shown. It draws each picture once, when it is
 // first asked for, and keeps it; a phase change swaps what is there.
 import { element, setAttribute, setText } from "../shared/dom";
-import type { WidgetHost, WidgetModel } from "../shared/model";
-import type { Drawer } from "../mermaid/index";
+import { loadDrawer } from "../mermaid/drawer";
 import type { Phase, RunInfo } from "../progress/run";
 import { STATUS_WORDS } from "../shared/status";
 import { DrawnPicture } from "./picture";
@@ -10,18 +9,15 @@ import type { Picture } from "./facts";
 
 const KEPT = 24;
 const PADDING = 10; // as in graph.css
-let nDrawn = 0; // ids of what Mermaid draws are unique on a page
 
 export class GraphPane {
   readonly root = element("div", { class: "mml-graph", role: "img", tabindex: "0" });
   private readonly blank = element("div", { class: "mml-blank" });
   private readonly drawn = new Map<string, DrawnPicture | null>();
-  private readonly drawer: Promise<Drawer | null>;
   private wanted: { picture: Picture; phase: Phase; info: RunInfo } | null = null;
   private shown: DrawnPicture | null = null;
 
-  constructor(model: WidgetModel, host: WidgetHost | undefined, signal: AbortSignal) {
-    this.drawer = loadDrawer(model, host);
+  constructor(signal: AbortSignal) {
     this.root.append(this.blank);
     const resized = new ResizeObserver(() => this.fit());
     resized.observe(this.root);
@@ -65,9 +61,7 @@ export class GraphPane {
     if (this.drawn.size > KEPT) this.drawn.delete(this.drawn.keys().next().value as string);
     if (!this.shown) setText(this.blank, "Drawing…");
     try {
-      const drawer = await this.drawer;
-      if (!drawer) throw new Error("no library");
-      const markup = await drawer.draw(`mml-${++nDrawn}`, picture.mermaid);
+      const markup = await (await loadDrawer()).draw(picture.mermaid);
       this.drawn.set(picture.mermaid, new DrawnPicture(picture, markup));
       this.show();
     } catch {
@@ -79,10 +73,4 @@ export class GraphPane {
     const { clientWidth: width, clientHeight: height } = this.root;
     if (this.shown && width) this.shown.fit(width - 2 * PADDING, height - 2 * PADDING);
   }
-}
-
-async function loadDrawer(model: WidgetModel, host: WidgetHost | undefined): Promise<Drawer | null> {
-  const library = model.get("library");
-  if (!host || typeof library !== "string") return null;
-  return (await host.getWidget(library)).exports as Drawer;
 }

@@ -23,10 +23,12 @@ export function curvesOf(phase: Phase, traces: readonly Trace[]): Curve[] {
   return colored.sort((a, b) => rank(a) - rank(b));
 }
 
+/** The first loss, validation, the other losses, then the other metrics have the colours in order. */
 export function colorOf(phase: Phase, name: string): number {
-  const place = phase.losses.indexOf(name);
-  if (place < 0) return VALIDATION;
-  return place === 0 ? 0 : place + 1;
+  if (name === phase.validation) return VALIDATION;
+  const others = Object.keys(phase.metrics).filter((one) => one !== phase.validation && !phase.losses.includes(one));
+  const place = [...phase.losses, ...others].indexOf(name);
+  return place > 0 ? place + 1 : 0;
 }
 
 /**

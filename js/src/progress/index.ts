@@ -2,7 +2,7 @@
 import "../shared/theme.css";
 import "../graph/graph.css";
 import "./progress.css";
-import { listen, subscribe, type WidgetHost, type WidgetModel } from "../shared/model";
+import { listen, subscribe, type WidgetModel } from "../shared/model";
 import { Panel } from "./panel";
 import { Run, type RunPatch } from "./run";
 
@@ -18,8 +18,8 @@ export default function progress() {
     initialize({ model, signal }: Props): void {
       subscribe<RunPatch>(model, signal, (patch, isWhole) => run.apply(patch, isWhole));
     },
-    render({ model, signal, el, host }: Props & { el: HTMLElement; host?: WidgetHost }): void {
-      const panel = new Panel(run, model, host, signal);
+    render({ model, signal, el }: Props & { el: HTMLElement }): void {
+      const panel = new Panel(run, model, signal);
       el.append(panel.root);
       listen(model, "comm_live_update", signal, () => panel.disconnect());
     },

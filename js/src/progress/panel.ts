@@ -5,7 +5,7 @@ import { GraphPane } from "../graph/pane";
 import { makeGlyph, setGlyph } from "../shared/glyph";
 import { loadChart } from "../shared/library";
 import { canBeLog, isWide } from "../shared/lines";
-import type { WidgetHost, WidgetModel } from "../shared/model";
+import type { WidgetModel } from "../shared/model";
 import type { Chart } from "../shared/chart";
 import { STATUS_WORDS } from "../shared/status";
 import { axisEnd, curvesOf, unitOf } from "./curves";
@@ -50,7 +50,6 @@ export class Panel {
   constructor(
     private readonly run: Run,
     model: WidgetModel,
-    host: WidgetHost | undefined,
     signal: AbortSignal,
   ) {
     const isWhole = model.get("view") === "run";
@@ -61,7 +60,7 @@ export class Panel {
       this.chart = new Chart(this.plot, signal, { onHover: (x) => this.hover(x) });
       this.update();
     });
-    this.graph = new GraphPane(model, host, signal);
+    this.graph = new GraphPane(signal);
     this.scale.addEventListener("click", () => this.switchScale(), { signal });
     const head = element("header", {}, this.glyph, this.label, this.badge, this.status, this.stop.root);
     const top = element("div", { class: "mml-view-head" }, this.legend.root, this.scale);
@@ -185,6 +184,7 @@ export class Panel {
     const facts: [string, string][] = [];
     if (current && current.epochs > 1) facts.push(["Epoch", `${current.epoch} / ${current.epochs}`]);
     if (current?.batches) facts.push(["Batch", `${current.batch} / ${current.batches}`]);
+    if (current?.evaluating) facts.push(["Evaluating", current.evaluating]);
     if (current && current.best !== null) facts.push(["Best epoch", String(current.best)]);
     if (info.rate !== null && this.run.isRunning) facts.push(["Steps/s", rate(info.rate)]);
     facts.push(["Elapsed", clock(info.elapsed + sinceLast)]);

@@ -43,6 +43,10 @@ export interface Phase {
   note: string;
   /** Whether the batches of an epoch are being drawn, which takes its time. */
   drawing: boolean;
+  /** The metric that is drawn in the colour of validation. */
+  validation: string;
+  /** How far the evaluation is that goes on within it, e.g. `test 3 / 10`; else empty. */
+  evaluating: string;
   rates: Record<string, number>;
   devices: Record<string, string>;
 }

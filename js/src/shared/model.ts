@@ -10,11 +10,6 @@ export interface WidgetModel {
   widget_manager?: { kernel?: { interrupt?(): Promise<unknown> } | null };
 }
 
-/** What anywidget gives a view to reach other widgets with. */
-export interface WidgetHost {
-  getWidget(reference: string): Promise<{ exports: unknown }>;
-}
-
 export interface Numbered {
   seq: number;
 }
