@@ -80,8 +80,9 @@ def summary_of(node: GraphNode) -> NodeSummary:
 def _kind(node: GraphNode) -> str:
     if not isinstance(node, ModelNode):
         return type(node).__name__
-    wrapped = getattr(node.model, "estimator", None) or getattr(node.model, "model_class", None)
-    inner = wrapped or getattr(node.model, "model", None) or node.model
+    # Of what a wrapper wraps; containers of modules and estimators may count as false.
+    wrapped = (getattr(node.model, name, None) for name in ("estimator", "model_class", "model"))
+    inner = next((found for found in wrapped if found is not None), node.model)
     return inner.__name__ if isinstance(inner, type) else type(inner).__name__
 
 

@@ -1,5 +1,6 @@
 from typing import Any
 
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
 from torch import nn
 
@@ -32,6 +33,15 @@ def test_a_summary_tells_of_each_node_and_of_the_whole(bench: Any) -> None:
     assert lines[0] == "ModelGraph 'model-graph': 39 parameters, 19 trainable"
     assert "frozen" in lines[3]
     assert "<td" in summary._repr_mimebundle_()["text/html"]
+
+
+def test_containers_that_count_as_false_are_named_all_the_same(bench: Any) -> None:
+    nodes = bench.node("A", model=RandomForestRegressor()), bench.node("B", model=nn.Sequential())
+    bench.graph(*nodes, optimizer=None)
+    assert [row.kind for row in bench.ctx.model_graph.summary().nodes] == [
+        "RandomForestRegressor",
+        "Sequential",
+    ]
 
 
 def test_before_the_build_shapes_are_not_known(bench: Any) -> None:
