@@ -26,6 +26,7 @@ from modularml.base.errors import (
 from modularml.base.keywords import checked_keywords
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
+from modularml.core.data.batch import Batch
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.data.table import stack
@@ -550,6 +551,29 @@ class ModelGraph:
         if unscale:
             found = {label: self._unscaled(label, values) for label, values in found.items()}
         return found[wanted[0]] if len(wanted) == 1 else found
+
+    def forward(
+        self, inputs: Any, *, active_nodes: Iterable[GraphNode | str] | None = None
+    ) -> dict[str, Batch]:
+        """Return what every node puts out for new data; the same as calling the graph.
+
+        Args:
+            inputs: As the data of `predict`.
+            active_nodes: The nodes to return, and all that feed them to run; None is all.
+
+        Returns:
+            Id of each node -> its outputs, as the features of a `Batch`.
+
+        Raises:
+            StateError: If the graph is not built, or an estimator is not fitted.
+            GraphError: If data are of another shape than a head takes.
+            InvalidValueError: If data or columns are missing.
+        """
+        wanted = self.node_labels if active_nodes is None else self._labels(active_nodes)
+        found = prediction.outputs_of(self._ready(wanted), inputs, wanted)
+        return {self.ctx.get_node(label).node_id: prediction.as_batch(found[label]) for label in wanted}
+
+    __call__ = forward
 
     def to_torch_module(self, nodes: Iterable[GraphNode | str] | None = None) -> prediction.GraphModule:
         """Return the graph as one torch module that shares its weights.

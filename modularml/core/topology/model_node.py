@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from modularml.backends.accelerator import Accelerator, as_accelerator
-from modularml.backends.torch import seeded
+from modularml.backends.torch import as_array, as_tensor, seeded
 from modularml.base.errors import (
     Faults,
     GraphError,
@@ -21,6 +21,7 @@ from modularml.base.errors import (
     StateError,
 )
 from modularml.base.keywords import checked_keywords
+from modularml.core.data.batch import SampleData
 from modularml.core.topology.graph_node import GraphNode, UpstreamReference
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.models import BaseModel, wrap_model
@@ -179,6 +180,35 @@ class ModelNode(GraphNode):
             raise GraphError(
                 f"{self!r} cannot be built for inputs of shape {input_shape}: {error}"
             ) from error
+
+    def __call__(self, x: Any) -> Any:
+        """Return its outputs for a batch, in the mode that its model is in.
+
+        Args:
+            x: An array or a tensor ``(n_samples, *input_shape)``, a list of them for several inputs, or
+                `SampleData`, which comes back with the outputs in the place of its features.
+
+        Raises:
+            StateError: If it is not built, or its estimator is not fitted.
+        """
+        if not self.is_built:
+            raise StateError(f"{self!r} is not built; call graph.build() first.")
+        if isinstance(x, SampleData):
+            return SampleData(
+                features=self(x.features),
+                targets=x.targets,
+                tags=x.tags,
+                sample_uuids=x.sample_uuids,
+                kind="output",
+            )
+        if self.backend != "torch":
+            return self.model.forward(as_array(x) if isinstance(x, torch.Tensor) else x)
+        dtype = next((p.dtype for p in self.module.parameters() if p.is_floating_point()), None)
+        wanted = torch.int64 if self.model.takes_integers else dtype
+        tensors = [as_tensor(one, dtype=wanted) for one in (x if self.takes_list else [x])]
+        return self.module(tensors if self.takes_list else tensors[0])
+
+    forward_single = __call__
 
     def check_upstream_refs(self, upstreams: Sequence[Any]) -> tuple[UpstreamReference, ...]:
         """Return the reference that is meant; see `GraphNode.check_upstream_refs`."""

@@ -101,6 +101,18 @@ def outputs_of(nodes: Sequence[GraphNode], data: Any, tails: Sequence[str]) -> d
     return {label: _array(found[label]) for label in tails}
 
 
+def as_batch(outputs: np.ndarray) -> Batch:
+    """Return outputs as a batch of samples that all count alike."""
+    data, ones = SampleData(features=outputs, kind="output"), np.ones(len(outputs))
+    return Batch(
+        batch_size=len(outputs),
+        role_data=RoleData({"default": data}),
+        shapes={"default": data.shapes},
+        role_weights={"default": ones},
+        role_masks={"default": ones},
+    )
+
+
 def _array(value: Any) -> np.ndarray:
     return as_array(value) if isinstance(value, torch.Tensor) else np.asarray(value)
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import modularml as mml
 from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError
 from modularml.core.execution.losses import EnteringData
-from modularml.samplers import SimpleSampler
+from modularml.samplers import PairedSampler, SimilarityCondition, SimpleSampler
 
 STRATEGIES = [0, -1, "first", "last", "mean"]
 
@@ -331,3 +331,23 @@ def test_a_merge_may_be_fed_by_featuresets_alone(bench: Any) -> None:
     assert len(results.stacked_tensors("T")) == 48
     with pytest.raises(InvalidValueError, match="needs an InputBinding for 'Other'"):
         mml.TrainPhase("q", input_sources=bindings[:1], losses="mse")
+
+
+def test_a_merge_runs_once_for_each_role_of_its_samples(bench: Any) -> None:
+    left, right = bench.node("L", model=nn.Linear(4, 2)), bench.node("R", model=nn.Linear(4, 2))
+    merged = mml.SumNode("S", [left, right])
+    bench.graph(left, right, merged)
+    sampler = PairedSampler({"y": SimilarityCondition("similar", tolerance=1.0)}, batch_size=8, seed=1)
+    loss = mml.AppliedLoss("mse", "S", ["outputs.anchor", "outputs.pair"])
+    phase = mml.TrainPhase.from_split("p", split="train", sampler=sampler, losses=[loss])
+    _, results = bench.drain(phase)
+    assert (
+        results.stacked_tensors("S", role="pair").shape == results.stacked_tensors("S", role="anchor").shape
+    )
+    single = mml.InputBinding.for_training(node=left, sampler=sampler, split="train")
+    other = mml.InputBinding.for_training(node=right, sampler=SimpleSampler(batch_size=8), split="train")
+    mixed = mml.TrainPhase("q", input_sources=[single, other], losses=[loss])
+    with pytest.raises(
+        GraphError, match=r"'S'.*different roles.*'L': \['anchor', 'pair'\].*'R': \['default'\]"
+    ):
+        bench.drain(mixed)

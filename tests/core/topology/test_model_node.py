@@ -126,3 +126,19 @@ def test_what_a_module_of_several_inputs_raises_is_told_with_all_shapes(bench: A
         bench.graph(branch, node)
     with pytest.raises(GraphError, match=r"takes exactly 2 upstreams, not \['Sensor'\]"):
         node.set_upstream_ref(bench.ref())
+
+
+def test_a_node_can_be_called(bench: Any) -> None:
+    node, ridge = bench.node("A"), bench.node("R", model=Ridge())
+    with pytest.raises(StateError, match="'A'.* is not built"):
+        node(torch.ones(2, 1, 4))
+    bench.graph(node, ridge)
+    x = bench.fs["test"].get_features(fmt="numpy")
+    expected = node.module(torch.from_numpy(x))
+    assert torch.equal(node(x), expected)
+    assert torch.equal(node(torch.from_numpy(x).double()), expected)
+    sample = bench.fs["test"].to_sample_data()
+    assert torch.equal(node.forward_single(sample).outputs, expected)
+    assert node(sample).targets is sample.targets
+    with pytest.raises(StateError, match="not fitted"):
+        ridge(x)

@@ -83,6 +83,16 @@ def test_predictions_come_in_the_units_of_the_targets(bench: Any) -> None:
         wide.predict(fs, unscale=True)
 
 
+def test_a_call_returns_what_every_node_puts_out(bench: Any) -> None:
+    graph, view = branched(bench), bench.fs["test"]
+    found = graph(view)
+    assert list(found) == list(graph.nodes)
+    tail = bench.ctx.get_node("T").node_id
+    assert np.array_equal(found[tail].role_data.outputs, graph.predict(view))
+    assert found[tail].batch_size == len(view)
+    assert list(graph.forward(view, active_nodes=["L"])) == [bench.ctx.get_node("L").node_id]
+
+
 def test_one_module_computes_the_same_and_shares_the_weights(bench: Any) -> None:
     graph = branched(bench)
     module = graph.to_torch_module().eval()
