@@ -21,6 +21,7 @@ from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.binding import InputBinding
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.io.digests import digests
@@ -89,6 +90,8 @@ def _node(node: GraphNode, graph: ModelGraph) -> Tree:
         "upstream": ", ".join(upstreams),
         "frozen": node.frozen_by == "user",
     }
+    if isinstance(node, MergeNode):
+        return tree | {"settings": plain(node.settings(), _text)}
     if not isinstance(node, ModelNode):
         return tree
     return tree | {
