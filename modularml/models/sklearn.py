@@ -28,8 +28,9 @@ class ScikitModelWrapper(BaseModel):
 
     Args:
         model: The estimator; a pipeline is one too.
-        training_mode: ``"partial_fit"`` learns batch by batch, ``"batch_fit"`` from everything
-            at once, ``"auto"`` the first where the estimator can.
+        training_mode: What a `FitPhase` does: with ``"partial_fit"`` the estimator learns from one more
+            pass over the rows, on top of what it knows; with ``"batch_fit"`` and ``"auto"`` it is fitted
+            anew.
         output_method: The method that makes the outputs, e.g. ``"predict_proba"``; ``"auto"``
             takes ``predict``, or ``transform`` where there is no ``predict``.
         partial_fit_kwargs: Arguments for ``partial_fit``, e.g. ``{"classes": [0, 1]}``.
@@ -90,10 +91,8 @@ class ScikitModelWrapper(BaseModel):
 
     @property
     def resolved_training_mode(self) -> str:
-        """``"partial_fit"`` or ``"batch_fit"``."""
-        if self.training_mode != "auto":
-            return self.training_mode
-        return "partial_fit" if self.supports_partial_fit else "batch_fit"
+        """``"partial_fit"`` or ``"batch_fit"``; a single pass is no full fit, so it must be asked for."""
+        return "batch_fit" if self.training_mode == "auto" else self.training_mode
 
     @property
     def resolved_output_method(self) -> str:
@@ -173,6 +172,19 @@ class ScikitModelWrapper(BaseModel):
         """
         self.estimator.fit(*self._samples(x, y))
         self._note_shapes(x)
+
+    def learn(self, x: Any, y: Any = None) -> None:
+        """Learn from all samples as `training_mode` says: anew, or in one more pass.
+
+        Args:
+            x: Inputs ``(n_samples, *input_shape)``; flattened to rows.
+            y: Targets ``(n_samples, ...)``, or None for estimators that need none. Of a classifier
+                that is not told its classes they must hold them all.
+        """
+        if self.resolved_training_mode != "partial_fit":
+            self.fit(x, y)
+            return
+        self.partial_fit(x, y, classes=None if y is None else np.unique(self._sklearn.as_targets(y)))
 
     def partial_fit(self, x: Any, y: Any = None, *, classes: Any = None) -> None:
         """Let the estimator learn from one more batch.

@@ -119,7 +119,8 @@ def test_an_estimator_that_learns_nothing_is_always_fitted() -> None:
 @pytest.mark.parametrize(
     ("estimator", "mode", "resolved"),
     [
-        (SGDRegressor(), "auto", "partial_fit"),
+        (SGDRegressor(), "auto", "batch_fit"),
+        (SGDRegressor(), "partial_fit", "partial_fit"),
         (SGDRegressor(), "batch_fit", "batch_fit"),
         (Ridge(), "auto", "batch_fit"),
         (Ridge(), "batch_fit", "batch_fit"),

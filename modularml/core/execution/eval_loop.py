@@ -46,7 +46,7 @@ def fit_step(
             for function, source, target in resolved.forward.calls:
                 if target in to_fit:
                     node = to_fit[target]
-                    node.model.fit(array_of(slots[source]), targets(node.label))  # type: ignore[attr-defined]
+                    node.model.learn(array_of(slots[source]), targets(node.label))  # type: ignore[attr-defined]
                 slots[target] = function(slots[source])
             return [loss(slots) for loss in resolved.losses]
 

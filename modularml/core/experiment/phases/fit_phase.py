@@ -33,6 +33,9 @@ from modularml.core.training.loss import Losses
 class FitPhase(ExperimentPhase):
     """Fits the active estimators on all rows of a split, each when its input is there.
 
+    An estimator that was wrapped with ``training_mode="partial_fit"`` goes on from what it knows; all
+    others are fitted anew.
+
     Torch nodes pass their data on and stay as they are.
 
     Args:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -13,6 +13,7 @@ from torch import nn
 from modularml.base.errors import InvalidValueError, StateError
 from modularml.core.execution.binding import InputBinding
 from modularml.core.experiment.phases.fit_phase import FitPhase
+from modularml.models import ScikitModelWrapper
 from modularml.samplers import SimpleSampler
 
 
@@ -115,3 +116,22 @@ def test_what_is_done_about_nan_is_one_of_three(bench: Any) -> None:
     bench.graph(bench.node("A", model=Ridge()), optimizer=None)
     with pytest.raises(InvalidValueError, match="Unknown nan 'rise'.*mean 'raise'"):
         FitPhase.from_split("fit", split="train", nan="rise")
+
+
+def test_an_estimator_that_learns_bit_by_bit_goes_on_and_others_begin_anew(bench: Any) -> None:
+    def wrapped(mode: str) -> ScikitModelWrapper:
+        return ScikitModelWrapper(SGDClassifier(random_state=0, max_iter=1, tol=None), training_mode=mode)
+
+    ref = bench.ref(targets="kind")
+    nodes = [bench.node(mode, ref, wrapped(mode)) for mode in ("partial_fit", "batch_fit")]
+    bench.graph(*nodes, optimizer=None)
+    x, rows = bench.fs.table.column("features.x.raw"), bench.fs["train"].rows
+    kind = bench.fs.table.column("targets.kind.raw")
+    by_hand = SGDClassifier(random_state=0, max_iter=1, tol=None)
+    fitted = []
+    for _ in range(3):
+        bench.exp.run_phase(FitPhase.from_split("fit", split="train"))
+        by_hand.partial_fit(x[rows], kind[rows], classes=[0, 1, 2])
+        assert np.array_equal(nodes[0].model.estimator.coef_, by_hand.coef_)
+        fitted.append(nodes[1].model.estimator.coef_.copy())
+    assert all(np.array_equal(one, fitted[0]) for one in fitted)
