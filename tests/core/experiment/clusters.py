@@ -1,6 +1,7 @@
 """Runs a cross-validation on a local cluster, and says whether it gives what one process gives.
 
-Called in a process of its own as ``python clusters.py dask`` or ``ray``.
+Called in a process of its own as ``python clusters.py dask`` or ``ray``. It ends with the code
+`NO_CLUSTER` where the cluster itself does not start, as Ray's on a machine that is too busy.
 """
 
 import sys
@@ -23,6 +24,8 @@ from modularml import (
 )
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
+
+NO_CLUSTER = 77
 
 
 def study() -> Experiment:
@@ -62,7 +65,11 @@ def on_ray() -> None:
 
     # Slow machines start its agents slower than it expects.
     patience = {"agent_register_timeout_ms": 120_000}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _system_config=patience)
+    try:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _system_config=patience)
+    except Exception as error:  # noqa: BLE001 - it raises bare Exception
+        print(error, file=sys.stderr)
+        sys.exit(NO_CLUSTER)
     register_ray()
     with joblib.parallel_config(backend="ray"):
         compare()

@@ -360,6 +360,8 @@ def test_an_error_in_another_process_is_raised_here():
 def test_a_cluster_gives_what_one_process_gives(cluster):
     script = Path(__file__).with_name("clusters.py")
     done = subprocess.run([sys.executable, script, cluster], capture_output=True, text=True, timeout=280)
+    if done.returncode == 77:
+        pytest.skip(f"no local cluster of {cluster} starts here: {done.stderr.splitlines()[-1]}")
     assert "the same scores: train/mse eval/mse" in done.stdout, done.stderr[-3000:]
 
 
