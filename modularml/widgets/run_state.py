@@ -140,7 +140,7 @@ class PhaseState:
         for name, metric in event.metrics.items():
             if not _is_rate(name):
                 at = event.epoch + (0.5 if name in self.losses else 1.0)
-                self._trace(name, "epoch").extend(np.array([at]), np.array([metric]))
+                self._trace(name, "epoch").extend([at], [metric])
 
     def end(self, event: PhaseEnded) -> None:
         """End, in whatever way."""
