@@ -24,7 +24,9 @@ from modularml.base.errors import InvalidTypeError, unknown_name
 
 STATIC_PATH = Path(__file__).parent / "static"
 MAX_RATE = 20
-"""Messages a second, at most: as fast as one can see."""
+"""Messages a second, at most, whatever happens."""
+MIN_GAP_S = 0.1
+"""What is not urgent waits so long after the last message: each costs the loop that sends it."""
 
 Action = Callable[[dict[str, Any]], None]
 
@@ -111,7 +113,7 @@ class LiveWidget(anywidget.AnyWidget):
             change()
             now_s = time.monotonic()
             free_s = self._sent_s[0] + 1.0
-            if now_s >= free_s and (is_urgent or now_s - self._sent_s[-1] >= 1 / MAX_RATE):
+            if now_s >= free_s and (is_urgent or now_s - self._sent_s[-1] >= MIN_GAP_S):
                 self._tell()
             elif is_urgent and self._timer is None:
                 # The kernel may be busy for long with what comes next, and send nothing by itself.
