@@ -74,6 +74,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.training.loss import Loss as Loss
     from modularml.core.training.optimizer import Optimizer as Optimizer
     from modularml.core.training.schedule import Schedule as Schedule
+    from modularml.inspection.comparing import compare as compare
     from modularml.inspection.reading import inspect as inspect
     from modularml.models import wrap_model as wrap_model
     from modularml.models.model import BaseModel as BaseModel
@@ -153,6 +154,7 @@ _HOMES = {
     "TorchModelWrapper": "models.torch.wrapper",
     "TrainPhase": "core.experiment.phases.train_phase",
     "TrainResults": "core.experiment.results",
+    "compare": "inspection.comparing",
     "inspect": "inspection.reading",
     "scaler_registry": "scalers.registry",
     "supported_scalers": "scalers.registry",

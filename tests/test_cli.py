@@ -117,14 +117,14 @@ def test_verify_tells_each_file_and_the_worst_in_its_code(modularml, written, da
     assert modularml("verify", written / "none.exp.mml", damaged)[0] == 2
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "export --format json"])
+@pytest.mark.parametrize("command", [*COMMANDS, "export --format json", f"compare --html {os.devnull}"])
 def test_a_damaged_file_is_one_line_on_stderr_and_code_1(modularml, damaged, command):
     code, _, err = modularml(*command.split(), damaged)
     assert code == 1
     assert err.startswith("modularml: ") and err.count("\n") == 1 and "damaged.exp.mml" in err
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "export --format json"])
+@pytest.mark.parametrize("command", [*COMMANDS, "export --format json", f"compare --html {os.devnull}"])
 def test_a_file_that_is_not_there_is_one_line_on_stderr_and_code_2(modularml, tmp_path, command):
     code, _, err = modularml(*command.split(), tmp_path / "none.exp.mml")
     assert code == 2
@@ -142,8 +142,24 @@ def test_compare_needs_two_whole_files(modularml, written, damaged):
     assert modularml("compare", damaged, written / "none.exp.mml")[0] == 2
 
 
+def test_compare_writes_a_browser_of_the_runs_in_several_files(modularml, written, tmp_path):
+    files = [written / "first.exp.mml", written / "second.exp.mml", written / "kept.ckpt.mml"]
+    assert modularml("compare", "--html", tmp_path / "out.html", *files) == (0, "", "")
+    page = (tmp_path / "out.html").read_text("utf-8")
+    assert '"sources":["first.exp.mml","second.exp.mml","kept.ckpt.mml"]' in page
+
+
+def test_compare_writes_no_browser_over_a_file_or_of_a_damaged_one(modularml, written, damaged, tmp_path):
+    first = written / "first.exp.mml"
+    before = first.read_bytes()
+    assert modularml("compare", "--html", first, first)[0] == 2
+    assert first.read_bytes() == before
+    assert modularml("compare", "--html", tmp_path / "out.html", first, damaged)[0] == 1
+    assert not (tmp_path / "out.html").exists()
+
+
 @pytest.mark.parametrize(
-    "line", ["", "shw x", "show", "verify", "compare x", "export x", "export x --format xml"]
+    "line", ["", "shw x", "show", "verify", "compare x", "compare x y z", "export x", "export x --format xml"]
 )
 def test_wrong_usage_is_code_2(capsys, line):
     with pytest.raises(SystemExit) as exit:
@@ -258,7 +274,7 @@ def test_a_terminal_without_unicode_gets_what_it_can_show(written):
     assert done.returncode == 0 and done.stdout.isascii() and "completed" in done.stdout
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "export --format json"])
+@pytest.mark.parametrize("command", [*COMMANDS, "export --format json", f"compare --html {os.devnull}"])
 def test_neither_torch_nor_scikit_learn_is_loaded(written, command):
     program = (
         "import sys; from modularml.cli.main import main; main(sys.argv[1:])\n"

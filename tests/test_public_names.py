@@ -77,6 +77,7 @@ PINNED = [
     "TorchModelWrapper",
     "TrainPhase",
     "TrainResults",
+    "compare",
     "inspect",
     "scaler_registry",
     "supported_scalers",

@@ -22,8 +22,11 @@ from modularml.base.errors import FileFormatError, StateError
 from modularml.cli.drawing import comparison, history, summary, whole_tree
 from modularml.cli.words import apart, shown, size, styled, table
 from modularml.display.mermaid import mermaid
+from modularml.display.runs import RunSource
+from modularml.inspection.comparing import Comparison
 from modularml.inspection.facts import FileFacts
 from modularml.inspection.reading import inspect
+from modularml.inspection.run_views import FileRuns
 
 FINE, DAMAGED_OR_DIFFERENT, IMPOSSIBLE = 0, 1, 2
 
@@ -66,8 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         command = _command(commands, name, _drawn(draw))
         command.add_argument("files", metavar="FILE", nargs="+", type=Path)
     compare = _command(commands, "compare", _compare)
-    compare.add_argument("a", metavar="A", type=Path)
-    compare.add_argument("b", metavar="B", type=Path)
+    compare.add_argument("files", metavar="FILE", nargs="+", type=Path)
+    html = "write a browser of the runs in any number of files to this file; without it there are two files"
+    compare.add_argument("--html", metavar="OUT", type=Path, help=html)
+    compare.set_defaults(refuse=compare.error)
     _command(commands, "verify", _verify).add_argument("files", metavar="FILE", nargs="+", type=Path)
     export = _command(commands, "export", _export)
     export.add_argument("file", metavar="FILE", type=Path)
@@ -81,7 +86,8 @@ _DOES = {
     "show": "Tell what a file is and holds.",
     "tree": "Draw the data, the graph and the plan in a file as a tree.",
     "history": "List the runs in a file: how they ended, how long they took, what came of them.",
-    "compare": "Tell where settings and data of two files differ, with their final values side by side.",
+    "compare": "Tell where settings and data of two files differ, with their final values side by side; "
+    "or write a browser of the runs in several.",
     "verify": "Check files against every digest in them.",
     "export": "Write what is in a file in another form.",
 }
@@ -109,12 +115,40 @@ def _drawn(draw: Callable[[FileFacts], RenderableType]) -> Callable[[Any, Consol
 
 
 def _compare(given: Any, console: Console) -> int:
-    (a, fault_of_a), (b, fault_of_b) = _looked_into(given.a), _looked_into(given.b)
+    if given.html is not None:
+        return _browser(given.files, given.html)
+    if len(given.files) != 2:
+        given.refuse(f"two files are compared, got {len(given.files)}; with --html there can be more")
+    (a, fault_of_a), (b, fault_of_b) = map(_looked_into, given.files)
     if a is None or b is None:
         return max(fault_of_a, fault_of_b)
     drawn, is_same = comparison(a, b)
     console.print(drawn)
     return FINE if is_same else DAMAGED_OR_DIFFERENT
+
+
+def _browser(files: Sequence[Path], out: Path) -> int:
+    """Write a browser of the runs in some files, if all of them are whole."""
+    sources: list[RunSource] = []
+    code = FINE
+    for path in files:
+        facts, fault = _looked_into(path)
+        code = max(code, fault)
+        if facts is None:
+            continue
+        try:
+            sources.append(FileRuns(facts))
+        except FileFormatError as error:
+            code = max(code, _complain(str(error), DAMAGED_OR_DIFFERENT))
+    if code != FINE:
+        return code
+    if out.exists() and any(out.samefile(path) for path in files):
+        return _complain(f"{out} is one of the files that are to be compared.", IMPOSSIBLE)
+    try:
+        Comparison(sources).to_html(out, overwrite=True)
+    except OSError as error:
+        return _complain(str(error), IMPOSSIBLE)
+    return FINE
 
 
 def _verify(given: Any, console: Console) -> int:

@@ -59,9 +59,10 @@ class RunBook:
         rows = []
         for source, runs in enumerate(view.views() for view in self.sources):
             for i, (run, before) in enumerate(zip(runs, predecessors(runs), strict=True)):
-                known = self._rows.get(run.id)
+                row_id = _id(source, run)
+                known = self._rows.get(row_id)
                 if known is None or known["duration"] != run.duration_s:
-                    known = self._rows[run.id] = self._row(source, i, run, before)
+                    known = self._rows[row_id] = self._row(source, i, run, before)
                 rows.append(known)
         return rows
 
@@ -69,10 +70,11 @@ class RunBook:
         """Return curves, phases, changes and more of the runs with these ids."""
         wanted = set(ids)
         found = []
-        for source in self.sources:
-            runs = source.views()
-            pairs = zip(runs, predecessors(runs), strict=True)
-            found += [self._detail(run, before, max_points) for run, before in pairs if run.id in wanted]
+        for source, runs in enumerate(view.views() for view in self.sources):
+            for run, before in zip(runs, predecessors(runs), strict=True):
+                row_id = _id(source, run)
+                if row_id in wanted:
+                    found.append({"id": row_id, **self._detail(run, before, max_points)})
         return found
 
     def pages(self, rows: list[Json], details: list[Json], total: int | None = None) -> Json:
@@ -125,13 +127,14 @@ class RunBook:
         path = Path(path)
         if path.exists() and not overwrite:
             raise FileExistsError(f"{str(path)!r} is there already. Use overwrite=True to replace it.")
-        path.write_text(self.page(), encoding="utf-8")
+        # Text that is no Unicode becomes what JSON, too, writes for it.
+        path.write_text(self.page(), encoding="utf-8", errors="backslashreplace")
         return path
 
     def _row(self, source: int, i: int, run: RunView, before: RunView | None) -> Json:
         told = changes(run, before)
         return {
-            "id": run.id,
+            "id": _id(source, run),
             "source": source,
             "n": i,
             "label": run.label,
@@ -148,7 +151,6 @@ class RunBook:
     def _detail(self, run: RunView, before: RunView | None, max_points: int) -> Json:
         told = changes(run, before)
         return {
-            "id": run.id,
             "status": run.status,
             "phases": [vars(phase) for phase in run.phases],
             "curves": [self._curve(curve, max_points) for curve in run.curves if len(curve.x)],
@@ -197,6 +199,11 @@ class RunBook:
             self._config_of[key] = len(self._configs)
             self._configs.append(told)
         return self._config_of[key]
+
+
+def _id(source: int, run: RunView) -> str:
+    """What tells a run from others; one run can be in several sources, as in an experiment and its file."""
+    return f"{source}/{run.id}"
 
 
 def _number(value: float) -> float | str:

@@ -234,7 +234,7 @@ def _below_root(path: Sequence[str]) -> str:
 
 def _curves(results: Any, above: tuple[str, ...]) -> Iterator[Curve]:
     path = (*above, _text(results["label"]))
-    if results["kind"] == "group":
+    if "entries" in results:
         for entry in results["entries"]:
             yield from _curves(entry, path)
         return
