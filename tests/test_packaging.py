@@ -106,6 +106,14 @@ def test_the_settings_of_jupyterlab_are_there(environment: Path) -> None:
     assert (environment / SETTINGS).read_bytes() == (ROOT / "jupyter-config" / "modularml.json").read_bytes()
 
 
+def test_the_settings_of_jupyterlab_go_with_the_package(environment: Path) -> None:
+    """It stands behind all others that need this environment."""
+    pip = [sys.executable, "-m", "pip", "--python", environment / "bin/python", "--disable-pip-version-check"]
+    run(*pip, "uninstall", "--yes", "modularml-jupyter", cwd=environment)
+    assert not (environment / SETTINGS).exists()
+    assert not list(environment.glob("lib/python*/site-packages/modularml/*.py"))
+
+
 def test_every_pin_of_the_environment_runs_on_the_oldest_python() -> None:
     needs = {d.name: d.metadata.get("Requires-Python") or ">=3" for d in importlib.metadata.distributions()}
     assert {name: spec for name, spec in needs.items() if not SpecifierSet(spec).contains("3.11.0")} == {}
