@@ -27,6 +27,7 @@ from modularml.base.errors import InvalidValueError, StateError
 from modularml.core.context import ExperimentContext
 from modularml.core.data.columns import FEATURES, RAW, TARGETS, TRANSFORMED, Column
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.reference import FeatureSetReference
 from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.scaling import Scaling
 from modularml.core.execution.binding import InputBinding
@@ -103,7 +104,7 @@ def estimator_of(experiment: Any) -> BaseEstimator:
     tree = storage.tree_of(experiment, history=False)
     recipe = Recipe(
         cls=type(experiment),
-        tree={part: tree[part] for part in ("config", "nodes", "graph")},
+        tree={part: _without_tags(tree[part]) for part in ("config", "nodes", "graph")},
         featureset=data.label,
         features={key: column.shape[1:] for key, column in raw.items()},
         target=targets[0],
@@ -114,6 +115,16 @@ def estimator_of(experiment: Any) -> BaseEstimator:
     )
     of_classes = recipe.loss in CLASS_LOSSES or _classifies(tail)
     return ExperimentClassifier(recipe) if of_classes else ExperimentRegressor(recipe)
+
+
+def _without_tags(tree: Any) -> Any:
+    """Return a tree of settings whose references to FeatureSets name no tags: ``X`` and ``y`` have none."""
+    if type(tree) in (list, tuple):
+        return type(tree)(_without_tags(part) for part in tree)
+    if type(tree) is not dict:
+        return tree
+    found = {name: _without_tags(part) for name, part in tree.items()}
+    return found | {"tags": ()} if found.get("$type") == FeatureSetReference.__name__ else found
 
 
 def _classifies(node: Any) -> bool:

@@ -45,6 +45,18 @@ def regression():
     return exp
 
 
+def tagged():
+    """A network on a FeatureSet with tags, which neither X nor y has."""
+    exp = Experiment("tagged", ctx=ExperimentContext())
+    with exp.ctx.temporary():
+        x, y = samples()
+        data = FeatureSet.from_dict("data", {"x": x, "y": y, "site": np.arange(N) // 4}, "x", "y", "site")
+        data.split_random({"train": 0.8, "test": 0.2}, seed=0)
+        ModelGraph.chain(data, {"net": SequentialMLP()}, optimizer="adam")
+        exp.execution_plan.add_train_phase("train", split="train", losses="mse", n_epochs=2)
+    return exp
+
+
 def classification(model=None, loss="cross_entropy"):
     exp = Experiment("classification", ctx=ExperimentContext())
     with exp.ctx.temporary():
@@ -88,6 +100,14 @@ def test_it_predicts_in_original_units_and_leaves_the_experiment_as_it_is(digest
     assert digest_of([exp.get_state(), exp.ctx.get_node("data").get_state()["splits"]]) == before
     assert ExperimentContext.get_active() is active
     assert [run.status for run in estimator.experiment_.history] == ["completed"]
+
+
+def test_tags_of_the_featureset_are_left_out():
+    x, y = samples(seed=1)
+    exp = tagged()
+    assert exp.as_estimator().fit(x, y).predict(x).shape == y.shape
+    (node,) = exp.model_graph.head_nodes
+    assert node.featureset_refs[0].tags  # those of the experiment stay
 
 
 def test_the_random_state_decides_and_clones_share_nothing():
