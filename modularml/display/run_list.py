@@ -58,12 +58,13 @@ def runs_html(sources: Sequence[RunSource], token: str = "") -> Html:
     note = f"{len(rows)} run{'' if len(rows) == 1 else 's'}" + (
         f", the newest {MAX_ROWS} shown" if n_more > 0 else ""
     )
-    shown = [run for (_, _, run), _ in rows[:MAX_DETAILS]]
     parts = [table(heads, told)] if rows else [Html("<p class='k'>Nothing was run yet.</p>")]
-    parts += [_overlay([at for at, _ in rows], keys[:1])]
+    of = {name: f"{name} " if len(sources) > 1 else "" for name in names}
+    named = [(f"{of[name]}#{i} {run.label}", run) for (name, i, run), _ in rows]
+    parts += [_overlay(named, keys[:1])]
     parts += [
-        unfolding(f"#{i} {run.label}", run_details(run, previous))
-        for (_, i, run), previous in rows[: len(shown)]
+        unfolding(name, run_details(run, previous))
+        for (name, run), (_, previous) in list(zip(named, rows, strict=True))[:MAX_DETAILS]
     ]
     drawn = card("History", ", ".join(names), *parts, note=note, classes=f"modularml-history {token}")
     return Html(f"{drawn}{END}")
@@ -146,13 +147,13 @@ def _row(
     ]
 
 
-def _overlay(newest_first: Sequence[tuple[str, int, RunView]], keys: Sequence[Key]) -> Html:
+def _overlay(newest_first: Sequence[tuple[str, RunView]], keys: Sequence[Key]) -> Html:
     """Draw the first curve of the newest runs that have it, over each other."""
     drawn: dict[str, np.ndarray] = {}
-    for _, i, run in newest_first[:MAX_ROWS]:
+    for name, run in newest_first[:MAX_ROWS]:
         for curve in run.curves:
             if curve.key in keys and len(curve.y) > 1 and len(drawn) < MAX_CURVES:
-                drawn[f"#{i} {run.label}"] = sampled(curve, 200).y
+                drawn[name] = sampled(curve, 200).y
     if not drawn:
         return Html("")
     picture = curve_svg(drawn, width=620, height=220, log=_is_wide(drawn))

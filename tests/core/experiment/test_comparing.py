@@ -65,6 +65,15 @@ def test_a_cell_shows_names_of_all_and_follows_what_is_live(lab: Any, saved: Pat
         assert part in shown["text/html"]
 
 
+def test_the_static_form_draws_runs_of_one_name_apart(lab: Any, saved: Path) -> None:
+    drawn = compare(lab.exp, saved)._repr_mimebundle_()["text/html"]
+    picture = re.search(r"<svg.*?</svg>", drawn, re.DOTALL)
+    assert picture is not None
+    for source in ("lab", "saved.exp.mml"):
+        assert f"{source} #2 " in picture[0]
+        assert f"{source} #2 " in drawn.replace(picture[0], "")
+
+
 def test_files_are_compared_without_torch(saved: Path) -> None:
     program = (
         f"import sys, modularml; modularml.compare({str(saved)!r})._repr_mimebundle_()\n"
