@@ -184,7 +184,11 @@ def _check_ready(nodes: Sequence[GraphNode], fitted: Sequence[GraphNode], where:
         for node in ready
         if isinstance(node, ModelNode) and node not in fitted and not getattr(node.model, "is_fitted", True)
     ]
-    rest = [node.label for node in ready if node not in unfitted]
+    out = {node.label for node in unfitted}
+    for node in ready:
+        if any(ref.node_label in out for ref in node.node_refs):
+            out.add(node.label)
+    rest = [node.label for node in ready if node.label not in out]
     or_else = f", or leave it out: active_nodes={rest}" if rest else ""
     for node in unfitted:
         faults.add(

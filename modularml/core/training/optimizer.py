@@ -193,10 +193,17 @@ class Optimizer(Shown, Configurable):
 
         Raises:
             StateError: If it has no schedule, or is not built.
+            OptimizerError: If the schedule is over; it goes on over phases and runs.
         """
         if self._scheduler is None:
             raise StateError(f"Optimizer {self.name!r} has no schedule, or is not built.")
-        load(self.backend).schedules.move_on(self._scheduler, value)
+        try:
+            load(self.backend).schedules.move_on(self._scheduler, value)
+        except ValueError as error:
+            raise OptimizerError(
+                f"{self.schedule!r} of optimizer {self.name!r} cannot go on: {error} It goes on where "
+                "the phase before left it; give it more steps, or begin again: exp.run(fresh=True)."
+            ) from error
 
     def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
         """Write the optimizer, with its moments if it is built, to a ``.op.mml`` file and return its path.

@@ -206,3 +206,10 @@ def test_a_loss_follows_its_node_when_it_is_renamed(bench: Any) -> None:
     found = resolved(bench, loss)
     assert found.loss_nodes == {"mse": "Renamed"}
     assert found.recorded == [(found.forward.slot_of["Renamed"], "Renamed")]
+
+
+def test_leaving_an_unfitted_estimator_out_is_offered_where_nothing_needs_it(bench: Any) -> None:
+    first = bench.node("P", model=PCA(2))
+    bench.graph(first, bench.node("N", first, nn.Linear(2, 1)), bench.node("O"))
+    with pytest.raises(StateError, match=r"run a FitPhase first, or leave it out: active_nodes=\['O'\]"):
+        bench.exp.run_phase(bench.train([bench.loss("O"), bench.loss("N", label="n")]))

@@ -128,3 +128,13 @@ def test_a_function_that_makes_no_schedule_is_told_when_it_is_called() -> None:
 def test_without_a_schedule_nothing_moves_on() -> None:
     with pytest.raises(StateError, match="'sgd' has no schedule"):
         Optimizer("sgd").move_on()
+
+
+def test_a_schedule_that_is_over_says_whose_it_is_and_how_to_go_on():
+    schedule = Schedule("one_cycle", schedule_kwargs={"max_lr": 0.1, "total_steps": 2}, every="batch")
+    optimizer = Optimizer("sgd", schedule=schedule)
+    optimizer.build({"w": torch.nn.Parameter(torch.zeros(1))})
+    for _ in range(2):
+        optimizer.move_on()
+    with pytest.raises(OptimizerError, match=r"'one_cycle'.* of optimizer 'sgd' cannot go on"):
+        optimizer.move_on()
