@@ -127,12 +127,13 @@ def test_a_page_loaded_during_a_run_shows_the_whole_curve(open_notebook: Callabl
 def test_a_page_loaded_during_a_blocking_run_shows_it_once_the_kernel_is_free(
     open_notebook: Callable[..., Any],
 ) -> None:
-    lab = open_notebook([SETUP, "_ = SyntheticRun(bus, n_epochs=12).run()"])
+    # Long enough for any page to load meanwhile: with the run its panel goes.
+    lab = open_notebook([SETUP, "_ = SyntheticRun(bus, n_epochs=40).run()"])
     lab.start_all_cells()
     wait_for_epoch(lab, 3)
     lab.saved()
     lab.load()
-    expect(lab.panel.locator(".mml-status")).to_have_text("Done", timeout=30_000)
+    expect(lab.panel.locator(".mml-status")).to_have_text("Done", timeout=60_000)
     assert n_coloured(lab.page) > 0
 
 
