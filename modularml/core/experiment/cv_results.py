@@ -103,31 +103,25 @@ class CVResults(PhaseGroupResults):
             if applied == on and f"{path}/{label}" in scores
         }
 
-    def summary(self) -> str:
-        """Return a table of the `scores`: mean, standard deviation and each fold's."""
+    def _rows(self) -> list[list[str]]:
+        """Return the name, mean, standard deviation and values of each of the `scores`, as text."""
         mean, std = self.mean(), self.std()
-        rows = [("", "mean", "std", *self.fold_labels)]
-        rows += [
-            (name, *(f"{value:.4g}" for value in (mean[name], std[name], *values)))
-            for name, values in self.scores().items()
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(row)
-            )
-            for row in (zip(row, widths, strict=True) for row in rows)
-        ]
-        return "\n".join(line.rstrip() for line in lines)
-
-    def _card(self) -> Html:
-        mean, std = self.mean(), self.std()
-        heads = ["", ">mean", ">std", *(f">{label}" for label in self.fold_labels)]
-        rows = [
+        return [
             [name, *(f"{value:.4g}" for value in (mean[name], std[name], *values))]
             for name, values in self.scores().items()
         ]
-        return card("CVResults", self.label, table(heads, rows), note=f"{self.n_folds} folds")
+
+    def summary(self) -> str:
+        """Return a table of the `scores`: mean, standard deviation and each fold's."""
+        rows = [["", "mean", "std", *self.fold_labels], *self._rows()]
+        first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+        return "\n".join(
+            "  ".join([name.ljust(first), *map(str.rjust, values, others)]).rstrip() for name, *values in rows
+        )
+
+    def _card(self) -> Html:
+        heads = ["", ">mean", ">std", *(f">{label}" for label in self.fold_labels)]
+        return card("CVResults", self.label, table(heads, self._rows()), note=f"{self.n_folds} folds")
 
     def to_pandas(self) -> Any:
         """Return the `scores` as a DataFrame: a row a fold, a column a loss or metric.

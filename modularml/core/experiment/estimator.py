@@ -32,13 +32,13 @@ from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.scaling import Scaling
 from modularml.core.execution.binding import InputBinding
 from modularml.core.experiment import storage
+from modularml.core.experiment.cross_validation import QUIET
 from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.topology.model_node import ModelNode
 from modularml.splitters import RandomSplitter
 
-QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 CLASS_LOSSES = ("cross_entropy", "nll", "bce", "bce_with_logits", "multi_margin")
 """The losses over classes: what is trained by one of them is a classifier."""
 
