@@ -20,6 +20,8 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 REPORTS = pytest.StashKey[list[pytest.TestReport]]()
 START_S = 60
+IS_READY = """(widget => widget?.context?.isReady && widget.sessionContext?.isReady
+    && widget.sessionContext.session?.kernel)(window.jupyterapp?.shell?.currentWidget)"""
 MS = 1000
 
 
@@ -37,14 +39,9 @@ class LabPage:
     def load(self, url: str | None = None) -> None:
         """Load the page (again), and wait for the notebook and its kernel."""
         self.page.goto(url or self._url)
-        self.page.wait_for_function(
-            "window.jupyterapp?.shell?.currentWidget?.sessionContext", timeout=START_S * MS
-        )
-        self.page.evaluate("jupyterapp.shell.currentWidget.context.ready")
-        self.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.ready")
-        self.page.wait_for_function(
-            "jupyterapp.shell.currentWidget.sessionContext.session?.kernel", timeout=START_S * MS
-        )
+        # Asked again and again, not awaited: while the workspace is reset, Lab may put another widget in
+        # the place of the first one, whose promises are then never kept.
+        self.page.wait_for_function(IS_READY, timeout=START_S * MS)
 
     def execute(self, command: str, **arguments: Any) -> None:
         """Execute a command of JupyterLab, and wait for it."""
