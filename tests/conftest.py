@@ -15,6 +15,16 @@ settings.register_profile("modularml", deadline=None)
 settings.load_profile("modularml")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give what runs in a browser a second try, which the closing report tells.
+
+    Chromium, JupyterLab and its kernels are processes with races of their own; what fails twice is ours.
+    """
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a file of each kind; see `written.py`."""
