@@ -471,6 +471,8 @@ class Experiment(Shown):
     def restore_checkpoint(self, name_or_path: str | Path) -> None:
         """Return to the state of a checkpoint: weights, optimizers, random numbers, history.
 
+        A checkpoint of a graph (`ModelGraph.save_checkpoint`) brings back what it has: the graph's state.
+
         Args:
             name_or_path: The name of one of `available_checkpoints`, or the path of a file.
 
@@ -481,8 +483,8 @@ class Experiment(Shown):
             StateError: If this experiment is running.
         """
         path = self._checkpoints.find(name_or_path)
-        storage.restore_checkpoint(self, path)
-        if self._runs.bookmark.point is not None:
+        is_whole = storage.restore_checkpoint(self, path)
+        if is_whole and self._runs.bookmark.point is not None:
             # Read again when it is asked for: it holds as much as the experiment itself.
             self._runs.bookmark = Bookmark(checkpoint=str(path))
 
