@@ -249,10 +249,14 @@ def hostile_tree(name):
 
 @pytest.mark.parametrize("kind", SUFFIXES)
 def test_hostile_names_never_reach_the_terminal(modularml, tmp_path, kind):
-    path = codec.save(tmp_path / "x", kind, hostile_tree(HOSTILE))
+    tree = hostile_tree(HOSTILE)
+    if kind == "model_graph":
+        read = {HOSTILE: {HOSTILE: {"dtype": HOSTILE, "shape": [2]}}}
+        tree |= {"state": tree["state"]["graph"], "featuresets": read}
+    path = codec.save(tmp_path / "x", kind, tree)
     forms = ["json"]
     forms += ["csv"] if kind in ("experiment", "checkpoint") else []
-    forms += ["mermaid"] if kind == "experiment" else []
+    forms += ["mermaid"] if kind in ("experiment", "model_graph") else []
     lines = [[command, path] for command in COMMANDS] + [["compare", path, path]]
     for line in [*lines, *(["export", path, "--format", form] for form in forms)]:
         code, out, err = modularml(*line)

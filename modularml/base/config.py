@@ -34,14 +34,25 @@ from modularml.base.registry import Registry
 type_registry: Registry[type[Configurable]] = Registry("type")
 """Every `Configurable` class of this package, by its ``__qualname__``."""
 
-_LATE_PACKAGES = ("modularml.models.torch", "modularml.callbacks")
-"""Packages that nothing below imports, and whose classes a configuration may name all the same."""
+_LATE_MODULES = (
+    "modularml.models.torch",
+    "modularml.samplers",
+    "modularml.splitters",
+    "modularml.scalers",
+    "modularml.core.topology.concat_node",
+    "modularml.core.topology.elementwise_nodes",
+    "modularml.core.experiment.experiment",
+    "modularml.core.experiment.cross_validation",
+    "modularml.callbacks",
+)
+"""Modules that nothing below imports, and whose classes a configuration may name all the same."""
 
 
 def _registered(name: str) -> type[Configurable]:
-    if name not in type_registry:
-        for package in _LATE_PACKAGES:
-            importlib.import_module(package)
+    for module in _LATE_MODULES:
+        if name in type_registry:
+            break
+        importlib.import_module(module)
     return type_registry[name]
 
 

@@ -44,7 +44,7 @@ def whole_tree(facts: FileFacts) -> RenderableType:
     if facts.plan is None and not facts.data and not facts.nodes:
         _add_values(tree, facts.tree)
     for data in facts.data:
-        branch = tree.add(_named(data.label, "magenta", f"{data.n_samples:,} samples"))
+        branch = tree.add(_named(data.label, "magenta", _samples(data)))
         for name, what in data.columns.items():
             branch.add(_named(name, "", what))
         for name, n in data.splits.items():
@@ -120,6 +120,8 @@ def _about(facts: FileFacts) -> dict[str, str]:
         "dated": moment(facts.modified_at),
         "made with": ", ".join(f"{package} {release}" for package, release in facts.versions.items()),
     }
+    if facts.meta:
+        about["notes"] = ", ".join(f"{key}: {brief(value)}" for key, value in facts.meta.items())
     if facts.plan is not None:
         about["plan"] = " → ".join(_phases(facts.plan)) or "empty"
     if facts.plan is not None or facts.runs:
@@ -143,8 +145,13 @@ def _data_table(entries: Iterable[DataFacts]) -> Table:
     for data in entries:
         columns = [Text("\n").join(map(styled, side)) for side in (data.columns, data.columns.values())]
         splits = Text("\n").join(map(styled, data.splits)), "\n".join(f"{n:,}" for n in data.splits.values())
-        drawn.add_row(styled(data.label), f"{data.n_samples:,}", *columns, *splits)
+        n = "not in the file" if data.n_samples is None else f"{data.n_samples:,}"
+        drawn.add_row(styled(data.label), n, *columns, *splits)
     return drawn
+
+
+def _samples(data: DataFacts) -> str:
+    return "its samples are not in the file" if data.n_samples is None else f"{data.n_samples:,} samples"
 
 
 def _node_table(nodes: Iterable[NodeFacts]) -> Table:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -90,10 +90,13 @@ class RunFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """A FeatureSet: its columns as ``{name: "float64 (3,)"}``, and how many rows its splits have."""
+    """A FeatureSet: its columns as ``{name: "float64 (3,)"}``, and how many rows its splits have.
+
+    Where the file has a graph without its data, `n_samples` is None and the columns are those it reads.
+    """
 
     label: str
-    n_samples: int
+    n_samples: int | None
     columns: Mapping[str, str]
     splits: Mapping[str, int]
 
@@ -158,6 +161,7 @@ class FileFacts:
         plan: The plan of an experiment.
         runs: The history, oldest first.
         picture: The diagram of its graph.
+        meta: What whoever wrote a checkpoint kept with it.
         tree: All of it; arrays are mapped from the file, classes and estimators are `Symbol`.
     """
 
@@ -174,6 +178,7 @@ class FileFacts:
     plan: PlanFacts | None = None
     runs: tuple[RunFacts, ...] = ()
     picture: GraphSpec | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
     tree: Any = None
 
     @property
@@ -190,6 +195,8 @@ class FileFacts:
             tree = {**tree["config"], "data": data, "nodes": tree["nodes"], "graph": tree["graph"]}
         elif self.kind == "checkpoint":
             tree = {"name": tree["name"], "meta": tree["meta"]}
+        elif self.kind == "model_graph":
+            tree = {key: value for key, value in tree.items() if key != "state"}
         return {("kind",): self.kind, **leaves(tree, _setting)}
 
     def to_json(self) -> dict[str, Any]:

@@ -83,12 +83,39 @@ def _read_experiment(tree: Any) -> dict[str, Any]:
     }
 
 
+def _read_model_graph(tree: Any) -> dict[str, Any]:
+    graph, built = tree["graph"], tree["state"]["nodes"]
+    nodes = tuple(_node(_text(entry["label"]), entry, built[entry["label"]]) for entry in tree["nodes"])
+    data = tuple(
+        DataFacts(
+            label=_text(label),
+            n_samples=None,
+            columns={
+                name: f"{column['dtype']} {_shape(column['shape'])}" for name, column in columns.items()
+            },
+            splits={},
+        )
+        for label, columns in tree["featuresets"].items()
+    )
+    label = _text(graph["label"])
+    return {"label": label, "data": data, "nodes": nodes, "picture": _picture(label, nodes, data)}
+
+
+def _columns(read: Any) -> dict[str, str]:
+    return {
+        _text(name): f"{_text(column['dtype'])} {_shape(column['shape'])}" for name, column in read.items()
+    }
+
+
 def _read_checkpoint(tree: Any) -> dict[str, Any]:
     built = (tree["state"]["graph"] or {}).get("nodes") or {}
+    if not isinstance(tree["meta"], dict):
+        raise TypeError(f"meta is {tree['meta']!r}")
     return {
         "label": _text(tree["name"]),
+        "meta": tree["meta"],
         "nodes": tuple(_node(_text(label), None, entry) for label, entry in built.items()),
-        "runs": tuple(map(_run, tree["state"]["history"])),
+        "runs": tuple(map(_run, tree["state"].get("history", ()))),  # that of a graph has none
     }
 
 
@@ -113,6 +140,7 @@ _READERS = {
     "experiment": _read_experiment,
     "checkpoint": _read_checkpoint,
     "feature_set": _read_feature_set,
+    "model_graph": _read_model_graph,
     "run": _read_run,
 }
 
@@ -289,7 +317,7 @@ def _node_box(box_id: str, node: NodeFacts) -> NodeSpec:
 
 def _data_box(box_id: str, data: DataFacts) -> NodeSpec:
     splits = [f"splits: {', '.join(data.splits)}"] if data.splits else []
-    lines = (f"n={data.n_samples}", *splits)
+    lines = (*([] if data.n_samples is None else [f"n={data.n_samples}"]), *splits)
     return NodeSpec(id=box_id, kind="FeatureSet", title="FeatureSet", name=data.label, lines=lines)
 
 

@@ -6,7 +6,8 @@ It knows no class: whoever saves says the kind, and whoever loads the class that
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,14 +50,26 @@ def load_object(
         UnknownNameError: If it names classes or functions that are not defined here.
     """
     tree = codec.load(path, kind, symbols=symbols)
-    try:
+    with no_surprises(path, kind):
         made, state = from_config(tree["config"]), tree["state"]
-    except ModularMLError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FileFormatError(
-            f"{os.fspath(path)!r} is no whole {kind}: {type(error).__name__}: {error}"
-        ) from error
     if not isinstance(made, cls):
         raise FileFormatError(f"{os.fspath(path)!r} holds a {type(made).__name__}, not a {cls.__name__}.")
     return made, state
+
+
+@contextmanager
+def no_surprises(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
+    """Tell a tree that is whole as a file but lacks what it should hold from all other errors.
+
+    Raises:
+        FileFormatError: In the place of what Python says of a tree that is none of its kind.
+    """
+    try:
+        yield
+    except ModularMLError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = kind.replace("_", " ")
+        raise FileFormatError(
+            f"{os.fspath(path)!r} is no whole {what}: {type(error).__name__}: {error}"
+        ) from error

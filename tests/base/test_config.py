@@ -1,5 +1,9 @@
 import gc
+import importlib
 import json
+import pkgutil
+import subprocess
+import sys
 import weakref
 from typing import Any
 
@@ -8,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import modularml
 from modularml.base.config import Configurable, from_config, same_tree, to_config, type_registry
 from modularml.base.errors import InvalidValueError, StateError, UnknownNameError
 from modularml.samplers import SimpleSampler
@@ -113,3 +118,13 @@ def test_a_class_that_was_defined_anew_can_go() -> None:
     before = redefined()
     gc.collect()
     assert before() is None
+
+
+def test_every_class_is_found_by_its_name_in_a_process_that_has_loaded_none() -> None:
+    for module in pkgutil.walk_packages(modularml.__path__, "modularml."):
+        if not module.name.startswith(("modularml.widgets", "modularml.cli")):
+            importlib.import_module(module.name)
+    names = [name for name, cls in type_registry.items() if cls.__module__.startswith("modularml.")]
+    assert {"CrossValidation", "ConcatNode", "SumNode", "Checkpointing", "EarlyStopping"} < set(names)
+    program = "from modularml.base.config import _registered; import sys; [*map(_registered, sys.argv[1:])]"
+    subprocess.run([sys.executable, "-c", program, *names], check=True)

@@ -60,7 +60,7 @@ EXAMPLES: dict[str, tuple[Any, list[Callable[[], Any]]]] = {
     "loss": (Loss, [lambda: Loss("huber", loss_kwargs={"delta": 0.5})]),
 }
 ELSEWHERE = {"experiment", "checkpoint", "run", "model_graph"}
-"""Kinds that hold many objects; they have tests of their own, and a graph lies in its experiment's file."""
+"""Kinds that hold many objects; they have tests of their own."""
 
 CASES = [
     pytest.param(kind, cls, make, id=f"{kind}-{i}")

@@ -36,6 +36,8 @@ from modularml.core.experiment.cross_validation import QUIET
 from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
+from modularml.core.topology.graph_file import make_graph
+from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.splitters import RandomSplitter
 
@@ -207,7 +209,7 @@ class ExperimentEstimator(BaseEstimator):
             )
         # A copy: estimators stand in it as they are, and are fitted in place.
         tree = copy.deepcopy(recipe.tree)
-        graph = storage.make_graph(tree)
+        graph = make_graph(ModelGraph, tree)
         assert graph is not None
         graph.build()
         plan: PhaseGroup = from_config(tree["config"]["plan"])

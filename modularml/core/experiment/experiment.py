@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import threading
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from modularml.backends.accelerator import Accelerator, as_accelerator
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import (
-    Faults,
     InvalidTypeError,
     InvalidValueError,
     StateError,
     check_label,
-    unknown_name,
 )
-from modularml.base.events import DisplayOptions, EventBus
+from modularml.base.events import EventBus
 from modularml.base.keywords import checked_keywords
 from modularml.base.rows import check_seed
 from modularml.core import cells
@@ -34,18 +30,19 @@ from modularml.core.experiment.callback import ExperimentCallback, check_callbac
 from modularml.core.experiment.cards import node_table, plan_table
 from modularml.core.experiment.checkpointing import Checkpointing, CheckpointStore
 from modularml.core.experiment.comparison import Diff
-from modularml.core.experiment.history import ExperimentRun, History, now
+from modularml.core.experiment.history import ExperimentRun, History
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.results_config import ResultsConfig
-from modularml.core.experiment.resuming import Bookmark, Point, entry_of, point_in, position_in, restore_own
-from modularml.core.experiment.runner import Entry, Runner
+from modularml.core.experiment.resuming import Bookmark, point_in
+from modularml.core.experiment.runner import Entry
+from modularml.core.experiment.runs import Runs, own, own_plan, refreshed
 from modularml.core.experiment.staleness import Status
 from modularml.core.experiment.standing import Run, diff_of, only, status_of
-from modularml.core.experiment.state import begin_anew, put_back, restored, take
+from modularml.core.experiment.state import put_back, take
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.card import Html, Shown, card
 from modularml.display.notice import notice
@@ -123,21 +120,16 @@ class Experiment(Shown):
         self.ctx = ctx
         self.events = EventBus()
         self.epochs_done: dict[str, int] = {}
-        self._trained: dict[str, weakref.WeakSet[Any]] = {}
         self._plan = PhaseGroup(self.label)
-        self._history = History()
+        self._runs = Runs()
         self._checkpoints = CheckpointStore(self.label)
-        self._bookmark = Bookmark()
-        self._running = threading.Lock()
         self.random_stream = RandomStream(self.label)
 
     def _succeed(self, former: Experiment) -> None:
         """Take the place of the experiment that the same cell made before."""
         self.ctx, self.events, self.epochs_done = former.ctx, former.events, former.epochs_done
-        self._plan, self._history, self._checkpoints = former._plan, former._history, former._checkpoints
-        self._running, self.random_stream = former._running, former.random_stream
-        self._trained = former._trained
-        self._bookmark = former._bookmark
+        self._plan, self._runs, self._checkpoints = former._plan, former._runs, former._checkpoints
+        self.random_stream = former.random_stream
 
     def _bind(self, former: Experiment | None, registration_policy: str | None) -> None:
         """Make the context this experiment's, once nothing can go wrong any more."""
@@ -204,12 +196,11 @@ class Experiment(Shown):
         return experiment
 
     def __repr__(self) -> str:
-        return (
-            f"Experiment(label={self.label!r}, phases={len(self._plan.flatten())}, runs={len(self._history)})"
-        )
+        n_phases, n_runs = len(self._plan.flatten()), len(self._runs.history)
+        return f"Experiment(label={self.label!r}, phases={n_phases}, runs={n_runs})"
 
     def _card(self) -> Html:
-        runs = len(self._history)
+        runs = len(self._runs.history)
         parts = node_table(self.ctx.nodes.values()), plan_table(self._plan.all)
         return card("Experiment", self.label, *parts, note=f"{runs} run{'' if runs == 1 else 's'}")
 
@@ -229,12 +220,14 @@ class Experiment(Shown):
     @property
     def history(self) -> History:
         """All runs so far, oldest first; a copy of the list."""
-        return History(self._history, name=self.label, bus=self.events, present=lambda: self._history)
+        return History(
+            self._runs.history, name=self.label, bus=self.events, present=lambda: self._runs.history
+        )
 
     @property
     def last_run(self) -> ExperimentRun | None:
         """The most recent run, or None."""
-        return self._history[-1] if self._history else None
+        return self._runs.history[-1] if self._runs.history else None
 
     @property
     def exp_callbacks(self) -> list[ExperimentCallback]:
@@ -279,7 +272,7 @@ class Experiment(Shown):
             InvalidTypeError: If a display option is unknown.
             CallbackError: If a callback raised; the message names it.
         """
-        plan = self._own_plan("run")
+        plan = own_plan(self, "run")
         if fresh and (stale_only or resume):
             other = "stale_only" if stale_only else "resume"
             raise InvalidValueError(f"A fresh run does everything again; leave out {other}.")
@@ -288,8 +281,7 @@ class Experiment(Shown):
             if not len(plan):
                 notice(None, f"Nothing is stale in experiment {self.label!r}; nothing was run.")
                 return PhaseGroupResults(self.label)
-        how = {"fresh": fresh, "resume": resume}
-        results: PhaseGroupResults = self._record(plan, display, whole_plan=True, **how)
+        results: PhaseGroupResults = self._run(plan, display, resume, whole_plan=True, fresh=fresh)
         return results
 
     def status(self) -> Status:
@@ -299,7 +291,7 @@ class Experiment(Shown):
             One entry a phase, which prints as a sentence: *results of 'eval' (run 3) are stale:
             sampler of 'train' changed batch_size 32 -> 64 after it ran*.
         """
-        self._refreshed(self._plan)
+        refreshed(self, self._plan)
         return status_of(self)
 
     def diff(self, before: Run | None = None, after: Run | None = None) -> Diff:
@@ -312,18 +304,27 @@ class Experiment(Shown):
         Raises:
             UnknownNameError: If there is no such run.
         """
-        self._refreshed(self._plan)
+        refreshed(self, self._plan)
         return diff_of(self, before, after)
 
     def run_phase(self, phase: ExperimentPhase, *, resume: bool = False, **display: Any) -> Any:
         """Run one phase, in the plan or not, and record it in the history; see `run`."""
-        return self._record(self._own(phase, ExperimentPhase, "run_phase"), display, resume=resume)
+        return self._run(own(self, phase, ExperimentPhase, "run_phase"), display, resume)
 
     def run_group(self, group: Group, *, resume: bool = False, **display: Any) -> PhaseGroupResults:
         """Run one group, in the plan or not, and record it in the history; see `run`."""
-        own = self._own(group, Group, "run_group")
-        results: PhaseGroupResults = self._record(own, display, resume=resume)
+        results: PhaseGroupResults = self._run(own(self, group, Group, "run_group"), display, resume)
         return results
+
+    def _run(self, entry: Entry, display: Mapping[str, Any], resume: bool, **how: Any) -> Any:
+        point = self._runs.point(self._state_in) if resume else None
+        if point is not None:
+            return self._runs.go_on(self, point, entry, display)
+        return self._runs.begin(self, entry, display, **how)
+
+    def _state_in(self, checkpoint: str) -> Mapping[str, Any]:
+        state: Mapping[str, Any] = storage.read_checkpoint(self._checkpoints.find(checkpoint))["state"]
+        return state
 
     def resume(self, checkpoint: str | Path | None = None, **display: Any) -> Any:
         """Go on with the last run where it ended before it was done, in this process or another.
@@ -346,20 +347,14 @@ class Experiment(Shown):
         """
         if checkpoint is not None:
             self.restore_checkpoint(checkpoint)
-        point = self._point()
+        point = self._runs.point(self._state_in)
         if point is None:
             raise StateError(
                 f"Experiment {self.label!r} has no run to resume: the last one completed, or it failed and "
                 "wrote no checkpoint before (see Checkpointing)."
             )
-        return self._go_on(point, entry_of(point, self._refreshed(self._plan), None), display)
-
-    def _point(self) -> Point | None:
-        """Return where the last run can be gone on with, or None."""
-        if self._bookmark.checkpoint is None:
-            return self._bookmark.point
-        path = self._checkpoints.find(self._bookmark.checkpoint)
-        return point_in(storage.read_checkpoint(path)["state"])
+        refreshed(self, self._plan)
+        return self._runs.go_on(self, point, None, display)
 
     def preview_phase(self, phase: ExperimentPhase, **display: Any) -> Any:
         """Run one phase and leave no trace.
@@ -375,153 +370,41 @@ class Experiment(Shown):
         Returns:
             Its results.
         """
-        return self._preview(self._own(phase, ExperimentPhase, "preview_phase"), display)
+        return self._runs.preview(self, own(self, phase, ExperimentPhase, "preview_phase"), display)
 
     def preview_group(self, group: Group, **display: Any) -> PhaseGroupResults:
         """Run one group and leave no trace; see `preview_phase`."""
-        results: PhaseGroupResults = self._preview(self._own(group, Group, "preview_group"), display)
+        entry = own(self, group, Group, "preview_group")
+        results: PhaseGroupResults = self._runs.preview(self, entry, display)
         return results
 
     def preview_run(self, **display: Any) -> PhaseGroupResults:
         """Run the whole plan and leave no trace; see `preview_phase`."""
-        results: PhaseGroupResults = self._preview(self._own_plan("preview_run"), display)
+        results: PhaseGroupResults = self._runs.preview(self, own_plan(self, "preview_run"), display)
         return results
-
-    def _own_plan(self, method: str) -> PhaseGroup:
-        if not self._plan.flatten():
-            raise StateError(
-                f"The execution plan of experiment {self.label!r} is empty; add phases to "
-                "exp.execution_plan first."
-            )
-        plan: PhaseGroup = self._own(self._plan, PhaseGroup, method)
-        return plan
-
-    def _own(self, entry: Any, kind: Any, method: str) -> Any:
-        entry = self._refreshed(entry)
-        if not isinstance(entry, kind):
-            what = {ExperimentPhase: "phase", Group: "PhaseGroup"}.get(kind, kind.__name__)
-            raise InvalidTypeError(f"{method} takes a {what}, got {entry!r} ({type(entry).__name__}).")
-        if not _phases(entry):
-            raise StateError(f"{entry!r} holds no phase to run.")
-        for phase in _phases(entry):
-            if phase.ctx is not self.ctx:
-                raise InvalidValueError(
-                    f"{phase!r} was defined in another experiment than {self.label!r}; run it there, "
-                    "or define it again after making this one."
-                )
-        return entry
-
-    def _refreshed(self, entry: Any) -> Any:
-        """Let what cells defined anew meet what named it before; return what `entry` is by now."""
-        cells.settle()
-        if self.model_graph is not None:
-            self.model_graph.refresh()
-        if isinstance(entry, ExperimentPhase | Group):
-            entry = cells.present(entry)
-            entry.refresh()
-        return entry
-
-    def _record(
-        self,
-        entry: Any,
-        display: Mapping[str, Any],
-        *,
-        whole_plan: bool = False,
-        fresh: bool = False,
-        resume: bool = False,
-    ) -> Any:
-        point = self._point() if resume else None
-        if point is not None:
-            return self._go_on(point, entry_of(point, self._plan, entry), display)
-        runner = Runner(self, _display_options(display))
-        with self._exclusively(), self.random_stream.active():
-            if fresh:
-                begin_anew(self)
-            self._count_anew(_phases(entry))
-            seed = {} if self.ctx.seed is None else {"seed": self.ctx.seed}
-            record = ExperimentRun(
-                label=entry.label, started_at=now(), metadata=seed | ({"fresh": True} if fresh else {})
-            )
-            self._history.append(record)
-            return self._follow(runner, record, entry, whole_plan=whole_plan)
-
-    def _go_on(self, point: Point, entry: Entry, display: Mapping[str, Any]) -> Any:
-        position, whole_plan = position_in(point), point["progress"]["whole_plan"]
-        self._own(entry, ExperimentPhase | Group, "resume")
-        runner = Runner(self, _display_options(display), begin_at=position)
-        with self._exclusively(), self.random_stream.active():
-            earlier = ExperimentRun.from_state(point["run"])
-            record = next((run for run in self._history if run.id == earlier.id), None)
-            if record is None:
-                record = earlier
-                self._history.append(record)
-            notice(None, f"Resuming {entry.label!r} ({record.status}): {position}.")
-            put_back(self, point["state"] if point["outside"] is None else point["outside"])
-            restore_own(entry, point)
-            record.go_on(earlier, str(position))
-            return self._follow(runner, record, entry, whole_plan=whole_plan, point=point)
-
-    def _follow(
-        self,
-        runner: Runner,
-        record: ExperimentRun,
-        entry: Entry,
-        *,
-        whole_plan: bool,
-        point: Point | None = None,
-    ) -> Any:
-        self._bookmark.begin(runner, record, entry, whole_plan=whole_plan, point=point)
-        try:
-            with self.results_config.written(record):
-                return runner.run(entry, record, whole_plan=whole_plan)
-        finally:
-            self._bookmark.end()
-
-    def pause(self) -> None:
-        """Remember where the run is, to go on from there; the runner calls this."""
-        self._bookmark.pause(self)
-
-    def within(self, group: Group) -> contextlib.AbstractContextManager[None]:
-        """Remember in a ``with`` block what a group will put back; the runner calls this."""
-        return self._bookmark.within(group, self)
-
-    def arrive(self) -> None:
-        """Return to everything as it was where the run is gone on with; the runner calls this."""
-        self._bookmark.arrive(self)
-
-    def _count_anew(self, phases: Sequence[ExperimentPhase]) -> None:
-        """Forget the epochs of phases whose nodes were defined anew since they ran."""
-        for phase in phases:
-            nodes = phase.nodes(self.ctx.model_graph)
-            known = self._trained.get(phase.label)
-            if known is not None and any(node not in known for node in nodes):
-                self.epochs_done.pop(phase.label, None)
-            self._trained[phase.label] = weakref.WeakSet(nodes)
-
-    def _preview(self, entry: Any, display: Mapping[str, Any]) -> Any:
-        runner = Runner(self, _display_options(display), preview=True)
-        with self._exclusively(), self.random_stream.active():
-            record = ExperimentRun(label=entry.label, started_at=now())
-            with restored(self, _phases(entry)):
-                return runner.run(entry, record)
 
     @property
     def is_running(self) -> bool:
         """Whether a run or a preview goes on."""
-        return self._running.locked()
+        return self._runs.is_running
 
-    @contextlib.contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        if not self._running.acquire(blocking=False):
-            raise StateError(f"Experiment {self.label!r} is running; wait for it or stop it first.")
-        try:
-            yield
-        finally:
-            self._running.release()
+    # -- what the runner calls -------------------------------------------------------
+
+    def pause(self) -> None:
+        """Remember where the run is, to go on from there; the runner calls this."""
+        self._runs.bookmark.pause(self)
+
+    def within(self, group: Group) -> contextlib.AbstractContextManager[None]:
+        """Remember in a ``with`` block what a group will put back; the runner calls this."""
+        return self._runs.bookmark.within(group, self)
+
+    def arrive(self) -> None:
+        """Return to everything as it was where the run is gone on with; the runner calls this."""
+        self._runs.bookmark.arrive(self)
 
     def bound_history(self, added: int) -> None:
         """Let the oldest outputs go where all runs together hold too many; the runner calls this."""
-        self._history.make_room_within(HISTORY_BUDGET_BYTES, added)
+        self._runs.history.make_room_within(HISTORY_BUDGET_BYTES, added)
 
     # -- checkpoints -----------------------------------------------------------------
 
@@ -582,11 +465,13 @@ class Experiment(Shown):
         target = self._checkpoints.target(name, automatic=False, overwrite=overwrite)
         path = storage.save_checkpoint(self, target, name, meta or {})
         self._checkpoints.add(name, path, automatic=False)
-        self._bookmark.turn_to(str(path))
+        self._runs.bookmark.turn_to(str(path))
         return path
 
     def restore_checkpoint(self, name_or_path: str | Path) -> None:
         """Return to the state of a checkpoint: weights, optimizers, random numbers, history.
+
+        A checkpoint of a graph (`ModelGraph.save_checkpoint`) brings back what it has: the graph's state.
 
         Args:
             name_or_path: The name of one of `available_checkpoints`, or the path of a file.
@@ -598,10 +483,10 @@ class Experiment(Shown):
             StateError: If this experiment is running.
         """
         path = self._checkpoints.find(name_or_path)
-        storage.restore_checkpoint(self, path)
-        if self._bookmark.point is not None:
+        is_whole = storage.restore_checkpoint(self, path)
+        if is_whole and self._runs.bookmark.point is not None:
             # Read again when it is asked for: it holds as much as the experiment itself.
-            self._bookmark = Bookmark(checkpoint=str(path))
+            self._runs.bookmark = Bookmark(checkpoint=str(path))
 
     def disable_checkpointing(self) -> contextlib.AbstractContextManager[None]:
         """Write no checkpoints by itself within a ``with`` block."""
@@ -619,9 +504,9 @@ class Experiment(Shown):
             target = self._checkpoints.target(name, automatic=True, overwrite=overwrite)
             storage.save_checkpoint(self, target, name, {"moment": moment})
             self._checkpoints.add(name, target, automatic=True)
-            self._bookmark.turn_to(str(target))
-            if self._history:
-                self._history[-1].checkpoints.append(name)
+            self._runs.bookmark.turn_to(str(target))
+            if self._runs.history:
+                self._runs.history[-1].checkpoints.append(name)
 
     def as_estimator(self) -> Any:
         """Return the training of this experiment as an estimator of scikit-learn.
@@ -692,8 +577,8 @@ class Experiment(Shown):
             tensors: Include the outputs and targets that the results of runs hold.
         """
         return take(self) | {
-            "unfinished": self._bookmark.get_state(),
-            "history": [run.get_state(tensors=tensors) for run in self._history],
+            "unfinished": self._runs.bookmark.get_state(),
+            "history": [run.get_state(tensors=tensors) for run in self._runs.history],
             "checkpoints": {name: str(path) for name, path in self._checkpoints.paths.items()},
         }
 
@@ -704,13 +589,14 @@ class Experiment(Shown):
             GraphError: If the state belongs to another graph; nothing is changed then.
             StateError: If this experiment is running.
         """
-        present = {run.id: run for run in self._history}
+        present = {run.id: run for run in self._runs.history}
         history = History(present.get(r["id"]) or ExperimentRun.from_state(r) for r in state["history"])
         checkpoints = {name: Path(path) for name, path in state["checkpoints"].items()}
         bookmark = Bookmark(point=point_in(state), checkpoint=state["unfinished"]["checkpoint"])
-        with self._exclusively():
+        with self._runs.exclusively(self):
             put_back(self, state)
-            self._history, self._checkpoints.paths, self._bookmark = history, checkpoints, bookmark
+            self._runs.history, self._runs.bookmark = history, bookmark
+            self._checkpoints.paths = checkpoints
 
     def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
         """Write the experiment to one file: data, graph, weights, plan, history.
@@ -756,21 +642,3 @@ class Experiment(Shown):
         return storage.load_experiment(
             cls, filepath, checkpoint_dir=checkpoint_dir, overwrite=overwrite, symbols=symbols
         )
-
-
-def _phases(entry: ExperimentPhase | Group) -> list[ExperimentPhase]:
-    return entry.flatten() if isinstance(entry, Group) else [entry]
-
-
-def _display_options(given: Mapping[str, Any]) -> DisplayOptions:
-    faults, defaults = Faults("Display options"), vars(DisplayOptions())
-    for name, value in given.items():
-        if name not in defaults:
-            faults.add(InvalidTypeError(unknown_name("display option", name, defaults)))
-            continue
-        default = defaults[name]
-        kind = str if isinstance(default, str) else bool
-        if not isinstance(value, kind) and (value is not None or default is not None):
-            faults.add(InvalidTypeError(f"{name} must be a {kind.__name__}, got {value!r}."))
-    faults.raise_if_any()
-    return DisplayOptions(**given)

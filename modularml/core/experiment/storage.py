@@ -11,23 +11,22 @@ experiment's file, and no checkpoint is in another.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modularml.base.config import from_config, to_config
-from modularml.base.errors import FileFormatError, ModularMLError, StateError
+from modularml.base.errors import StateError
 from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.topology.graph_file import graph_config, make_graph, node_config
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
-from modularml.core.topology.model_node import ModelNode
 from modularml.display.notice import notice
 from modularml.io import codec
 from modularml.io.names import safe_name, with_suffix
+from modularml.io.objects import no_surprises
 
 
 def save_experiment(experiment: Any, path: str | Path, *, overwrite: bool) -> Path:
@@ -55,9 +54,9 @@ def tree_of(experiment: Any, *, history: bool = True) -> dict[str, Any]:
         "featuresets": [
             {"config": fs.get_config(), "state": fs.get_state()} for fs in nodes if isinstance(fs, FeatureSet)
         ],
-        "nodes": [_node_config(node) for node in nodes if isinstance(node, GraphNode)],
+        "nodes": [node_config(node) for node in nodes if isinstance(node, GraphNode)],
         "spare_nodes": _spare_states(ctx),
-        "graph": None if ctx.model_graph is None else _graph_config(ctx.model_graph),
+        "graph": None if ctx.model_graph is None else graph_config(ctx.model_graph),
     }
 
 
@@ -88,7 +87,7 @@ def load_experiment(
     if ctx.experiment is not None and ctx.experiment.is_running:
         raise StateError(f"Experiment {ctx.experiment.label!r} is running; nothing can be loaded over it.")
     tree = codec.load(path, "experiment", symbols=symbols)
-    with _no_surprises(path, "experiment"):
+    with no_surprises(path, "experiment"):
         staged = ExperimentContext(registration_policy="raise")
         # Only to see that it can be made; the one to keep is made in the context to keep.
         experiment_of(cls, tree, staged)
@@ -117,36 +116,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return tree
 
 
-def restore_checkpoint(experiment: Any, path: Path) -> None:
-    """Put an experiment back into the state of a checkpoint."""
+def restore_checkpoint(experiment: Any, path: Path) -> bool:
+    """Put an experiment back into the state of a checkpoint.
+
+    Returns:
+        Whether it was one of an experiment; that of a graph changes the graph alone.
+    """
     tree = read_checkpoint(path)
     checkpoints = {name: str(found) for name, found in experiment.available_checkpoints.items()}
-    with _no_surprises(path, "checkpoint"):
-        experiment.set_state({**tree["state"], "checkpoints": checkpoints})
-
-
-@contextlib.contextmanager
-def _no_surprises(path: str | Path, kind: str) -> Iterator[None]:
-    """Tell a tree that is whole as a file but lacks what it should hold from all other errors."""
-    try:
-        yield
-    except ModularMLError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FileFormatError(f"{str(path)!r} is no whole {kind}: {type(error).__name__}: {error}") from error
-
-
-def _node_config(node: GraphNode) -> dict[str, Any]:
-    if not isinstance(node, ModelNode):
-        return {"label": node.label, "node": to_config(node)}
-    return {
-        "label": node.label,
-        "node_id": node.node_id,
-        "model": to_config(node.model),
-        "upstream_ref": to_config(node.upstream_ref),
-        "optimizer": to_config(node.optimizer),
-        "accelerator": to_config(node.accelerator),
-    }
+    with no_surprises(path, "checkpoint"):
+        is_whole = tree["state"].keys() != {"graph"}
+        kept = {} if is_whole else experiment.get_state(tensors=False)
+        experiment.set_state({**kept, **tree["state"], "checkpoints": checkpoints})
+    return is_whole
 
 
 def _spare_states(ctx: ExperimentContext) -> dict[str, Any]:
@@ -165,15 +147,11 @@ def _state_of(node: Any) -> dict[str, Any]:
     return {"model": node.model.get_state(), "frozen_by": node.frozen_by}
 
 
-def _graph_config(graph: ModelGraph) -> dict[str, Any]:
-    return {"label": graph.label, "nodes": graph.node_labels, "optimizer": to_config(graph.optimizer)}
-
-
 def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
     """Make data, nodes and graph of a tree in a context of their own."""
     for entry in tree["featuresets"]:
         FeatureSet.from_config(entry["config"]).set_state(entry["state"])
-    graph = make_graph(tree)
+    graph = make_graph(ModelGraph, tree)
     for label, state in tree["spare_nodes"].items():
         node = staged.get_node(label, GraphNode)
         if isinstance(node, MergeNode):
@@ -183,15 +161,6 @@ def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
         node.freeze(state["frozen_by"]) if state["frozen_by"] else node.unfreeze()
     if graph is not None:
         graph.set_state(tree["state"]["graph"])
-
-
-def make_graph(tree: Mapping[str, Any]) -> ModelGraph | None:
-    """Make the nodes and the graph of a tree, not built, in the active context; it must have the data."""
-    for entry in tree["nodes"]:
-        made = {name: from_config(value) for name, value in entry.items()}
-        if "node" not in made:
-            ModelNode(**made)
-    return None if tree["graph"] is None else ModelGraph(**from_config(tree["graph"]))
 
 
 def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:

@@ -5,7 +5,7 @@ It knows neither models nor data: a reference says where inputs come from, by la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError, check_label, unknown_name
@@ -147,6 +147,14 @@ class GraphNode(Shown):
             labels = [up.node_label for up in self.upstream_refs]
             raise GraphError(unknown_name("upstream", ref.node_label, labels, where=repr(self)))
         self.set_upstream_refs([up for up in self.upstream_refs if up != ref])
+
+    def follow(self, renamed: Mapping[str, GraphNodeReference]) -> None:
+        """Be fed by the same nodes as before under the ids and labels that they got.
+
+        Args:
+            renamed: Former id -> reference by now.
+        """
+        self.upstream_refs = tuple(renamed.get(ref.node_id, ref) for ref in self.upstream_refs)
 
     @property
     def featureset_refs(self) -> tuple[FeatureSetReference, ...]:

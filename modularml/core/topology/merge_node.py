@@ -180,6 +180,14 @@ class MergeNode(GraphNode, Configurable, ABC):
         self.tags_strategy = self._moved(self.tags_strategy, refs, "tags_strategy")
         self.upstream_refs, self._output_shape, self._input_shapes = refs, None, None
 
+    def follow(self, renamed: Mapping[str, GraphNodeReference]) -> None:
+        """Be fed by the same nodes under other ids; see `GraphNode.follow`."""
+        super().follow(renamed)
+        for name in ("target_strategy", "tags_strategy"):
+            strategy = getattr(self, name)
+            if isinstance(strategy, GraphNodeReference):
+                setattr(self, name, renamed.get(strategy.node_id, strategy))
+
     # -- shapes --------------------------------------------------------------------
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -28,10 +29,10 @@ from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.batch import Batch
 from modularml.core.data.featureset import FeatureSet
-from modularml.core.data.reference import FeatureSetReference
+from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
 from modularml.core.data.table import stack
 from modularml.core.data.values import check_feeds
-from modularml.core.topology import editing, prediction, structure
+from modularml.core.topology import editing, graph_file, prediction, structure
 from modularml.core.topology.diagram import graph_spec
 from modularml.core.topology.graph_node import GraphNode, UpstreamReference
 from modularml.core.topology.merge_node import MergeNode
@@ -79,6 +80,7 @@ class ModelGraph:
         faults = Faults(f"ModelGraph {label!r}")
         self.optimizer = None if optimizer is None else faults.attempt(as_optimizer, optimizer)
         faults.raise_if_any()
+        self.absent: dict[str, Any] = {}  # what a loaded graph reads of FeatureSets that may not be there
         self._was_built = False
         self._built_with: dict[str, tuple[UpstreamReference, ...]] = {}
         if nodes is None:
@@ -510,6 +512,13 @@ class ModelGraph:
             if optimizer is not None and saved is not None:
                 optimizer.set_state(saved)
 
+    def follow(self, renamed: Mapping[str, GraphNodeReference]) -> None:
+        """Hold the same nodes as before under the ids and labels that they got; see `GraphNode.follow`."""
+        self._refs = [renamed.get(ref.node_id, ref) for ref in self._refs]
+        for node in self._members():
+            node.follow(renamed)
+        self._built_with = {node.node_id: node.upstream_refs for node in self._members()}
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ModelGraph):
             return NotImplemented
@@ -523,6 +532,77 @@ class ModelGraph:
         models = [(node.label, repr(node.model), node.optimizer) for node in self._models()]
         merges = [(type(node), node.settings()) for node in self._merges()]
         return [self.label, self.upstreams(), self.optimizer, models, merges]
+
+    # -- files -------------------------------------------------------------------
+
+    def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the graph to a ``.mg.mml`` file: nodes, wiring, optimizer, weights and fits; no data.
+
+        Of the FeatureSets that feed it, the file has labels and the shapes of the columns that are read.
+
+        Args:
+            filepath: Where to; ``.mg.mml`` is appended when missing.
+            overwrite: Replace a file that is there.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+            OSError: If it cannot be written; what was there before stays whole.
+        """
+        return graph_file.save_graph(self, filepath, overwrite=overwrite)
+
+    @classmethod
+    def load(
+        cls, filepath: str | Path, *, overwrite: bool = False, symbols: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Read a graph from a file into the active context; no code of the file is run.
+
+        If the context has this very graph already, that one is returned. Else, where ids or labels of
+        nodes are taken, `overwrite` lets the loaded nodes replace those that are there; without it they
+        get ids and labels of their own. A graph that the experiment has stays its graph unless
+        `overwrite` is given; the loaded one then predicts beside it. Each case is told once.
+
+        FeatureSets are found by label. Without them a graph predicts from arrays all the same.
+
+        Args:
+            filepath: The file.
+            overwrite: Let the loaded graph and its nodes replace what is there.
+            symbols: Name -> class or function, for those of your own that are not defined here.
+
+        Raises:
+            FileFormatError: If the file is no whole graph; nothing is changed then.
+            GraphError: If a FeatureSet of the context lacks a column that is read, or has it in
+                another shape; nothing is changed then.
+            UnknownNameError: If the file names classes or functions that are not defined here.
+        """
+        loaded: Self = graph_file.load_graph(cls, filepath, overwrite=overwrite, symbols=symbols)
+        return loaded
+
+    def save_checkpoint(
+        self, filepath: str | Path, *, overwrite: bool = False, meta: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Write weights, moments, fits and frozen flags to a ``.ckpt.mml`` file and return its path.
+
+        Args:
+            filepath: Where to.
+            overwrite: Replace a file that is there.
+            meta: Plain facts of your own to keep with it; `modularml.inspect` tells them.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+        """
+        return graph_file.save_checkpoint(self, filepath, overwrite=overwrite, meta=meta)
+
+    def restore_checkpoint(self, filepath: str | Path) -> None:
+        """Return to the state in a checkpoint of a graph, or of an experiment; nodes are matched by label.
+
+        Raises:
+            FileFormatError: If the file is no whole checkpoint; nothing is changed then.
+            GraphError: If it is of another graph; nothing is changed then.
+        """
+        graph_file.restore_checkpoint(self, filepath)
 
     # -- new data ----------------------------------------------------------------
 

@@ -1,0 +1,220 @@
+"""The runs of an experiment: those there were, the one that goes on, and where to go on with the newest.
+
+It knows no file: a checkpoint to go on from is read by whoever calls. One run goes on at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, StateError, unknown_name
+from modularml.base.events import DisplayOptions
+from modularml.core import cells
+from modularml.core.experiment.history import ExperimentRun, History, now
+from modularml.core.experiment.phases.group import Group
+from modularml.core.experiment.phases.phase import ExperimentPhase
+from modularml.core.experiment.phases.phase_group import PhaseGroup
+from modularml.core.experiment.resuming import Bookmark, Point, entry_of, point_in, position_in, restore_own
+from modularml.core.experiment.runner import Entry, Runner
+from modularml.core.experiment.state import begin_anew, put_back, restored
+from modularml.display.notice import notice
+
+
+class Runs:
+    """Begins the runs of an experiment, goes on with them, and previews.
+
+    Attributes:
+        history: The records of all runs, oldest first.
+        bookmark: Where the newest one that did not end can be gone on with.
+    """
+
+    def __init__(self) -> None:
+        self.history = History()
+        self.bookmark = Bookmark()
+        self._trained: dict[str, weakref.WeakSet[Any]] = {}
+        self._running = threading.Lock()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run or a preview goes on."""
+        return self._running.locked()
+
+    @contextlib.contextmanager
+    def exclusively(self, experiment: Any) -> Iterator[None]:
+        """Let no run begin within a ``with`` block.
+
+        Raises:
+            StateError: If one goes on.
+        """
+        if not self._running.acquire(blocking=False):
+            raise StateError(f"Experiment {experiment.label!r} is running; wait for it or stop it first.")
+        try:
+            yield
+        finally:
+            self._running.release()
+
+    def begin(
+        self,
+        experiment: Any,
+        entry: Entry,
+        display: Mapping[str, Any],
+        *,
+        whole_plan: bool = False,
+        fresh: bool = False,
+    ) -> Any:
+        """Run an entry and record it; see `Experiment.run`."""
+        runner = Runner(experiment, _display_options(display))
+        with self.exclusively(experiment), experiment.random_stream.active():
+            if fresh:
+                begin_anew(experiment)
+            self._count_anew(experiment, phases_of(entry))
+            seed = {} if experiment.ctx.seed is None else {"seed": experiment.ctx.seed}
+            record = ExperimentRun(
+                label=entry.label, started_at=now(), metadata=seed | ({"fresh": True} if fresh else {})
+            )
+            self.history.append(record)
+            return self._follow(experiment, runner, record, entry, whole_plan=whole_plan)
+
+    def point(self, read: Callable[[str], Mapping[str, Any]]) -> Point | None:
+        """Return where the newest run can be gone on with, or None.
+
+        Args:
+            read: Returns the state in a checkpoint.
+        """
+        if self.bookmark.checkpoint is None:
+            return self.bookmark.point
+        return point_in(read(self.bookmark.checkpoint))
+
+    def go_on(self, experiment: Any, point: Point, given: Entry | None, display: Mapping[str, Any]) -> Any:
+        """Go on from a point; see `Experiment.resume`.
+
+        Args:
+            experiment: The experiment.
+            point: The point.
+            given: What is gone on with; None finds it in the plan.
+            display: What is shown meanwhile.
+        """
+        position, whole_plan = position_in(point), point["progress"]["whole_plan"]
+        entry = own(experiment, entry_of(point, experiment.execution_plan, given), None, "resume")
+        runner = Runner(experiment, _display_options(display), begin_at=position)
+        with self.exclusively(experiment), experiment.random_stream.active():
+            earlier = ExperimentRun.from_state(point["run"])
+            record = next((run for run in self.history if run.id == earlier.id), None)
+            if record is None:
+                record = earlier
+                self.history.append(record)
+            notice(None, f"Resuming {entry.label!r} ({record.status}): {position}.")
+            put_back(experiment, point["state"] if point["outside"] is None else point["outside"])
+            restore_own(entry, point)
+            record.go_on(earlier, str(position))
+            return self._follow(experiment, runner, record, entry, whole_plan=whole_plan, point=point)
+
+    def preview(self, experiment: Any, entry: Entry, display: Mapping[str, Any]) -> Any:
+        """Run an entry without a trace; see `Experiment.preview_phase`."""
+        runner = Runner(experiment, _display_options(display), preview=True)
+        with self.exclusively(experiment), experiment.random_stream.active():
+            record = ExperimentRun(label=entry.label, started_at=now())
+            with restored(experiment, phases_of(entry)):
+                return runner.run(entry, record)
+
+    def _follow(
+        self,
+        experiment: Any,
+        runner: Runner,
+        record: ExperimentRun,
+        entry: Entry,
+        *,
+        whole_plan: bool,
+        point: Point | None = None,
+    ) -> Any:
+        self.bookmark.begin(runner, record, entry, whole_plan=whole_plan, point=point)
+        try:
+            with experiment.results_config.written(record):
+                return runner.run(entry, record, whole_plan=whole_plan)
+        finally:
+            self.bookmark.end()
+
+    def _count_anew(self, experiment: Any, phases: Sequence[ExperimentPhase]) -> None:
+        """Forget the epochs of phases whose nodes were defined anew since they ran."""
+        for phase in phases:
+            nodes = phase.nodes(experiment.model_graph)
+            known = self._trained.get(phase.label)
+            if known is not None and any(node not in known for node in nodes):
+                experiment.epochs_done.pop(phase.label, None)
+            self._trained[phase.label] = weakref.WeakSet(nodes)
+
+
+# -- what may be run -----------------------------------------------------------------
+
+
+def own_plan(experiment: Any, method: str) -> PhaseGroup:
+    """Return the plan of an experiment, if it can be run.
+
+    Raises:
+        StateError: If there is no phase in it.
+        InvalidValueError: If a phase was defined in another experiment.
+    """
+    if not experiment.execution_plan.flatten():
+        raise StateError(
+            f"The execution plan of experiment {experiment.label!r} is empty; add phases to "
+            "exp.execution_plan first."
+        )
+    plan: PhaseGroup = own(experiment, experiment.execution_plan, PhaseGroup, method)
+    return plan
+
+
+def own(experiment: Any, entry: Any, kind: Any, method: str) -> Any:
+    """Return what `entry` is by now, if it is of a kind (None: any) and can be run in this experiment.
+
+    Raises:
+        InvalidTypeError: If it is of another kind.
+        StateError: If there is no phase in it.
+        InvalidValueError: If a phase was defined in another experiment.
+    """
+    entry = refreshed(experiment, entry)
+    if not isinstance(entry, kind or ExperimentPhase | Group):
+        what = {ExperimentPhase: "phase", Group: "PhaseGroup"}.get(kind, getattr(kind, "__name__", "entry"))
+        raise InvalidTypeError(f"{method} takes a {what}, got {entry!r} ({type(entry).__name__}).")
+    if not phases_of(entry):
+        raise StateError(f"{entry!r} holds no phase to run.")
+    for phase in phases_of(entry):
+        if phase.ctx is not experiment.ctx:
+            raise InvalidValueError(
+                f"{phase!r} was defined in another experiment than {experiment.label!r}; run it there, "
+                "or define it again after making this one."
+            )
+    return entry
+
+
+def refreshed(experiment: Any, entry: Any) -> Any:
+    """Let what cells defined anew meet what named it before; return what `entry` is by now."""
+    cells.settle()
+    if experiment.model_graph is not None:
+        experiment.model_graph.refresh()
+    if isinstance(entry, ExperimentPhase | Group):
+        entry = cells.present(entry)
+        entry.refresh()
+    return entry
+
+
+def phases_of(entry: Entry) -> list[ExperimentPhase]:
+    """Return the phases in an entry, in the order they run."""
+    return entry.flatten() if isinstance(entry, Group) else [entry]
+
+
+def _display_options(given: Mapping[str, Any]) -> DisplayOptions:
+    faults, defaults = Faults("Display options"), vars(DisplayOptions())
+    for name, value in given.items():
+        if name not in defaults:
+            faults.add(InvalidTypeError(unknown_name("display option", name, defaults)))
+            continue
+        default = defaults[name]
+        kind = str if isinstance(default, str) else bool
+        if not isinstance(value, kind) and (value is not None or default is not None):
+            faults.add(InvalidTypeError(f"{name} must be a {kind.__name__}, got {value!r}."))
+    faults.raise_if_any()
+    return DisplayOptions(**given)

@@ -1,0 +1,276 @@
+"""A model graph <-> a tree, and the files that hold one: nodes, wiring, optimizer, weights, no data.
+
+It knows no experiment. A graph's tree: ``graph`` (label, labels of the nodes, optimizer), ``nodes``
+(how each is made), ``state`` (weights, moments, estimators, frozen flags) and ``featuresets``: of each
+one that feeds it, the columns that it reads, as dtype and shape of a sample. The tree of a checkpoint
+is ``name``, ``meta`` and ``state``, of which a graph's has the key ``graph`` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modularml.base.config import from_config, to_config
+from modularml.base.errors import Faults, FileFormatError, GraphError, StateError, unknown_name
+from modularml.core.context import ExperimentContext, new_id
+from modularml.core.data.entrance import TITLE
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.sample_collection import SampleCollection
+from modularml.core.topology.graph_node import GraphNode
+from modularml.core.topology.model_node import ModelNode
+from modularml.display.notice import notice
+from modularml.io import codec
+from modularml.io.names import SUFFIXES
+from modularml.io.objects import no_surprises
+
+Columns = Mapping[str, Mapping[str, Any]]
+
+# -- as a tree -------------------------------------------------------------------------
+
+
+def node_config(node: GraphNode) -> dict[str, Any]:
+    """Return how a node was made, upstreams as references."""
+    if not isinstance(node, ModelNode):
+        return {"label": node.label, "node": to_config(node)}
+    return {
+        "label": node.label,
+        "node_id": node.node_id,
+        "model": to_config(node.model),
+        "upstream_ref": to_config(node.upstream_ref),
+        "optimizer": to_config(node.optimizer),
+        "accelerator": to_config(node.accelerator),
+    }
+
+
+def graph_config(graph: Any) -> dict[str, Any]:
+    """Return label, labels of the nodes and optimizer of a graph."""
+    return {"label": graph.label, "nodes": graph.node_labels, "optimizer": to_config(graph.optimizer)}
+
+
+def tree_of(graph: Any) -> dict[str, Any]:
+    """Return a graph as a tree without its state."""
+    return {
+        "graph": graph_config(graph),
+        "nodes": [node_config(node) for node in graph.nodes.values()],
+        "featuresets": _columns_read(graph),
+    }
+
+
+def _columns_read(graph: Any) -> dict[str, Any]:
+    read: dict[str, Any] = {}
+    for node in graph.nodes.values():
+        for ref in node.featureset_refs:
+            label = graph.ctx.label_of(ref)
+            if not graph.ctx.has_node(ref):
+                read[label] = graph.absent[label]
+                continue
+            table = graph.ctx.get_node(ref, FeatureSet).table
+            columns = {name: table.column(name) for name in ref.columns}
+            found = {name: {"dtype": str(a.dtype), "shape": list(a.shape[1:])} for name, a in columns.items()}
+            read.setdefault(label, {}).update(found)
+    return read
+
+
+def make_graph(cls: Any, tree: Mapping[str, Any]) -> Any:
+    """Make the nodes and the graph of a tree, not built, in the active context; it must have the data.
+
+    Args:
+        cls: The class of graphs.
+        tree: ``nodes`` and ``graph``; the latter may be None.
+    """
+    for entry in tree["nodes"]:
+        made = {name: from_config(value) for name, value in entry.items()}
+        if "node" not in made:
+            ModelNode(**made)
+    return None if tree["graph"] is None else cls(**from_config(tree["graph"]))
+
+
+# -- in files --------------------------------------------------------------------------
+
+
+def save_graph(graph: Any, path: str | Path, *, overwrite: bool) -> Path:
+    """Write a graph and its state to a file; see `ModelGraph.save`."""
+    return codec.save(path, "model_graph", tree_of(graph) | {"state": graph.get_state()}, overwrite=overwrite)
+
+
+def load_graph(cls: Any, path: str | Path, *, overwrite: bool, symbols: Mapping[str, Any] | None) -> Any:
+    """Read a graph into the active context; see `ModelGraph.load`."""
+    ctx = ExperimentContext.get_active()
+    tree = codec.load(path, "model_graph", symbols=symbols)
+    with no_surprises(path, "model_graph"):
+        graph = _staged(cls, tree)
+        check_columns(tree["featuresets"], ctx, f"ModelGraph {graph.label!r} of {str(path)!r}")
+        graph.set_state(tree["state"])
+    return _enter(graph, ctx, overwrite=overwrite)
+
+
+def graph_of_tree(cls: Any, tree: Mapping[str, Any], where: str) -> Any:
+    """Make the graph of a tree without a state in the active context; it is built if its data are there.
+
+    Args:
+        cls: The class of graphs.
+        tree: What `tree_of` returned.
+        where: The file, for messages.
+    """
+    ctx = ExperimentContext.get_active()
+    graph = _staged(cls, tree)
+    check_columns(tree["featuresets"], ctx, f"ModelGraph {graph.label!r} of {where}")
+    entered = _enter(graph, ctx, overwrite=False)
+    if all(ctx.has_node(label) for label in tree["featuresets"]):
+        entered.build()
+    return entered
+
+
+def _staged(cls: Any, tree: Mapping[str, Any]) -> Any:
+    """Make a graph in a context of its own, in which empty sets stand for the data."""
+    staged = ExperimentContext(registration_policy="raise")
+    sets = tree["featuresets"]
+    with staged.temporary():
+        for label, columns in sets.items():
+            arrays = {
+                name: np.empty((0, *column["shape"]), column["dtype"]) for name, column in columns.items()
+            }
+            FeatureSet(label, SampleCollection.of_arrays(arrays))
+        graph = make_graph(cls, tree)
+    graph.absent = {label: dict(columns) for label, columns in sets.items()}
+    return graph
+
+
+def check_columns(read: Mapping[str, Columns], ctx: ExperimentContext, where: str) -> None:
+    """Raise unless the FeatureSets that are there have the columns that a graph reads, and tell of others.
+
+    Raises:
+        GraphError: If columns are missing or of another shape; all of them are told.
+    """
+    faults = Faults(where)
+    for label, columns in read.items():
+        featureset = ctx.nodes.get(label)
+        if not isinstance(featureset, FeatureSet):
+            listed = ", ".join(f"{name} {tuple(column['shape'])}" for name, column in columns.items())
+            notice(
+                "Missing FeatureSet",
+                f"The loaded ModelGraph reads FeatureSet {label!r} ({listed}), which is not in the active "
+                "ExperimentContext. It predicts from arrays; to train it, make that FeatureSet.",
+            )
+            continue
+        for name, column in columns.items():
+            place = f"FeatureSet {label!r}"
+            if name not in featureset.columns:
+                faults.add(GraphError(unknown_name("column", name, featureset.columns, where=place)))
+                continue
+            shape, known = featureset.table.column(name).shape[1:], tuple(column["shape"])
+            if shape != known:
+                faults.add(
+                    GraphError(f"the column {name!r} of {place} has the shape {shape}; it reads {known}.")
+                )
+    faults.raise_if_any()
+
+
+def _enter(graph: Any, ctx: ExperimentContext, *, overwrite: bool) -> Any:
+    """Register a loaded graph and its nodes, or return the one that is the same; say what came of it."""
+    present = ctx.model_graph
+    if present is not None and present == graph:
+        notice(
+            "ModelGraph Collision",
+            f"Loaded ModelGraph is identical to {present.label!r} in the existing ExperimentContext. "
+            f"Returning {present.label!r}.",
+        )
+        return present
+    if overwrite and ctx.experiment is not None and ctx.experiment.is_running:
+        raise StateError(f"Experiment {ctx.experiment.label!r} is running; no graph can take its place now.")
+    nodes: Sequence[GraphNode] = list(graph.nodes.values())
+    if not overwrite:
+        _make_room(graph, nodes, ctx)
+    for node in nodes:
+        taken = [known for known in ctx.nodes.values() if _clash(known, node)]
+        for known in taken:
+            _tell_overwritten(node, known)
+            ctx.remove_node(label=known.label)
+        node.move_to(ctx)
+    if present is None or overwrite:
+        if present is not None:
+            notice(
+                "ModelGraph Collision",
+                f"The loaded ModelGraph {graph.label!r} differs from {present.label!r}, which will be "
+                "overwritten in the active ExperimentContext.",
+            )
+        graph.move_to(ctx)
+    else:
+        graph.ctx = ctx
+        notice(
+            "ModelGraph Collision",
+            f"The loaded ModelGraph {graph.label!r} differs from {present.label!r}, which stays the graph of "
+            "the experiment; the loaded one predicts beside it. overwrite=True puts it in its place.",
+        )
+    return graph
+
+
+def _clash(known: Any, node: GraphNode) -> bool:
+    return bool(known.label == node.label or known.node_id == node.node_id)
+
+
+def _make_room(graph: Any, nodes: Sequence[GraphNode], ctx: ExperimentContext) -> None:
+    """Give the nodes whose id or label is taken an id and a label of their own, and tell each."""
+    renamed = {}
+    for node in nodes:
+        if not any(_clash(known, node) for known in ctx.nodes.values()):
+            continue
+        before, wanted = node.reference(), node.label
+        others = {*ctx.nodes, *(other.label for other in nodes if other is not node)}
+        node.label = next(
+            label
+            for label in (wanted, *(f"{wanted}_{n}" for n in range(2, len(others) + 3)))
+            if label not in others
+        )
+        node.node_id = new_id()
+        renamed[before.node_id] = node.reference()
+        notice(
+            TITLE,
+            f"The loaded {type(node).__name__} {wanted!r} has the label or the id of another one. "
+            f"It was registered as {node.label!r} with a new id.",
+        )
+    graph.follow(renamed)
+
+
+def _tell_overwritten(node: GraphNode, known: Any) -> None:
+    shared = "ID" if known.node_id == node.node_id else "label"
+    notice(
+        TITLE,
+        f"The loaded {type(node).__name__} has an overlapping {shared} with existing "
+        f"{type(known).__name__} {known.label!r}. {known.label!r} will be "
+        "overwritten in the active ExperimentContext.",
+    )
+
+
+# -- checkpoints -----------------------------------------------------------------------
+
+
+def save_checkpoint(graph: Any, path: str | Path, *, overwrite: bool, meta: Mapping[str, Any] | None) -> Path:
+    """Write the state of a graph; see `ModelGraph.save_checkpoint`."""
+    name = Path(path).name.removesuffix(SUFFIXES["checkpoint"])
+    tree = {"name": name, "meta": dict(meta or {}), "state": {"graph": graph.get_state()}}
+    return codec.save(path, "checkpoint", tree, overwrite=overwrite)
+
+
+def restore_checkpoint(graph: Any, path: str | Path) -> None:
+    """Put a graph back into the state of a checkpoint, its own or an experiment's; else change nothing."""
+    tree = codec.load(path, "checkpoint")
+    with no_surprises(path, "checkpoint"):
+        state = tree["state"]["graph"]
+        if state is None:
+            raise FileFormatError(f"{str(path)!r} is a checkpoint of an experiment without a graph.")
+        put_back(graph, state)
+
+
+def put_back(graph: Any, state: Mapping[str, Any]) -> None:
+    """Set the state of a graph: all of it, or after an error what was before."""
+    before = graph.get_state()
+    try:
+        graph.set_state(state)
+    except BaseException:
+        graph.set_state(before)
+        raise
