@@ -44,7 +44,7 @@ from modularml.core.experiment.results_config import ResultsConfig
 from modularml.core.experiment.resuming import Bookmark, Point, entry_of, point_in, position_in, restore_own
 from modularml.core.experiment.runner import Entry, Runner
 from modularml.core.experiment.staleness import Status
-from modularml.core.experiment.standing import Run, diff_of, only, status_of
+from modularml.core.experiment.standing import Run, alone, diff_of, only, status_of
 from modularml.core.experiment.state import begin_anew, put_back, restored, take
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.card import Html, Shown, card
@@ -284,7 +284,7 @@ class Experiment(Shown):
             other = "stale_only" if stale_only else "resume"
             raise InvalidValueError(f"A fresh run does everything again; leave out {other}.")
         if stale_only:
-            plan = only(plan, set(status_of(self).stale))
+            plan = only(plan, set(status_of(self, plan).stale))
             if not len(plan):
                 notice(None, f"Nothing is stale in experiment {self.label!r}; nothing was run.")
                 return PhaseGroupResults(self.label)
@@ -292,15 +292,21 @@ class Experiment(Shown):
         results: PhaseGroupResults = self._record(plan, display, whole_plan=True, **how)
         return results
 
-    def status(self) -> Status:
+    def status(self, entry: ExperimentPhase | Group | None = None) -> Status:
         """Say which results of the plan's phases still come from what there is now, and why others do not.
+
+        Args:
+            entry: Say it of this phase, group or cross-validation, in the plan or not; None is the plan.
 
         Returns:
             One entry a phase, which prints as a sentence: *results of 'eval' (run 3) are stale:
-            sampler of 'train' changed batch_size 32 -> 64 after it ran*.
+            sampler of 'train' changed batch_size 32 -> 64 after it ran*. A cross-validation is one
+            entry, as a whole.
         """
+        if entry is not None:
+            return status_of(self, alone(self._own(entry, ExperimentPhase | Group, "status")))
         self._refreshed(self._plan)
-        return status_of(self)
+        return status_of(self, self._plan)
 
     def diff(self, before: Run | None = None, after: Run | None = None) -> Diff:
         """Say in which of what they consumed two runs differ, or a run and what there is now.
@@ -399,7 +405,9 @@ class Experiment(Shown):
     def _own(self, entry: Any, kind: Any, method: str) -> Any:
         entry = self._refreshed(entry)
         if not isinstance(entry, kind):
-            what = {ExperimentPhase: "phase", Group: "PhaseGroup"}.get(kind, kind.__name__)
+            what = {ExperimentPhase: "phase", Group: "PhaseGroup", PhaseGroup: "PhaseGroup"}.get(
+                kind, "phase or a group"
+            )
             raise InvalidTypeError(f"{method} takes a {what}, got {entry!r} ({type(entry).__name__}).")
         if not _phases(entry):
             raise StateError(f"{entry!r} holds no phase to run.")
