@@ -23,7 +23,29 @@ from modularml.display.environment import running_shell
 ThingT = TypeVar("ThingT")
 
 _LINE = "_line_of_followers"
-"""The attribute for a list that all definitions share that followed each other, with the present one."""
+"""The attribute for the line that a definition is in."""
+
+
+class _Line:
+    """Definitions that followed each other, which share it, and the present one.
+
+    A copy of a definition is in no line: nothing comes in its place.
+    """
+
+    def __init__(self, present: Any) -> None:
+        self.present = present
+        self._members: list[weakref.ref[Any]] = []
+
+    def go_on(self, old: Any, new: Any) -> None:
+        self._members = [ref for ref in self._members if ref() is not None]
+        self._members += [weakref.ref(thing) for thing in (old, new) if thing not in self]
+        self.present = new
+
+    def __contains__(self, thing: object) -> bool:
+        return any(ref() is thing for ref in self._members)
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _nothing, ()
 
 
 @dataclass(frozen=True)
@@ -223,8 +245,10 @@ def _under_way(shell: Any) -> tuple[str, str | None]:
 def _follow(old: Any, new: Any) -> None:
     if old is None or old is new or _family(old) is not _family(new):
         return
-    line = vars(old).setdefault(_LINE, [new])
-    line[0] = new
+    line = vars(old).get(_LINE)
+    if line is None or old not in line:
+        line = vars(old)[_LINE] = _Line(new)
+    line.go_on(old, new)
     vars(new)[_LINE] = line
     replaced(old)
 
@@ -296,8 +320,8 @@ def settle() -> None:
 
 def present(thing: ThingT) -> ThingT:
     """Return what came in the place of `thing` when its cell ran again, or the thing itself."""
-    line: list[ThingT] | None = vars(thing).get(_LINE)
-    return thing if line is None else line[0]
+    line: _Line | None = vars(thing).get(_LINE)
+    return thing if line is None or thing not in line else line.present
 
 
 _notebook()  # so that the cell that imports is the last one that is not known from its start

@@ -6,6 +6,7 @@ It knows no loop and no file format; it delegates to the runner and to storage.
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import threading
 import weakref
@@ -153,6 +154,28 @@ class Experiment(Shown):
         if registration_policy is not None:
             self.ctx.set_registration_policy(registration_policy)
         self.ctx.set_experiment(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return an experiment of the same label that shares nothing with this one, and goes on from here.
+
+        Data, graph, weights, plan, history and random numbers are copied, and who listens is not. The
+        context of the copy is not active: ``copied.ctx.activate()``.
+
+        Raises:
+            StateError: If it is running.
+        """
+        made = object.__new__(type(self))
+        with self._exclusively():
+            memo[id(self)] = made
+            memo[id(self.events)], memo[id(self._running)] = EventBus(), threading.Lock()
+            ctx = self.ctx.copied(memo, (), self.ctx.nodes.values())
+            ctx.set_experiment(made)
+            vars(made).update(copy.deepcopy(vars(self) | {"_trained": {}}, memo))
+            if self.model_graph is not None:
+                ctx.register_model_graph(copy.deepcopy(self.model_graph, memo))
+            for label, nodes in self._trained.items():
+                made._trained[label] = weakref.WeakSet(memo[id(node)] for node in nodes if id(node) in memo)
+        return made
 
     @classmethod
     def from_active_context(
