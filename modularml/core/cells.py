@@ -67,9 +67,13 @@ class Cell:
     from_front_end: bool
 
     def __str__(self) -> str:
-        lines = [line.strip() for line in self.source.splitlines() if line.strip()]
-        first = lines[0] if lines else ""
-        return f"[{self.number}] {first if len(first) <= 60 else first[:59] + '…'}"
+        return f"[{self.number}] {self.first_line}"
+
+    @property
+    def first_line(self) -> str:
+        """Its first line that is not empty, cut where it is long."""
+        first = next((line.strip() for line in self.source.splitlines() if line.strip()), "")
+        return first if len(first) <= 60 else f"{first[:59]}…"
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -127,6 +131,7 @@ class _Notebook:
     def __init__(self, shell: Any) -> None:
         self._shell = weakref.ref(shell)
         self._last: dict[str, _Made] = {}
+        self._bound: dict[str, Cell] = {}
         self._n_executions = 0
         self.now: _Made | None = None
         self.before: _Made | None = None
@@ -149,6 +154,7 @@ class _Notebook:
             return
         self.settle()
         now, before = self.now, self.before
+        self._bound |= dict.fromkeys(now.cell.names, now.cell)
         if before is not None:
             if result.success and before.cell.source != now.cell.source:
                 self._withdraw(before, now)
@@ -197,6 +203,19 @@ class _Notebook:
         """What the cell made under `key` when it ran before, or None."""
         ref = self.before.labelled.get(key) if self.before is not None else None
         return ref() if ref is not None else None
+
+    def binder(self, name: str) -> Cell | None:
+        """The cell that last bound a name, the present one included."""
+        now = self.now.cell if self.now is not None else None
+        return now if now is not None and name in now.names else self._bound.get(name)
+
+    def maker(self, thing: Any) -> Cell | None:
+        """The cell that made a thing."""
+        for made in [*([] if self.now is None else [self.now]), *self._last.values()]:
+            refs: list[Callable[[], Any]] = [*made.labelled.values(), *made.named.values()]
+            if any(ref() is thing for ref in refs):
+                return made.cell
+        return None
 
     def match(self, taken_by: Cell) -> bool:
         """Tell whether the present cell is the one of `taken_by`, run again, edited or not."""
@@ -280,6 +299,18 @@ def made_before(kind: str, label: str) -> Any:
     """Return what the present cell made of this kind and label when it last ran, or None."""
     notebook = _notebook()
     return notebook.made_before((kind, label, 0)) if notebook is not None else None
+
+
+def binder(name: str) -> Cell | None:
+    """Return the cell that last bound this name, or None where no cell is known to."""
+    notebook = _notebook()
+    return notebook.binder(name) if notebook is not None else None
+
+
+def maker(thing: Any) -> Cell | None:
+    """Return the cell that made this, where it is known."""
+    notebook = _notebook()
+    return notebook.maker(thing) if notebook is not None else None
 
 
 def define(thing: Any, kind: str, label: str, owner: Owner | None = None) -> None:

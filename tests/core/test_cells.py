@@ -1,8 +1,6 @@
 """Cells that run again, edited, out of order, and by halves, in a real IPython shell."""
 
 import gc
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -82,14 +80,6 @@ class Notebook:
 
     def __getitem__(self, name: str) -> Any:
         return self.shell.user_ns[name]
-
-
-@pytest.fixture
-def shell() -> Iterator[None]:
-    main = sys.modules["__main__"]  # a shell puts a module of its own there
-    yield
-    InteractiveShell.clear_instance()
-    sys.modules["__main__"] = main
 
 
 @pytest.fixture(params=[True, False], ids=["ids", "hashes"])

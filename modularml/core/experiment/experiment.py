@@ -36,6 +36,7 @@ from modularml.core.experiment.cards import node_table, plan_table
 from modularml.core.experiment.checkpointing import Checkpointing, CheckpointStore
 from modularml.core.experiment.comparison import Diff
 from modularml.core.experiment.history import ExperimentRun, History, now
+from modularml.core.experiment.outdated import outdated
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
@@ -116,6 +117,7 @@ class Experiment(Shown):
         self.set_checkpointing(checkpointing)
         self._bind(former, registration_policy)
         self.ctx.seed = seed
+        self._told: tuple[Any, ...] = ()
         if ctx is None:
             self.ctx.activate()
         cells.define(self, "experiment", label)
@@ -306,6 +308,7 @@ class Experiment(Shown):
         if fresh and (stale_only or resume):
             other = "stale_only" if stale_only else "resume"
             raise InvalidValueError(f"A fresh run does everything again; leave out {other}.")
+        self._tell_outdated(plan)
         if stale_only:
             plan = only(plan, set(status_of(self, plan).stale))
             if not len(plan):
@@ -452,6 +455,14 @@ class Experiment(Shown):
             entry.refresh()
         return entry
 
+    def _tell_outdated(self, entry: ExperimentPhase | Group) -> None:
+        """Say, once in a cell, what a run will use that was defined anew since."""
+        words, cell = outdated(_phases(entry)), cells.current()
+        told = (None if cell is None else cell.execution, *words)
+        if words and told != self._told:
+            notice(None, "\n".join(words))
+        self._told = told
+
     def _record(
         self,
         entry: Any,
@@ -461,6 +472,7 @@ class Experiment(Shown):
         fresh: bool = False,
         resume: bool = False,
     ) -> Any:
+        self._tell_outdated(entry)
         point = self._point() if resume else None
         if point is not None:
             return self._go_on(point, entry_of(point, self._plan, entry), display)
@@ -530,6 +542,7 @@ class Experiment(Shown):
             self._trained[phase.label] = weakref.WeakSet(nodes)
 
     def _preview(self, entry: Any, display: Mapping[str, Any]) -> Any:
+        self._tell_outdated(entry)
         runner = Runner(self, _display_options(display), preview=True)
         with self._exclusively(), self.random_stream.active():
             record = ExperimentRun(label=entry.label, started_at=now())

@@ -32,14 +32,19 @@ class PhaseStatus:
         state: ``"up to date" | "stale" | "not run" | "unfinished"``.
         run: The index in the history of the last run of it, or None.
         reasons: Why they are stale, in words.
+        outdated: What it uses that was defined anew since, in words: a run would not use the new version.
     """
 
     phase: str
     state: str
     run: int | None = None
     reasons: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        return "; ".join([self._results(), *self.outdated])
+
+    def _results(self) -> str:
         if self.run is None:
             return f"{self.phase!r} has not run yet"
         results = f"results of {self.phase!r} (run {self.run}) are"
@@ -54,15 +59,24 @@ class Status(Shown, tuple[PhaseStatus, ...]):
     """What the results of the phases of a plan are worth, in the order of the plan."""
 
     def __repr__(self) -> str:
-        return "\n".join(map(str, self)) or "no phases in the execution plan"
+        lines = [entry._results() for entry in self] or ["no phases in the execution plan"]
+        return "\n".join([*lines, *self.outdated])
 
     @property
     def stale(self) -> list[str]:
         """The phases that are to run: stale, unfinished, or not run yet."""
         return [entry.phase for entry in self if entry.state != UP_TO_DATE]
 
+    @property
+    def outdated(self) -> list[str]:
+        """What the phases use that was defined anew since, in words."""
+        return list(dict.fromkeys(words for entry in self for words in entry.outdated))
+
     def _card(self) -> Html:
-        rows = [(e.phase, "" if e.run is None else e.run, e.state, "; ".join(e.reasons)) for e in self]
+        rows = [
+            (e.phase, "" if e.run is None else e.run, e.state, "; ".join((*e.reasons, *e.outdated)))
+            for e in self
+        ]
         return card("Status", None, table(["phase", ">run", "results", "why"], rows))
 
 

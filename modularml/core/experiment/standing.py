@@ -6,12 +6,14 @@ It knows plans, histories and fingerprints; how they are compared is in `stalene
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modularml.base.errors import InvalidTypeError, UnknownNameError
 from modularml.core.experiment.comparison import Diff, compare
 from modularml.core.experiment.fingerprint import Tree, fingerprint
 from modularml.core.experiment.history import ExperimentRun
+from modularml.core.experiment.outdated import outdated
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
@@ -20,25 +22,34 @@ from modularml.core.experiment.staleness import Status, resolve, status
 Run = int | str | ExperimentRun
 
 
-def trees_of(group: Group, above: str = "") -> Iterator[tuple[str, str, Tree]]:
-    """Iterate over what the entries of a group would consume now: name, kind, fingerprint.
+@dataclass(frozen=True)
+class Standing:
+    """What a phase, or a cross-validation as a whole, would consume now."""
 
-    A phase is an entry, and so is a cross-validation as a whole, on weights of its own.
-    """
+    kind: str
+    tree: Tree
+    phases: list[ExperimentPhase]
+
+
+def standings_of(group: Group, above: str = "") -> Iterator[tuple[str, Standing]]:
+    """Iterate over the phases and cross-validations of a group by name; the latter each as a whole."""
     for entry in group.all:
         name = f"{above}{entry.label}"
         if isinstance(entry, ExperimentPhase):
-            yield name, entry.kind, fingerprint(entry)
+            yield name, Standing(entry.kind, fingerprint(entry), [entry])
         elif (whole := entry.consumed()) is not None:
-            yield name, "group", whole
+            yield name, Standing("group", whole, entry.flatten())
         else:
-            yield from trees_of(entry, f"{name}/")
+            yield from standings_of(entry, f"{name}/")
 
 
 def status_of(experiment: Any, group: Group) -> Status:
     """Compare what the entries of a group consumed when they ran last with what they would consume now."""
-    present = {name: (kind, tree) for name, kind, tree in trees_of(group)}
-    return status(experiment.label, present, experiment.history)
+    standings = dict(standings_of(group))
+    present = {name: (standing.kind, standing.tree) for name, standing in standings.items()}
+    found = status(experiment.label, present, experiment.history)
+    told = {name: tuple(outdated(standing.phases)) for name, standing in standings.items()}
+    return Status(replace(entry, outdated=told[entry.phase]) for entry in found)
 
 
 def alone(entry: ExperimentPhase | Group) -> PhaseGroup:
@@ -71,7 +82,7 @@ def diff_of(experiment: Any, before: Run | None, after: Run | None) -> Diff:
         second = _index(history, after)
         return compare(history[first].fingerprint, history[second].fingerprint, (name, f"run {second}"))
     recorded = history[first].fingerprint
-    plan = {name: tree for name, _, tree in trees_of(experiment.execution_plan)}
+    plan = {name: standing.tree for name, standing in standings_of(experiment.execution_plan)}
     met = {phase: found for phase in recorded if (found := resolve(phase, plan)) is not None}
     present = {phase: plan[found] for phase, found in met.items()}
     return compare(recorded, present, (name, "now"))
