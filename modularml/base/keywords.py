@@ -39,7 +39,7 @@ def checked_keywords(cls: ClassT) -> ClassT:
 
 def checked(function: CallableT, owner: type | None = None) -> CallableT:
     """Return `function`, whose error of a misspelt keyword names the nearest one there is."""
-    if hasattr(function, "__wrapped__"):
+    if hasattr(function, "_is_checked"):
         return function
     makes = owner is not None and function.__name__ == "__init__"
 
@@ -48,18 +48,15 @@ def checked(function: CallableT, owner: type | None = None) -> CallableT:
         try:
             return function(*args, **kwargs)
         except TypeError as error:
-            # Without a frame below this one, the call itself was refused, not something within it.
-            found = _UNKNOWN.search(str(error)) if _is_of_the_call(error) else None
-            if found is None:
+            found = _UNKNOWN.search(str(error))
+            # Where the name is not one that this call was given, something within it was refused.
+            if found is None or found[1] not in kwargs or found[1] in inspect.signature(function).parameters:
                 raise
             where = type(args[0]).__name__ if makes else function.__qualname__
             raise InvalidTypeError(_told(where, found[1], function)) from None
 
+    vars(call)["_is_checked"] = True
     return call  # type: ignore[return-value]
-
-
-def _is_of_the_call(error: TypeError) -> bool:
-    return error.__traceback__ is not None and error.__traceback__.tb_next is None
 
 
 def _takes_keywords(function: Callable[..., Any]) -> bool:
@@ -67,11 +64,14 @@ def _takes_keywords(function: Callable[..., Any]) -> bool:
     named = any(
         kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY) for kind in kinds
     )
-    return named and inspect.Parameter.VAR_KEYWORD not in kinds and not inspect.isgeneratorfunction(function)
+    return named and inspect.Parameter.VAR_KEYWORD not in kinds
 
 
 def _told(where: str, name: str, function: Callable[..., Any]) -> str:
-    allowed = [p for p in inspect.signature(function).parameters if p not in ("self", "cls")]
+    parameters = inspect.signature(function).parameters.values()
+    by_position = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
+    allowed = [p.name for p in parameters if p.kind not in by_position and p.name not in ("self", "cls")]
     match = nearest(name, allowed)
-    hint = f" Did you mean {match!r}?" if match else f" It takes: {', '.join(allowed)}."
-    return f"{where}() got an unexpected keyword argument {name!r}.{hint}"
+    takes = f"It takes: {', '.join(allowed)}." if allowed else "It takes its arguments by position."
+    hint = f"Did you mean {match!r}?" if match else takes
+    return f"{where}() got an unexpected keyword argument {name!r}. {hint}"

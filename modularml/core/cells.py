@@ -23,7 +23,29 @@ from modularml.display.environment import running_shell
 ThingT = TypeVar("ThingT")
 
 _LINE = "_line_of_followers"
-"""The attribute for a list that all definitions share that followed each other, with the present one."""
+"""The attribute for the line that a definition is in."""
+
+
+class _Line:
+    """Definitions that followed each other, which share it, and the present one.
+
+    A copy of a definition is in no line: nothing comes in its place.
+    """
+
+    def __init__(self, present: Any) -> None:
+        self.present = present
+        self._members: list[weakref.ref[Any]] = []
+
+    def go_on(self, old: Any, new: Any) -> None:
+        self._members = [ref for ref in self._members if ref() is not None]
+        self._members += [weakref.ref(thing) for thing in (old, new) if thing not in self]
+        self.present = new
+
+    def __contains__(self, thing: object) -> bool:
+        return any(ref() is thing for ref in self._members)
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _nothing, ()
 
 
 @dataclass(frozen=True)
@@ -45,9 +67,13 @@ class Cell:
     from_front_end: bool
 
     def __str__(self) -> str:
-        lines = [line.strip() for line in self.source.splitlines() if line.strip()]
-        first = lines[0] if lines else ""
-        return f"[{self.number}] {first if len(first) <= 60 else first[:59] + '…'}"
+        return f"[{self.number}] {self.first_line}"
+
+    @property
+    def first_line(self) -> str:
+        """Its first line that is not empty, cut where it is long."""
+        first = next((line.strip() for line in self.source.splitlines() if line.strip()), "")
+        return first if len(first) <= 60 else f"{first[:59]}…"
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -105,6 +131,7 @@ class _Notebook:
     def __init__(self, shell: Any) -> None:
         self._shell = weakref.ref(shell)
         self._last: dict[str, _Made] = {}
+        self._bound: dict[str, Cell] = {}
         self._n_executions = 0
         self.now: _Made | None = None
         self.before: _Made | None = None
@@ -127,6 +154,7 @@ class _Notebook:
             return
         self.settle()
         now, before = self.now, self.before
+        self._bound |= dict.fromkeys(now.cell.names, now.cell)
         if before is not None:
             if result.success and before.cell.source != now.cell.source:
                 self._withdraw(before, now)
@@ -176,6 +204,19 @@ class _Notebook:
         ref = self.before.labelled.get(key) if self.before is not None else None
         return ref() if ref is not None else None
 
+    def binder(self, name: str) -> Cell | None:
+        """The cell that last bound a name, the present one included."""
+        now = self.now.cell if self.now is not None else None
+        return now if now is not None and name in now.names else self._bound.get(name)
+
+    def maker(self, thing: Any) -> Cell | None:
+        """The cell that made a thing."""
+        for made in [*([] if self.now is None else [self.now]), *self._last.values()]:
+            refs: list[Callable[[], Any]] = [*made.labelled.values(), *made.named.values()]
+            if any(ref() is thing for ref in refs):
+                return made.cell
+        return None
+
     def match(self, taken_by: Cell) -> bool:
         """Tell whether the present cell is the one of `taken_by`, run again, edited or not."""
         if self.now is None or taken_by.execution == self.now.cell.execution:
@@ -223,8 +264,10 @@ def _under_way(shell: Any) -> tuple[str, str | None]:
 def _follow(old: Any, new: Any) -> None:
     if old is None or old is new or _family(old) is not _family(new):
         return
-    line = vars(old).setdefault(_LINE, [new])
-    line[0] = new
+    line = vars(old).get(_LINE)
+    if line is None or old not in line:
+        line = vars(old)[_LINE] = _Line(new)
+    line.go_on(old, new)
     vars(new)[_LINE] = line
     replaced(old)
 
@@ -256,6 +299,18 @@ def made_before(kind: str, label: str) -> Any:
     """Return what the present cell made of this kind and label when it last ran, or None."""
     notebook = _notebook()
     return notebook.made_before((kind, label, 0)) if notebook is not None else None
+
+
+def binder(name: str) -> Cell | None:
+    """Return the cell that last bound this name, or None where no cell is known to."""
+    notebook = _notebook()
+    return notebook.binder(name) if notebook is not None else None
+
+
+def maker(thing: Any) -> Cell | None:
+    """Return the cell that made this, where it is known."""
+    notebook = _notebook()
+    return notebook.maker(thing) if notebook is not None else None
 
 
 def define(thing: Any, kind: str, label: str, owner: Owner | None = None) -> None:
@@ -296,8 +351,8 @@ def settle() -> None:
 
 def present(thing: ThingT) -> ThingT:
     """Return what came in the place of `thing` when its cell ran again, or the thing itself."""
-    line: list[ThingT] | None = vars(thing).get(_LINE)
-    return thing if line is None else line[0]
+    line: _Line | None = vars(thing).get(_LINE)
+    return thing if line is None or thing not in line else line.present
 
 
 _notebook()  # so that the cell that imports is the last one that is not known from its start

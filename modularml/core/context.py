@@ -10,14 +10,15 @@ everything is looked up in the context of the experiment that runs.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from modularml.base.errors import (
     DuplicateLabelError,
@@ -340,6 +341,30 @@ class ExperimentContext:
         self._cells.clear()
         self._model_graph = None
 
+    # -- copies ------------------------------------------------------------------
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ExperimentContext:
+        """Return itself: it is where things are, and a copy of one of them stays there too."""
+        return self
+
+    def copied(self, memo: dict[int, Any], shared: Iterable[Registered], own: Iterable[Registered]) -> Self:
+        """Return a context of its own for copies of what this one holds.
+
+        Args:
+            memo: That of `copy.deepcopy`, by which copies find the new context and each other.
+            shared: The nodes that both are to hold.
+            own: The nodes that are copied.
+        """
+        made = type(self)(registration_policy=self._policy)
+        made.seed, made._cells = self.seed, dict(self._cells)
+        memo[id(self)] = made
+        memo.update((id(node), node) for node in shared)
+        kept = {id(node) for node in (*shared, *own)}
+        made._nodes = {
+            label: copy.deepcopy(node, memo) for label, node in self._nodes.items() if id(node) in kept
+        }
+        return made
+
     # -- the one graph and the one experiment ------------------------------------
 
     @property
@@ -395,6 +420,21 @@ def taken_by(fault: str, cell: cells.Cell | None, *, otherwise: str = "Choose an
         f"{fault}; it was defined in {where}. {again}{otherwise}, or let it be replaced: "
         'registration_policy="overwrite" (or "rename").'
     )
+
+
+def copy_of(node: Any, memo: dict[int, Any]) -> Any:
+    """Return a deep copy of a node: alone it has an id of its own, and no label is taken by it.
+
+    Args:
+        node: What can be registered.
+        memo: That of `copy.deepcopy`.
+    """
+    made = object.__new__(type(node))
+    memo[id(node)] = made
+    vars(made).update(copy.deepcopy(vars(node), memo))
+    if id(node.context) not in memo:
+        made.node_id = new_id()
+    return made
 
 
 def _kind(node: object) -> type:

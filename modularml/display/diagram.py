@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from modularml.base.errors import InvalidValueError
+from modularml.base.keywords import checked_keywords
 from modularml.display.environment import in_ipython
 from modularml.display.mermaid import mermaid
 from modularml.display.spec import GraphSpec, NodeSpec
 from modularml.display.svg import svg
 
 
+@checked_keywords
 class Diagram:
     """A picture that needs neither kernel nor JavaScript; notebooks draw it as Mermaid or SVG.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from modularml.base.errors import InvalidTypeError
+from modularml.base.keywords import checked, checked_keywords
 from modularml.display.live import show_runs
 from modularml.display.run_book import RunBook
 from modularml.display.runs import RunSource
@@ -27,6 +28,7 @@ class HasHistory(Protocol):
         ...
 
 
+@checked_keywords
 class Comparison:
     """The runs of several sources; a notebook shows it as a browser of runs.
 
@@ -65,6 +67,7 @@ class Comparison:
         return "\n".join([f"Comparison({len(self.sources)} sources)", *lines])
 
 
+@checked
 def compare(*experiments: HasHistory | str | os.PathLike[str]) -> Comparison:
     """Browse the runs of several experiments together.
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from modularml.base.errors import FileFormatError
+from modularml.base.keywords import checked
 from modularml.display.spec import EdgeSpec, GraphSpec, NodeSpec
 from modularml.inspection.facts import (
     Curve,
@@ -34,6 +35,7 @@ from modularml.io.symbols import Symbol
 _UNSOUND = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
+@checked
 def inspect(path: str | os.PathLike[str]) -> FileFacts:
     """Look into a file without loading it: neither torch nor scikit-learn is needed.
 

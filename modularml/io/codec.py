@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from modularml.base.definitions import is_nameable
 from modularml.base.errors import (
     FileFormatError,
     InvalidTypeError,
@@ -34,7 +35,7 @@ from modularml.base.errors import (
 )
 from modularml.io import arrays, digests, trust
 from modularml.io.archive import parse_json, read_archive, write_archive
-from modularml.io.symbols import Symbol, bind, describe, is_nameable
+from modularml.io.symbols import Symbol, bind, describe
 
 TREE = "tree.json"
 _FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}

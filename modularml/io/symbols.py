@@ -20,10 +20,11 @@ import linecache
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType
+from types import FunctionType
 from typing import Any
 
 from modularml.base.config import Configurable
+from modularml.base.definitions import defined
 
 _BASES = (
     ("torch.nn.modules.module", "Module"),
@@ -32,7 +33,6 @@ _BASES = (
     ("sklearn.base", "BaseEstimator"),
     ("numpy", "generic"),  # the dtypes that estimators are made with
 )
-_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +60,6 @@ class Symbol:
         return self.name.rpartition(".")[2]
 
 
-def is_nameable(value: object) -> bool:
-    """Return whether `value` is a class or a function, which a file can name."""
-    return isinstance(value, type | FunctionType | BuiltinFunctionType)
-
-
 def describe(value: Any) -> Symbol:
     """Return how a file names the class or function `value`."""
     return Symbol(name=value.__qualname__, module=value.__module__ or "builtins", source=_source(value))
@@ -80,19 +75,9 @@ def bind(symbol: Symbol, passed: Mapping[str, Any]) -> Any:
     for name in (symbol.full_name, symbol.name, symbol.short_name):
         if name in passed:
             return passed[name]
-    found = _defined(symbol.module, symbol.name)
+    found = defined(symbol.module, symbol.name)
     is_own_function = isinstance(found, FunctionType) and symbol.module == "__main__"
     return found if is_own_function or _is_known_kind(found) else None
-
-
-def _defined(module: str, name: str) -> Any:
-    """Return what `module` itself defines as `name`; attributes are not got, so no code runs."""
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, "__dict__", _NOTHING).get(part)
-    if is_nameable(found) and (found.__module__, found.__qualname__) == (module, name):
-        return found
-    return None
 
 
 def _is_known_kind(found: object) -> bool:

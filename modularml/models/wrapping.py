@@ -10,10 +10,12 @@ from typing import Any
 
 from modularml.backends.backend import Backend, backend_of
 from modularml.base.errors import InvalidTypeError
+from modularml.base.keywords import checked
 from modularml.models.model import BaseModel
 from modularml.models.sklearn import ScikitModelWrapper
 
 
+@checked
 def wrap_model(obj: Any) -> BaseModel:
     """Return `obj` if it is a `BaseModel`, else wrap it.
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from modularml.base.errors import InvalidTypeError, UnknownNameError, unknown_name
+from modularml.base.keywords import checked
 from modularml.base.rows import SampleSource, as_names, group_codes
 from modularml.splitters.splitter import Splitter
 
@@ -100,6 +101,7 @@ def _from_sklearn(name: str) -> Any:
     return splitters[name]
 
 
+@checked
 def as_splitter(
     splitter: Any,
     *,

@@ -1,11 +1,13 @@
 """A small experiment to test the engine with: data, networks, and short ways to join them."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
 from modularml.core.context import ExperimentContext
@@ -102,3 +104,12 @@ class Bench:
 def bench() -> Iterator[Bench]:
     yield Bench()
     ExperimentContext().activate()
+
+
+@pytest.fixture
+def shell() -> Iterator[None]:
+    """Leave no IPython shell behind."""
+    main = sys.modules["__main__"]  # a shell puts a module of its own there
+    yield
+    InteractiveShell.clear_instance()
+    sys.modules["__main__"] = main

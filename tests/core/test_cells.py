@@ -1,8 +1,6 @@
 """Cells that run again, edited, out of order, and by halves, in a real IPython shell."""
 
 import gc
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -82,14 +80,6 @@ class Notebook:
 
     def __getitem__(self, name: str) -> Any:
         return self.shell.user_ns[name]
-
-
-@pytest.fixture
-def shell() -> Iterator[None]:
-    main = sys.modules["__main__"]  # a shell puts a module of its own there
-    yield
-    InteractiveShell.clear_instance()
-    sys.modules["__main__"] = main
 
 
 @pytest.fixture(params=[True, False], ids=["ids", "hashes"])
@@ -208,6 +198,38 @@ def test_equal_names_in_different_cells_have_nothing_to_do_with_each_other(noteb
     notebook.cells["again"] = "sampler = SimpleSampler(batch_size=32)\ntrain = None"
     notebook.run("again", "run")
     assert _train(notebook["exp"]).input_sources[0].sampler.batch_size == 8
+
+
+@pytest.mark.parametrize(
+    "copied", ["copy.copy(sampler)", "copy.deepcopy(sampler)", "pickle.loads(pickle.dumps(sampler))"]
+)
+def test_nothing_comes_in_the_place_of_a_copy(shell: None, copied: str) -> None:
+    notebook = Notebook()
+    notebook.run(*NOTEBOOK, "sampler", "sampler")  # the first one has followers
+    notebook.cells["copy"] = f"import copy, pickle\nmine = {copied}\nmine.batch_size = 4"
+    notebook.cells["mine"] = "own = TrainPhase.from_split('own', split='train', sampler=mine, losses=[mse])"
+    notebook.run("copy", "mine")
+    notebook.edit("sampler", "batch_size=8", "batch_size=16")
+    notebook.run("sampler")
+    notebook.cells["own"] = "results = exp.run_phase(own)"
+    notebook.run("own", "run")
+    assert notebook["own"].input_sources[0].sampler.batch_size == 4
+    assert _train(notebook["exp"]).input_sources[0].sampler.batch_size == 16
+
+
+def test_a_copy_of_the_experiment_is_not_touched_by_cells_that_run_again(notebook: Notebook) -> None:
+    notebook.cells["copy"] = "import copy\nother, graph_before = copy.deepcopy(exp), copy.deepcopy(graph)"
+    notebook.run("copy")
+    nodes = dict(notebook["other"].ctx.nodes)
+    notebook.edit("node", "hidden_dim=4", "hidden_dim=8")
+    notebook.edit("data", "(40, 3)", "(60, 3)")
+    notebook.edit("data", "(40, 1)", "(60, 1)")
+    notebook.run("data", "node", "graph", "sampler", "loss", "phase", "plan", "run", "copy")
+    assert notebook["exp"].ctx.get_node("Sensor").n_samples == 60
+    assert nodes["Sensor"].n_samples == 40
+    notebook.cells["before"] = "results = other.run()"
+    notebook.run("before")
+    assert [run.status for run in notebook["other"].history] == ["completed"] * 3
 
 
 def test_the_experiment_s_cell_again_keeps_what_other_cells_defined(notebook: Notebook) -> None:

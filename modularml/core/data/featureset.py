@@ -19,7 +19,7 @@ from modularml.base.errors import (
 )
 from modularml.base.keywords import checked_keywords
 from modularml.base.rows import as_names
-from modularml.core.context import ExperimentContext, new_id
+from modularml.core.context import ExperimentContext, copy_of, new_id
 from modularml.core.data import columns as names
 from modularml.core.data import interchange
 from modularml.core.data.columns import FEATURES, TAGS, TARGETS, Column
@@ -250,6 +250,14 @@ class FeatureSet(SampleSet):
         """Enter the set in another context, in the place of whatever bears its label there."""
         self._context = ctx
         ctx.replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a set with data, splits and scalers of its own, in the same experiment and unknown to it.
+
+        ``fs.context.register(copied)`` enters it, once it has another label.
+        """
+        made: Self = copy_of(self, memo)
+        return made
 
     def __repr__(self) -> str:
         return f"FeatureSet(label={self._label!r}, n_samples={self.n_samples})"

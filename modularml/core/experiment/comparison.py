@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modularml.base.trees import Difference, differences
-from modularml.core.experiment.staleness import OWN, Tree, in_words, resolve
+from modularml.core.experiment.staleness import OWN, PARTS, Tree, in_words, resolve
 from modularml.display.card import Html, Shown, card, table
 
 
@@ -54,6 +54,7 @@ def compare(before: Mapping[str, Tree], after: Mapping[str, Tree], names: tuple[
         after: The same of the second run.
         names: What the two are called.
     """
+    before, after = _without_folds(before), _without_folds(after)
     words: list[str] = []
     rows: list[tuple[str, Difference]] = []
     unmet = dict.fromkeys(after)
@@ -69,5 +70,11 @@ def compare(before: Mapping[str, Tree], after: Mapping[str, Tree], names: tuple[
     return Diff(*names, tuple(dict.fromkeys(words)), tuple(rows))
 
 
+def _without_folds(trees: Mapping[str, Tree]) -> dict[str, Tree]:
+    """Leave out the phases of the folds of what is told as a whole."""
+    wholes = tuple(f"{name}/" for name, tree in trees.items() if PARTS in tree)
+    return {name: tree for name, tree in trees.items() if not name.startswith(wholes)}
+
+
 def _own(tree: Tree) -> dict[str, Any]:
-    return {key: tree.get(key) for key in OWN}
+    return {key: tree.get(key) for key in (*OWN, PARTS)}

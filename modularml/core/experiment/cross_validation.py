@@ -27,15 +27,18 @@ from modularml.base.keywords import checked_keywords
 from modularml.base.rows import as_names, check_seed
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
+from modularml.core.data.columns import one
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.view import FeatureSetView
 from modularml.core.experiment import storage
 from modularml.core.experiment.cards import plan_table
 from modularml.core.experiment.cv_results import CVResults
+from modularml.core.experiment.fold_fingerprint import fold_fingerprint
 from modularml.core.experiment.history import ExperimentRun
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
+from modularml.core.experiment.staleness import Status
 from modularml.core.experiment.state import begin_anew, restored
 from modularml.display.card import Html, Shown, card, fields
 from modularml.splitters import RandomSplitter, SklearnSplitter, Splitter, as_splitter
@@ -268,6 +271,31 @@ class CrossValidation(Shown, Group):
             "splitter": to_config(splitter),
             "n_jobs": self.n_jobs,
         }
+
+    # -- what its results are worth ----------------------------------------------------
+
+    def status(self) -> Status:
+        """Say whether its results still come from what there is now; see `Experiment.status`.
+
+        Raises:
+            StateError: If it belongs to no experiment.
+        """
+        status: Status = self._experiment().status(self)
+        return status
+
+    def consumed(self) -> dict[str, Any]:
+        """Return what a run of it would consume now; see `fold_fingerprint`."""
+        config = self.get_config()
+        settings = {name: config[name] for name in ("n_folds", "seed", "splitter")}
+        settings["bindings"] = {b.fs: {k: v for k, v in vars(b).items() if k != "fs"} for b in self.bindings}
+        rows = {}
+        for binding in self.bindings:
+            featureset = binding.featureset(self.ctx)
+            named = as_names(binding.group_by, "group_by") + as_names(binding.stratify_by, "stratify_by")
+            columns = [one(name, featureset.columns, where=repr(featureset)) for name in named]
+            by = {name: featureset.table.column(name) for name in columns}
+            rows[binding.fs] = binding, binding.pooled(featureset), by
+        return fold_fingerprint(self, settings, rows)
 
     # -- running ---------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ It knows no loop and no file format; it delegates to the runner and to storage.
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ from modularml.core.experiment.resuming import Bookmark, point_in
 from modularml.core.experiment.runner import Entry
 from modularml.core.experiment.runs import Runs, own, own_plan, refreshed
 from modularml.core.experiment.staleness import Status
-from modularml.core.experiment.standing import Run, diff_of, only, status_of
+from modularml.core.experiment.standing import Run, alone, diff_of, only, status_of
 from modularml.core.experiment.state import put_back, take
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.card import Html, Shown, card
@@ -145,6 +146,26 @@ class Experiment(Shown):
         if registration_policy is not None:
             self.ctx.set_registration_policy(registration_policy)
         self.ctx.set_experiment(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return an experiment of the same label that shares nothing with this one, and goes on from here.
+
+        Data, graph, weights, plan, history and random numbers are copied, and who listens is not. The
+        context of the copy is not active: ``copied.ctx.activate()``.
+
+        Raises:
+            StateError: If it is running.
+        """
+        made = object.__new__(type(self))
+        with self._runs.exclusively(self):
+            memo[id(self)] = made
+            memo[id(self.events)] = EventBus()
+            ctx = self.ctx.copied(memo, (), self.ctx.nodes.values())
+            ctx.set_experiment(made)
+            vars(made).update(copy.deepcopy(vars(self), memo))
+            if self.model_graph is not None:
+                ctx.register_model_graph(copy.deepcopy(self.model_graph, memo))
+        return made
 
     @classmethod
     def from_active_context(
@@ -277,22 +298,29 @@ class Experiment(Shown):
             other = "stale_only" if stale_only else "resume"
             raise InvalidValueError(f"A fresh run does everything again; leave out {other}.")
         if stale_only:
-            plan = only(plan, set(status_of(self).stale))
+            self._runs.tell_outdated(plan)
+            plan = only(plan, set(status_of(self, plan).stale))
             if not len(plan):
                 notice(None, f"Nothing is stale in experiment {self.label!r}; nothing was run.")
                 return PhaseGroupResults(self.label)
         results: PhaseGroupResults = self._run(plan, display, resume, whole_plan=True, fresh=fresh)
         return results
 
-    def status(self) -> Status:
+    def status(self, entry: ExperimentPhase | Group | None = None) -> Status:
         """Say which results of the plan's phases still come from what there is now, and why others do not.
+
+        Args:
+            entry: Say it of this phase, group or cross-validation, in the plan or not; None is the plan.
 
         Returns:
             One entry a phase, which prints as a sentence: *results of 'eval' (run 3) are stale:
-            sampler of 'train' changed batch_size 32 -> 64 after it ran*.
+            sampler of 'train' changed batch_size 32 -> 64 after it ran*. A cross-validation is one
+            entry, as a whole.
         """
+        if entry is not None:
+            return status_of(self, alone(own(self, entry, None, "status")))
         refreshed(self, self._plan)
-        return status_of(self)
+        return status_of(self, self._plan)
 
     def diff(self, before: Run | None = None, after: Run | None = None) -> Diff:
         """Say in which of what they consumed two runs differ, or a run and what there is now.

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modularml.base.config import to_config
+from modularml.base.definitions import is_nameable, is_own
 from modularml.base.errors import ModularMLError
 from modularml.base.trees import digest, plain
 from modularml.core.context import ExperimentContext
@@ -25,11 +26,10 @@ from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.io.digests import digests
-from modularml.io.symbols import describe, is_nameable
+from modularml.io.symbols import describe
 
 Tree = dict[str, Any]
 
-_LIBRARIES = frozenset({"builtins", "modularml", "numpy", "sklearn", "torch"})
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -133,7 +133,7 @@ def _described(thing: Any) -> Any:
 def _text(value: Any) -> str:
     if not is_nameable(value):
         return _ADDRESS.sub("", repr(value))
-    symbol = describe(value) if value.__module__.partition(".")[0] not in _LIBRARIES else None
+    symbol = describe(value) if is_own(value) else None
     if symbol is None or not symbol.source:
         return f"{value.__module__}.{value.__qualname__}"
     return f"{symbol.full_name} (source {digest(symbol.source.encode()).partition(' ')[2]})"

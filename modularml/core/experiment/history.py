@@ -209,6 +209,7 @@ def _not_running(state: Mapping[str, Any]) -> dict[str, Any]:
     return {**state, "status": "interrupted" if state["status"] == "running" else state["status"]}
 
 
+@checked_keywords
 class History(list[ExperimentRun]):
     """The runs of an experiment, oldest first.
 

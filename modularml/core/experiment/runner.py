@@ -206,15 +206,21 @@ class Runner:
         results = record.results_at(path) if stage in ("running", "ended") else group.new_results()
         attach(results)
         self._emit(GroupStarted(run_id=record.id, path=path))
+        name = name_of(path, self.experiment.label)
         try:
             if hooks and stage in ("before", "begun"):
                 self.position = Position(path=path, stage="begun")
                 self._moment("on_group_start", "group_start", group.label, group=group)
+                whole = None if self._apart or self.preview else group.consumed()
+                if whole is not None:
+                    record.fingerprint[name] = whole
             if stage != "ended":
                 apart, self._apart = self._apart, self._apart or group.keeps_weights
                 with self.experiment.within(group), group.stage(self.experiment):
                     self._run_parts(group, path, record, results)
                 self._apart = apart
+                if name in record.fingerprint:
+                    record.fingerprint[name]["whole"] = not self._stop.is_set()
             self.position = Position(path=path, stage="ended")
             if len(path) == 1:
                 self._conclude(record)

@@ -6,15 +6,17 @@ It knows no file: a checkpoint to go on from is read by whoever calls. One run g
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, StateError, unknown_name
 from modularml.base.events import DisplayOptions
 from modularml.core import cells
 from modularml.core.experiment.history import ExperimentRun, History, now
+from modularml.core.experiment.outdated import outdated
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
@@ -37,6 +39,16 @@ class Runs:
         self.bookmark = Bookmark()
         self._trained: dict[str, weakref.WeakSet[Any]] = {}
         self._running = threading.Lock()
+        self._told: tuple[Any, ...] = ()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return runs of their own; the nodes they trained are those that were copied before."""
+        made = type(self)()
+        memo[id(self)] = made
+        made.history, made.bookmark = copy.deepcopy((self.history, self.bookmark), memo)
+        for label, nodes in self._trained.items():
+            made._trained[label] = weakref.WeakSet(memo[id(node)] for node in nodes if id(node) in memo)
+        return made
 
     @property
     def is_running(self) -> bool:
@@ -67,6 +79,7 @@ class Runs:
         fresh: bool = False,
     ) -> Any:
         """Run an entry and record it; see `Experiment.run`."""
+        self.tell_outdated(entry)
         runner = Runner(experiment, _display_options(display))
         with self.exclusively(experiment), experiment.random_stream.active():
             if fresh:
@@ -100,6 +113,7 @@ class Runs:
         """
         position, whole_plan = position_in(point), point["progress"]["whole_plan"]
         entry = own(experiment, entry_of(point, experiment.execution_plan, given), None, "resume")
+        self.tell_outdated(entry)
         runner = Runner(experiment, _display_options(display), begin_at=position)
         with self.exclusively(experiment), experiment.random_stream.active():
             earlier = ExperimentRun.from_state(point["run"])
@@ -115,11 +129,20 @@ class Runs:
 
     def preview(self, experiment: Any, entry: Entry, display: Mapping[str, Any]) -> Any:
         """Run an entry without a trace; see `Experiment.preview_phase`."""
+        self.tell_outdated(entry)
         runner = Runner(experiment, _display_options(display), preview=True)
         with self.exclusively(experiment), experiment.random_stream.active():
             record = ExperimentRun(label=entry.label, started_at=now())
             with restored(experiment, phases_of(entry)):
                 return runner.run(entry, record)
+
+    def tell_outdated(self, entry: Entry) -> None:
+        """Say, once in a cell, what a run will use that was defined anew since."""
+        words, cell = outdated(phases_of(entry)), cells.current()
+        told = (None if cell is None else cell.execution, *words)
+        if words and told != self._told:
+            notice(None, "\n".join(words))
+        self._told = told
 
     def _follow(
         self,
@@ -177,7 +200,9 @@ def own(experiment: Any, entry: Any, kind: Any, method: str) -> Any:
     """
     entry = refreshed(experiment, entry)
     if not isinstance(entry, kind or ExperimentPhase | Group):
-        what = {ExperimentPhase: "phase", Group: "PhaseGroup"}.get(kind, getattr(kind, "__name__", "entry"))
+        what = {ExperimentPhase: "phase", Group: "PhaseGroup", PhaseGroup: "PhaseGroup"}.get(
+            kind, "phase or a group"
+        )
         raise InvalidTypeError(f"{method} takes a {what}, got {entry!r} ({type(entry).__name__}).")
     if not phases_of(entry):
         raise StateError(f"{entry!r} holds no phase to run.")

@@ -17,27 +17,34 @@ Tree = Mapping[str, Any]
 
 OWN = ("data", "graph", "phase")
 """The parts of a fingerprint that are the phase's own."""
+PARTS = "parts"
+"""The part of the fingerprint of a group as a whole that holds those of its entries, by name."""
 MAX_REASONS = 4
 UP_TO_DATE, STALE, NOT_RUN, UNFINISHED = "up to date", "stale", "not run", "unfinished"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseStatus:
-    """What the results of one phase are worth.
+    """What the results of one phase, or of one cross-validation, are worth.
 
     Attributes:
-        phase: The phase: its label, after those of the groups that it is in.
+        phase: The phase or cross-validation: its label, after those of the groups that it is in.
         state: ``"up to date" | "stale" | "not run" | "unfinished"``.
         run: The index in the history of the last run of it, or None.
         reasons: Why they are stale, in words.
+        outdated: What it uses that was defined anew since, in words: a run would not use the new version.
     """
 
     phase: str
     state: str
     run: int | None = None
     reasons: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        return "; ".join([self._results(), *self.outdated])
+
+    def _results(self) -> str:
         if self.run is None:
             return f"{self.phase!r} has not run yet"
         results = f"results of {self.phase!r} (run {self.run}) are"
@@ -52,15 +59,24 @@ class Status(Shown, tuple[PhaseStatus, ...]):
     """What the results of the phases of a plan are worth, in the order of the plan."""
 
     def __repr__(self) -> str:
-        return "\n".join(map(str, self)) or "no phases in the execution plan"
+        lines = [entry._results() for entry in self] or ["no phases in the execution plan"]
+        return "\n".join([*lines, *self.outdated])
 
     @property
     def stale(self) -> list[str]:
         """The phases that are to run: stale, unfinished, or not run yet."""
         return [entry.phase for entry in self if entry.state != UP_TO_DATE]
 
+    @property
+    def outdated(self) -> list[str]:
+        """What the phases use that was defined anew since, in words."""
+        return list(dict.fromkeys(words for entry in self for words in entry.outdated))
+
     def _card(self) -> Html:
-        rows = [(e.phase, "" if e.run is None else e.run, e.state, "; ".join(e.reasons)) for e in self]
+        rows = [
+            (e.phase, "" if e.run is None else e.run, e.state, "; ".join((*e.reasons, *e.outdated)))
+            for e in self
+        ]
         return card("Status", None, table(["phase", ">run", "results", "why"], rows))
 
 
@@ -110,16 +126,15 @@ def status(
         if name not in last:
             found.append(PhaseStatus(phase=name, state=NOT_RUN))
             continue
-        i, execution = last[name]
-        recorded = history[i].fingerprint[_recorded(history[i], execution) or name]
+        i, recorded, whole = last[name]
         changed[name] = in_words(recorded, tree, name)
         reasons = [f"{words} after it ran" for words in changed[name]]
-        for before in recorded["upstream"]:
+        above = recorded.get("upstream", {})
+        for before in above:
             known = resolve(before, present)
             if known is not None and known != name:
                 reasons += [f"{words} after it ran" for words in changed.get(known, ())]
-        reasons += _trained_since(name, kind, recorded["upstream"], i, history)
-        whole = execution.status == "completed"
+        reasons += _trained_since(name, kind, above, i, history)
         state = STALE if reasons else (UP_TO_DATE if whole else UNFINISHED)
         found.append(PhaseStatus(phase=name, state=state, run=i, reasons=tuple(dict.fromkeys(reasons))))
     return Status(found)
@@ -127,13 +142,22 @@ def status(
 
 def _last_runs(
     experiment: str, present: Mapping[str, Any], history: Sequence[ExperimentRun]
-) -> dict[str, tuple[int, PhaseExecution]]:
-    last = {}
+) -> dict[str, tuple[int, Tree, bool]]:
+    """Return of each entry the last run of it, what that consumed, and whether it was done to the end."""
+    last: dict[str, tuple[int, Tree, bool]] = {}
     for i, run in enumerate(history):
+        for recorded, tree in run.fingerprint.items():
+            if PARTS in tree:
+                # Where it is asked for alone, it has no groups before it, as in the plan it may have.
+                name = resolve(recorded, present) or next(
+                    (n for n in present if recorded.endswith(f"/{n}")), None
+                )
+                last |= {} if name is None else {name: (i, tree, tree["whole"])}
         for execution in run.phases:
             name = resolve(name_of(execution.path, experiment), present)
-            if name is not None and _recorded(run, execution) is not None:
-                last[name] = i, execution
+            known = _recorded(run, execution)
+            if name is not None and known is not None:
+                last[name] = i, run.fingerprint[known], execution.status == "completed"
     return last
 
 
@@ -175,8 +199,14 @@ def in_words(before: Tree, after: Tree, phase: str) -> list[str]:
     groups: dict[Path, list[Difference]] = {}
     for difference in differences(*own):
         groups.setdefault(_thing(difference.path), []).append(difference)
-    told = {thing: list(_say(thing, found, phase)) for thing, found in groups.items()}
-    return [words for of_thing in told.values() for words in of_thing]
+    told = [words for thing, found in groups.items() for words in _say(thing, found, phase)]
+    old, new = before.get(PARTS, {}), after.get(PARTS, {})
+    for part in dict.fromkeys([*old, *new]):
+        if part in old and part in new:
+            told += in_words(old[part], new[part], part)
+        else:
+            told.append(f"{part!r} of {phase!r} was {'added' if part in new else 'removed'}")
+    return list(dict.fromkeys(told))
 
 
 def _thing(path: Path) -> Path:

@@ -6,12 +6,15 @@ It knows plans, histories and fingerprints; how they are compared is in `stalene
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modularml.base.errors import InvalidTypeError, UnknownNameError
 from modularml.core.experiment.comparison import Diff, compare
 from modularml.core.experiment.fingerprint import Tree, fingerprint
 from modularml.core.experiment.history import ExperimentRun
+from modularml.core.experiment.outdated import outdated
+from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.staleness import Status, resolve, status
@@ -19,19 +22,41 @@ from modularml.core.experiment.staleness import Status, resolve, status
 Run = int | str | ExperimentRun
 
 
-def phases_of(group: PhaseGroup, above: str = "") -> Iterator[tuple[str, ExperimentPhase]]:
-    """Iterate over the phases of a plan by name; cross-validations stand apart, on weights of their own."""
+@dataclass(frozen=True)
+class Standing:
+    """What a phase, or a cross-validation as a whole, would consume now."""
+
+    kind: str
+    tree: Tree
+    phases: list[ExperimentPhase]
+
+
+def standings_of(group: Group, above: str = "") -> Iterator[tuple[str, Standing]]:
+    """Iterate over the phases and cross-validations of a group by name; the latter each as a whole."""
     for entry in group.all:
+        name = f"{above}{entry.label}"
         if isinstance(entry, ExperimentPhase):
-            yield f"{above}{entry.label}", entry
-        elif isinstance(entry, PhaseGroup):
-            yield from phases_of(entry, f"{above}{entry.label}/")
+            yield name, Standing(entry.kind, fingerprint(entry), [entry])
+        elif (whole := entry.consumed()) is not None:
+            yield name, Standing("group", whole, entry.flatten())
+        else:
+            yield from standings_of(entry, f"{name}/")
 
 
-def status_of(experiment: Any) -> Status:
-    """Compare what the phases of the plan consumed when they ran last with what they would consume now."""
-    present = {name: (p.kind, fingerprint(p)) for name, p in phases_of(experiment.execution_plan)}
-    return status(experiment.label, present, experiment.history)
+def status_of(experiment: Any, group: Group) -> Status:
+    """Compare what the entries of a group consumed when they ran last with what they would consume now."""
+    standings = dict(standings_of(group))
+    present = {name: (standing.kind, standing.tree) for name, standing in standings.items()}
+    found = status(experiment.label, present, experiment.history)
+    told = {name: tuple(outdated(standing.phases)) for name, standing in standings.items()}
+    return Status(replace(entry, outdated=told[entry.phase]) for entry in found)
+
+
+def alone(entry: ExperimentPhase | Group) -> PhaseGroup:
+    """Return a group of this entry, which is recorded under its own label where it runs by itself."""
+    around = PhaseGroup(entry.label)
+    around.replace_items([entry])
+    return around
 
 
 def only(group: PhaseGroup, names: set[str], above: str = "") -> PhaseGroup:
@@ -57,9 +82,9 @@ def diff_of(experiment: Any, before: Run | None, after: Run | None) -> Diff:
         second = _index(history, after)
         return compare(history[first].fingerprint, history[second].fingerprint, (name, f"run {second}"))
     recorded = history[first].fingerprint
-    plan = dict(phases_of(experiment.execution_plan))
+    plan = {name: standing.tree for name, standing in standings_of(experiment.execution_plan)}
     met = {phase: found for phase in recorded if (found := resolve(phase, plan)) is not None}
-    present: dict[str, Tree] = {phase: fingerprint(plan[found]) for phase, found in met.items()}
+    present = {phase: plan[found] for phase, found in met.items()}
     return compare(recorded, present, (name, "now"))
 
 

@@ -6,11 +6,11 @@ It knows neither models nor data: a reference says where inputs come from, by la
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError, check_label, unknown_name
 from modularml.base.keywords import checked_keywords
-from modularml.core.context import ExperimentContext, new_id
+from modularml.core.context import ExperimentContext, copy_of, new_id
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
 from modularml.core.topology.merge_strategy import Strategy
@@ -70,6 +70,14 @@ class GraphNode(Shown):
     def context(self) -> ExperimentContext:
         """The context that it belongs to."""
         return self._context
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a node with a model and weights of its own, in the same experiment and unknown to it.
+
+        ``node.context.register(copied)`` enters it, once it has another label.
+        """
+        made: Self = copy_of(self, memo)
+        return made
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.label!r})"

@@ -6,6 +6,7 @@ shapes, and holds the optimizer of the whole.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -138,6 +139,23 @@ class ModelGraph:
                     faults.add(GraphError(f"{missing} Every node that feeds another must be in `nodes`."))
         faults.raise_if_any()
         self.topological_nodes()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a graph with nodes, weights and optimizers of its own, in a context of its own.
+
+        The FeatureSets that feed it are the same ones. It can be built, run on new data, compared,
+        and trained by an experiment of its own: ``Experiment("copy", ctx=copied.ctx)``.
+        """
+        if id(self.ctx) not in memo:
+            refs = [ref for node in self._members() for ref in node.featureset_refs]
+            ctx = self.ctx.copied(memo, [self.ctx.get_node(ref) for ref in refs], self._members())
+            made = copy.deepcopy(self, memo)
+            ctx.register_model_graph(made)
+            return made
+        made = object.__new__(type(self))
+        memo[id(self)] = made
+        vars(made).update(copy.deepcopy(vars(self), memo))
+        return made
 
     # The text of print() is the plain object's; repr() is the stable one.
     __str__ = object.__repr__

@@ -12,6 +12,7 @@ import torch
 
 from modularml.backends.accelerator import Accelerator, as_accelerator
 from modularml.backends.torch import as_array, as_tensor, seeded
+from modularml.base.definitions import own_definitions, version
 from modularml.base.errors import (
     Faults,
     GraphError,
@@ -78,6 +79,7 @@ class ModelNode(GraphNode):
             if len(several) > 1 or names is not None:
                 faults.attempt(self._expect, names)
         faults.raise_if_any()
+        self._made_by = inits_of(self.model)
         self._names = names
         self._n_inputs = len(several)
         super().__init__(label, several, node_id=node_id, register=register)
@@ -174,8 +176,10 @@ class ModelNode(GraphNode):
             GraphError: If the model does not take that shape; the message names the node.
         """
         try:
+            is_new = force or not self.is_built
             with seeded(self._context.seed_for("weights", self.label)):
                 self.model.build(input_shape, output_shape, force=force)
+            self._made_by |= inits_of(self.model) if is_new else {}
         except ModularMLError as error:
             raise GraphError(
                 f"{self!r} cannot be built for inputs of shape {input_shape}: {error}"
@@ -210,6 +214,11 @@ class ModelNode(GraphNode):
 
     forward_single = __call__
 
+    @property
+    def made_by(self) -> Mapping[str, str]:
+        """Full name of each own class of the user's in its model -> the version of ``__init__`` then."""
+        return self._made_by
+
     def check_upstream_refs(self, upstreams: Sequence[Any]) -> tuple[UpstreamReference, ...]:
         """Return the reference that is meant; see `GraphNode.check_upstream_refs`."""
         refs = super().check_upstream_refs(upstreams)
@@ -228,6 +237,12 @@ class ModelNode(GraphNode):
     def reset_weights(self) -> None:
         """Return to the weights that the model was built with."""
         self.model.reset_weights()
+
+
+def inits_of(model: BaseModel) -> dict[str, str]:
+    """Return the constructors that a model was made by: full name of the class -> its version."""
+    classes = [found for found in own_definitions(model) if isinstance(found, type)]
+    return {f"{cls.__module__}.{cls.__qualname__}": version(vars(cls).get("__init__")) for cls in classes}
 
 
 def _several(upstream_ref: Any) -> tuple[list[Any], list[str] | None]:

@@ -50,6 +50,10 @@ class Group(Configurable, ABC):
 
     # -- what the runner asks ----------------------------------------------------------
 
+    def consumed(self) -> dict[str, Any] | None:
+        """Return what it would consume as a whole if it ran now; None where its parts say so one by one."""
+        return None
+
     def parts(self) -> Sequence[ExperimentPhase | Group]:
         """Return what runs, in order; of a cross-validation its folds, of all else its entries."""
         return self.all
