@@ -145,8 +145,10 @@ def _in_words(data: ColumnReader, name: str) -> str:
 
 
 def _moment(time: np.generic) -> str:
-    """Return a date as short as it can be told, or a time span."""
-    return str(np.datetime_as_string(time, unit="auto")) if isinstance(time, np.datetime64) else str(time)
+    """Return a date as short as it can be told, or a time span in days, hours, minutes and seconds."""
+    if isinstance(time, np.datetime64):
+        return str(np.datetime_as_string(time, unit="auto"))
+    return str(time.astype("m8[us]").item())
 
 
 def _histograms(name: str, parts: Sequence[ColumnReader]) -> tuple[tuple[int, ...], ...]:

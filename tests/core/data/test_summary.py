@@ -105,4 +105,4 @@ def test_moments_are_told_as_short_as_they_can_be() -> None:
     data = {"x": [1, 2], "d": days, "s": np.array([1, 3], "m8[h]"), "t": ["", ""]}
     fs = FeatureSet.from_dict("A", data, "x", None, ["d", "s", "t"])
     values = [column.values for column in summarize(fs, {})][1:]
-    assert values == ["2024-01-01 to 2024-03-01T12:30", "1 hours to 3 hours", "none"]
+    assert values == ["2024-01-01 to 2024-03-01T12:30", "1:00:00 to 3:00:00", "none"]
