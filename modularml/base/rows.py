@@ -54,7 +54,8 @@ def as_positions(indices: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
     if array.ndim != 1:
         raise InvalidValueError(f"{what} must be one-dimensional, got shape {array.shape}.")
     if array.size and array.dtype.kind not in "iu":
-        raise InvalidTypeError(f"{what} must be integers, got {array.dtype}.")
+        advice = "; np.flatnonzero(mask) makes integers of a mask" if array.dtype.kind == "b" else ""
+        raise InvalidTypeError(f"{what} must be integers, got {array.dtype}{advice}.")
     return array.astype(np.int64, copy=False)
 
 

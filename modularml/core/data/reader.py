@@ -85,11 +85,12 @@ class ColumnReader(ABC):
             ResolutionError: If several columns match.
         """
         if name == SAMPLE_UUIDS:
-            return self.table.ids(self._index)
+            return locked(self.table.ids(self._index))
         return self._rows_of(names.one(name, self.columns, where=self._where))
 
     def _rows_of(self, name: str) -> np.ndarray:
-        return _locked(self.table.column(name)[self._index])
+        taken = self.table.column(name)[self._index]
+        return locked(taken) if isinstance(self._index, slice) else taken
 
     def _picked(
         self, columns: Selector, features: Selector, targets: Selector, tags: Selector, rep: str | None
@@ -383,11 +384,11 @@ class ColumnReader(ABC):
         return sum(n for n, _ in counts), sum(n for _, n in counts)
 
 
-def _locked(array: np.ndarray) -> np.ndarray:
-    """Return an array, read-only if it is a view of another."""
-    if array.base is not None and array.flags.writeable:
-        array.flags.writeable = False
-    return array
+def locked(array: np.ndarray) -> np.ndarray:
+    """Return an array, or a view of it, that cannot be written to; the array itself stays as it is."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _n_gaps(values: np.ndarray) -> tuple[int, int]:

@@ -12,12 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from modularml.base.errors import InvalidValueError, check_label, warn
+from modularml.base.errors import InvalidTypeError, InvalidValueError, check_label, warn
 from modularml.base.keywords import checked_keywords
 from modularml.core.data import columns as names
 from modularml.core.data.columns import DOMAINS, FEATURES, TAGS, TARGETS
 from modularml.core.data.overlap import Overlap, Overlaps
 from modularml.core.data.picture import graph_spec
+from modularml.core.data.reader import locked
 from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.scaling import ScalerRecord, Scaling, keys_of
 from modularml.core.data.splits import Split, Splits, SplitterRecord
@@ -69,7 +70,8 @@ class SampleSet(Selection):
     def rows(self) -> np.ndarray:
         """The positions of all rows, int64 of shape ``(n_samples,)``."""
         if len(self._rows) != self.n_samples:
-            self._rows = np.arange(self.n_samples)  # kept: taking a batch must not cost a whole column
+            # Kept: taking a batch must not cost a whole column.
+            self._rows = locked(np.arange(self.n_samples))
         return self._rows
 
     @property
@@ -126,7 +128,15 @@ class SampleSet(Selection):
         return FeatureSetView(self, split.rows, split.columns, name)
 
     def __getitem__(self, name: str) -> FeatureSetView:
+        if not isinstance(name, str):
+            raise InvalidTypeError(
+                f"{self._where} is indexed by the name of a split, got {name!r}; "
+                "take([...]) takes rows, select(...) columns."
+            )
         return self.get_split(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._splits
 
     __iter__ = None  # it has items, but they are not numbered
 

@@ -41,7 +41,7 @@ def concatenate(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 class SampleDataset(Dataset):
     """Rows of columns as a torch dataset.
 
-    An integer gives one sample, a list of integers gives several at once, gathered column
+    An integer gives one sample, a slice or a list of integers gives several at once, gathered column
     by column. A `DataLoader` takes samples, or whole batches where a `BatchSampler` is its
     `sampler` and its `batch_size` is None.
 
@@ -59,10 +59,9 @@ class SampleDataset(Dataset):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int | Sequence[int]) -> Any:
-        if np.ndim(index):
-            return self._gather(self._rows[np.asarray(index)])
-        return _sample(self._gather(self._rows[[index]]), 0)
+    def __getitem__(self, index: int | slice | Sequence[int]) -> Any:
+        rows = self._rows[index if isinstance(index, slice) else np.asarray(index)]
+        return self._gather(rows) if rows.ndim else _sample(self._gather(rows[None]), 0)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         batch = self._gather(self._rows[np.asarray(indices)])

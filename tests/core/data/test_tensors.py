@@ -42,6 +42,7 @@ def test_columns_of_any_shape_may_be_kept_apart(fs: FeatureSet) -> None:
         "temperature": (),
     }
     assert torch.equal(dataset[[1, 2]]["current"], torch.from_numpy(fs.column("current")[[1, 2]]))
+    assert torch.equal(dataset[1:3]["current"], dataset[[1, 2]]["current"])
     with pytest.raises(UnknownNameError, match="'volt'"):
         fs.to_torch_dataset(features="volt")
 

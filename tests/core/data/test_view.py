@@ -60,7 +60,7 @@ def test_an_unknown_id_is_refused(fs: FeatureSet) -> None:
         ([-61], IndexError, "-61"),
         ([[1, 2]], InvalidValueError, "one-dimensional"),
         ([1.5], InvalidTypeError, "integers"),
-        ([True, False], InvalidTypeError, "integers"),
+        ([True, False], InvalidTypeError, "integers.*flatnonzero"),
     ],
 )
 def test_wrong_rows_are_refused(fs: FeatureSet, rows: Any, error: type[Exception], says: str) -> None:
@@ -107,6 +107,46 @@ def test_views_of_different_sets_do_not_mix(fs: FeatureSet) -> None:
     for do in (fs.take_intersection, fs.take_difference, fs.is_disjoint_with, fs.get_overlap_with):
         with pytest.raises(InvalidValueError, match="same FeatureSet"):
             do(other.take([0]))
+
+    for compare in (fs.take_intersection, fs.take_difference, fs.is_disjoint_with, fs.get_overlap_with):
+        with pytest.raises(
+            InvalidTypeError, match="'Sensor' can be compared with a FeatureSet or"
+        ):
+            compare(3)  # type: ignore[operator]
+
+
+def test_nothing_is_taken_of_nothing(fs: FeatureSet) -> None:
+    empty = fs.filter({"temperature": 1000})
+    assert empty.take([]).n_samples == empty.take_intersection(fs).n_samples == 0
+    with pytest.raises(IndexError, match="a view of FeatureSet 'Sensor' has no rows to take"):
+        empty.take([0])
+
+
+def test_rows_and_ids_cannot_be_written_to(fs: FeatureSet) -> None:
+    fs.split_random({"train": 0.5, "test": 0.5})
+    mine = np.array([3, 1])
+    for array in (fs.rows, fs["train"].rows, fs.take(mine).indices, fs.get_sample_uuids()):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = array[1]
+    assert mine.flags.writeable
+
+
+def test_a_representation_that_is_not_there_is_refused(fs: FeatureSet) -> None:
+    for read in (fs.select, fs.get_data, fs.get_features):
+        with pytest.raises(UnknownNameError, match="representation 'transformed'"):
+            read(rep="transformed")
+    assert fs.select(rep="raw").columns == fs.select().columns == fs.columns
+    assert fs.select(features=[]).columns == ()
+    with pytest.raises(InvalidTypeError, match="list of names, got 3"):
+        fs.select(3)  # type: ignore[arg-type]
+
+
+def test_a_set_is_indexed_by_splits_alone(fs: FeatureSet) -> None:
+    fs.split_random({"train": 0.5, "test": 0.5})
+    assert "train" in fs and "trian" not in fs and 0 not in fs
+    for wrong in (0, ["train"], slice(0, 3), ("train", "test")):
+        with pytest.raises(InvalidTypeError, match=r"'Sensor' is indexed by the name of a split.*take\(\["):
+            fs[wrong]  # type: ignore[index]
 
 
 def test_equality_is_of_rows_and_columns(fs: FeatureSet) -> None:
