@@ -59,6 +59,13 @@ def as_positions(indices: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
+def check_flag(value: object, name: str) -> bool:
+    """Return `value` if it is a bool, else raise InvalidTypeError."""
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidTypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__}).")
+    return bool(value)
+
+
 def check_seed(seed: object) -> int | None:
     """Return `seed` if it is None or a non-negative int, else raise as `check_int` does."""
     return None if seed is None else check_int(seed, "seed", minimum=0)

@@ -109,9 +109,7 @@ def test_views_of_different_sets_do_not_mix(fs: FeatureSet) -> None:
             do(other.take([0]))
 
     for compare in (fs.take_intersection, fs.take_difference, fs.is_disjoint_with, fs.get_overlap_with):
-        with pytest.raises(
-            InvalidTypeError, match="'Sensor' can be compared with a FeatureSet or"
-        ):
+        with pytest.raises(InvalidTypeError, match="'Sensor' can be compared with a FeatureSet or"):
             compare(3)  # type: ignore[operator]
 
 
