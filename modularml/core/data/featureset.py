@@ -47,8 +47,8 @@ class FeatureSet(SampleSet):
     A column holds numbers, bools, text, dates or time spans, one array of any shape a sample.
     What is missing is NaN, NaT or the empty text; categories become their values, dates with a
     time zone those of UTC. Of all these only numbers and bools can feed a model, as features and
-    as targets; anything else has to be encoded first (any transformer of scikit-learn that keeps
-    the number of columns will do, see `fit_transform`), and a phase that would train on NaN or an
+    as targets; anything else has to be encoded first (any transformer of scikit-learn will do, see
+    `fit_transform`), and a phase that would train on NaN or an
     infinity says so.
 
     It registers itself with the active experiment context.
