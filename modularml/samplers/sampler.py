@@ -181,7 +181,10 @@ class Sampler(Shown, Configurable, ABC):
         )
 
     def _no_batch(self, source: SampleSource) -> InvalidValueError:
-        return InvalidValueError(f"{source.n_samples} samples make no batch of {self.batch_size}.")
+        whole = " whole" if self.drop_last else ""
+        grouped = f" of one group of {self.group_by!r}" if self.group_by else ""
+        text = f"{source.n_samples} samples make no{whole} batch of {self.batch_size}{grouped}."
+        return InvalidValueError(text + " Lower batch_size, or leave out drop_last." * self.drop_last)
 
     def batches(self, source: SampleSource | None = None, epoch: int = 0) -> Iterator[dict[str, np.ndarray]]:
         """Yield the rows of each batch of an epoch: role -> positions in the source.

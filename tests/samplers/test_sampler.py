@@ -138,7 +138,7 @@ def test_strata_end_together_or_go_on(make_source: Any) -> None:
 
 
 def test_samples_that_make_no_batch_are_refused(make_source: Any) -> None:
-    with pytest.raises(InvalidValueError, match="SimpleSampler on .*3 samples make no batch of 4"):
+    with pytest.raises(InvalidValueError, match="SimpleSampler on .*3 samples make no whole batch of 4"):
         SimpleSampler(batch_size=4, drop_last=True).epoch(make_source(x=np.zeros(3)), 0)
     with pytest.raises(InvalidValueError, match="0 samples make no batch"):
         SimpleSampler().epoch(make_source(x=np.zeros(0)), 0)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
@@ -299,3 +299,27 @@ def test_text_is_encoded_by_a_scaler_and_given_back(fs: FeatureSet, tmp_path: Pa
         words = FeatureSet.load(path)
     back = words.unscale_data_for_cols(data=[[1.0], [2.0]], domain="features", columns="c")
     assert back.tolist() == [["a"], ["b"]]
+
+
+OWN = ["Absolute", "Negate", "PerSampleMinMaxScaler", "PerSampleZeroStart"]
+SCALERS = st.sampled_from(["StandardScaler", "MinMaxScaler", "RobustScaler", *OWN])
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(scalers=st.lists(SCALERS, min_size=1, max_size=4), split=st.sampled_from([None, "train"]))
+@pytest.mark.filterwarnings("ignore:.*was the last one applied")
+def test_each_undo_leaves_the_columns_bit_by_bit_as_they_were(
+    fs: FeatureSet, scalers: list[str], split: str | None
+) -> None:
+    fs.split_random({"train": 0.5, "test": 0.5})
+    raw, states = fs.get_data(), []
+    for scaler in scalers:
+        states.append(fs.table)
+        fs.fit_transform(scaler, domain="features", keys="voltage", fit_to_split=split)
+    scaled = fs.get_features("numpy", features="voltage", rep="transformed")
+    back = fs.unscale_data_for_cols(data=scaled, domain="features", columns="voltage")
+    np.testing.assert_allclose(back[:, 0], fs.column("voltage.raw"), rtol=1e-6, atol=1e-6)
+    for state in reversed(states):
+        fs.undo_last_transform("features", "voltage")
+        assert fs.table == state
+    assert all(np.array_equal(values, fs.column(name)) for name, values in raw.items())

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError, ResolutionError, UnknownNameError
@@ -89,6 +89,60 @@ def test_filters(fs: FeatureSet) -> None:
         fs.filter({"voltage": 3.0})
     with pytest.raises(UnknownNameError, match="Did you mean 'cell'"):
         fs.filter({"cel": 3})
+
+
+CONDITIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "temperature": st.integers(10, 40),
+        "rul": st.floats(0, 100),
+        "cell": st.lists(st.sampled_from([f"cell {i}" for i in range(7)])),
+        "ok": st.booleans(),
+    },
+)
+
+
+@same_set
+@given(rows=ROWS, chosen=CONDITIONS)
+def test_a_filter_is_the_mask_of_numpy(fs: FeatureSet, rows: list[int], chosen: dict[str, Any]) -> None:
+    view = fs.take(np.array(rows, int))
+    mask = np.ones(len(rows), bool)
+    for key, value in chosen.items():
+        column = view.column(key)
+        found = {"cell": lambda c, v: np.isin(c, v), "rul": np.greater}.get(key, np.equal)
+        mask &= found(column, value)
+    conditions = {key: GT(value) if key == "rul" else value for key, value in chosen.items()}
+    assert view.filter(conditions).rows.tolist() == view.rows[mask].tolist()
+    step_by_step = view
+    for key, condition in conditions.items():
+        step_by_step = step_by_step.filter({key: condition})
+    assert step_by_step == view.filter(conditions)
+
+
+@same_set
+@given(
+    rows=st.lists(st.integers(0, 59), min_size=24, unique=True),
+    options=st.sampled_from([{}, {"group_by": "cell"}, {"stratify_by": "ok"}]),
+    seed=st.integers(0, 9),
+)
+def test_the_splits_of_a_view_share_it_out(
+    fs: FeatureSet, rows: list[int], options: dict[str, str], seed: int
+) -> None:
+    view = fs.take(np.array(rows, int))
+    assume(all((view.column("ok") == ok).sum() >= 4 for ok in (True, False)))
+    assume(len(set(view.column("cell"))) >= 2)
+    parts = view.split_random(
+        {"a": 0.5, "b": 0.5},
+        seed=seed,
+        **options,
+        return_views=True,
+        register=False,  # type: ignore[arg-type]
+    )
+    assert parts is not None
+    assert sorted([*parts["a"].rows, *parts["b"].rows]) == sorted(rows)
+    assert parts["a"].is_disjoint_with(parts["b"])
+    if options == {"group_by": "cell"}:
+        assert set(parts["a"].column("cell")).isdisjoint(parts["b"].column("cell"))
 
 
 def test_selecting_columns_keeps_rows(fs: FeatureSet) -> None:
