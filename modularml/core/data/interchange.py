@@ -217,7 +217,10 @@ def _table(data: Any) -> Any:
     if isinstance(data, arrow.Table):
         return data
     if hasattr(data, "__arrow_c_stream__"):
-        return arrow.table(data)
+        try:
+            return arrow.table(data)
+        except arrow.ArrowInvalid as error:
+            raise InvalidValueError(f"pyarrow cannot read the {type(data).__name__}: {error}") from error
     if isinstance(data, Mapping) and callable(getattr(data, "with_format", None)):
         raise InvalidTypeError(
             f"A {type(data).__name__} holds several tables, {list(data)}; pass one of them."

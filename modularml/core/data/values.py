@@ -137,7 +137,8 @@ def _from_objects(array: np.ndarray) -> np.ndarray:
     items = array.ravel().tolist()
     first = next((item for item in items if not _is_missing(item)), None)
     if isinstance(first, list | tuple | np.ndarray):
-        return _as_array(items)
+        inner = _as_array(items)
+        return inner.reshape(array.shape + inner.shape[1:])
 
     def are(kind: Any) -> bool:
         return isinstance(first, kind) and all(isinstance(item, kind) or _is_missing(item) for item in items)

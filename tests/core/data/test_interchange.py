@@ -47,6 +47,17 @@ def test_a_group_is_a_sample_in_the_order_of_the_frame() -> None:
     assert fs.get_tags("dict_list") == {"cycle": [7, 3, 5], "site": ["a", "b", ""]}
 
 
+def test_groups_of_arrays_are_arrays_of_them() -> None:
+    series = pd.DataFrame({"g": [0, 1, 0, 1], "v": [np.full(3, float(i)) for i in range(4)]})
+    fs = FeatureSet.from_pandas("P", series, "v", group_by="g", tag_cols="g")
+    assert fs.column("v").tolist() == [[[0.0] * 3, [2.0] * 3], [[1.0] * 3, [3.0] * 3]]
+
+
+def test_what_pyarrow_cannot_read_is_told() -> None:
+    with pytest.raises(InvalidValueError, match="'P': pyarrow cannot read the DataFrame.*i128"):
+        FeatureSet.from_arrow("P", pl.DataFrame({"x": pl.Series([1], dtype=pl.Int128)}), "x")
+
+
 def test_groups_without_an_order_keep_their_rows() -> None:
     fs = FeatureSet.from_pandas("P", frame(), "voltage", group_by=["cycle", "site"])
     assert fs.column("voltage").tolist() == np.arange(12.0).reshape(3, 4).tolist()
