@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,7 +55,7 @@ class _Comparison(Predicate):
     _compare: ClassVar[Callable[[Any, Any], Any]]
 
     def __init__(self, value: Any) -> None:
-        self.value = value
+        self.value = plain(value)
 
     def mask(self, values: np.ndarray) -> np.ndarray:
         """Compare each sample with the value."""
@@ -63,7 +63,7 @@ class _Comparison(Predicate):
 
 
 class EQ(_Comparison):
-    """Equal to `value`; None stands for what is missing."""
+    """Equal to `value`; None, like NaN and NaT, stands for what is missing."""
 
     _compare = operator.eq
 
@@ -73,7 +73,7 @@ class EQ(_Comparison):
 
 
 class NE(EQ):
-    """Not equal to `value`; None stands for what is missing."""
+    """Not equal to `value`; None, like NaN and NaT, stands for what is missing."""
 
     def mask(self, values: np.ndarray) -> np.ndarray:
         """Compare each sample with the value."""
@@ -105,14 +105,16 @@ class GTE(_Comparison):
 
 
 class In(Predicate):
-    """One of `values`, among which None stands for what is missing."""
+    """One of `values`, among which None, like NaN and NaT, stands for what is missing."""
 
     def __init__(self, values: Iterable[Any]) -> None:
-        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        if not _is_several(values):
             raise InvalidTypeError(
                 f"{type(self).__name__} needs a list of values, got {values!r} ({type(values).__name__})."
             )
-        self.values = values.tolist() if isinstance(values, np.ndarray) else list(values)
+        if isinstance(values, set | frozenset):
+            values = sorted(values, key=repr)  # the order of a set is another one in each process
+        self.values = [plain(value) for value in values]
 
     def mask(self, values: np.ndarray) -> np.ndarray:
         """Look each sample up among the values."""
@@ -149,7 +151,7 @@ class Lambda(Predicate):
             InvalidValueError: If it does not return one bool a sample.
         """
         if values.ndim > 1:
-            return np.fromiter((bool(self.function(row)) for row in values), bool, len(values))
+            return np.fromiter((self._one(row) for row in values), bool, len(values))
         result = np.asarray(self.function(values))
         if result.shape != values.shape or result.dtype.kind != "b":
             raise InvalidValueError(
@@ -158,9 +160,20 @@ class Lambda(Predicate):
             )
         return result
 
+    def _one(self, row: np.ndarray) -> bool:
+        result = np.asarray(self.function(row))
+        if result.shape or result.dtype.kind != "b":
+            raise InvalidValueError(
+                f"The condition must return one bool for a sample of shape {row.shape}, got {result.dtype} "
+                f"of shape {result.shape}."
+            )
+        return bool(result)
+
 
 def as_predicate(condition: Any) -> Predicate:
-    """Read a condition: a predicate, a function, a list (membership), a value (equality) or None (missing).
+    """Read a condition: a predicate, a function, values (membership), a value (equality) or None (missing).
+
+    Values are whatever can be listed twice: a list, a set, an array, a Series, an Index.
 
     Raises:
         InvalidTypeError: If it is none of them.
@@ -169,13 +182,54 @@ def as_predicate(condition: Any) -> Predicate:
         return condition
     if callable(condition):
         return Lambda(condition)
-    if isinstance(condition, list | tuple | set | frozenset | range | np.ndarray):
-        return In(condition)
-    if isinstance(condition, dict):
+    if isinstance(condition, Mapping | Iterator):
         raise InvalidTypeError(
             f"A condition must be a value, a list of values, a function or a predicate, got {condition!r}."
         )
-    return EQ(condition)
+    if isinstance(condition, np.ndarray) and not condition.ndim:
+        condition = condition[()]
+    return In(condition) if _is_several(condition) else EQ(condition)
+
+
+def _is_several(values: object) -> bool:
+    if isinstance(values, np.ndarray):
+        return values.ndim > 0
+    return isinstance(values, Iterable) and not isinstance(values, str | bytes)
+
+
+def plain(condition: Any) -> Any:
+    """Return what a condition compares with as files can hold it.
+
+    Scalars and dates of numpy and pandas become Python's own, where those are as exact; dates with a
+    time zone become those of UTC, what is missing becomes None, several values a list.
+    """
+    if isinstance(condition, Predicate) or callable(condition):
+        return condition
+    if _is_several(condition) and not isinstance(condition, Mapping | Iterator):
+        return In(condition).values
+    if type(condition).__name__ in ("NAType", "NaTType") or _is_nan(condition):
+        return None
+    if isinstance(condition, datetime.date | datetime.timedelta | np.datetime64 | np.timedelta64):
+        return _plain_time(condition)
+    return condition.item() if isinstance(condition, np.generic | np.ndarray) else condition
+
+
+def _is_nan(value: Any) -> bool:
+    return bool(np.isscalar(value) and value != value)
+
+
+def _plain_time(time: Any) -> Any:
+    """Return a date or a time span as Python's own, or as text if that is not as fine."""
+    if getattr(time, "tzinfo", None) is not None:
+        time = time.astimezone(datetime.UTC).replace(tzinfo=None)
+    time = time.to_numpy() if hasattr(time, "to_numpy") else time  # pandas has nanoseconds
+    is_date = isinstance(time, datetime.date | np.datetime64)
+    exact: Any = np.datetime64(time) if is_date else np.timedelta64(time)
+    in_us = exact.astype(f"{exact.dtype.kind}8[us]")
+    own = in_us.item()
+    if in_us == exact and not isinstance(own, int):
+        return own
+    return str(exact) if is_date else f"{exact.astype(int)} {np.datetime_data(exact.dtype)[0]}"
 
 
 def _missing(values: np.ndarray) -> np.ndarray:
@@ -204,13 +258,19 @@ def _comparable(values: np.ndarray, value: Any) -> Any:
 
 
 def _time(dtype: np.dtype, value: Any) -> Any:
-    """Return a date or a time span as numpy has it; a date with a time zone as one of UTC."""
-    if getattr(value, "tzinfo", None) is not None:
-        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+    """Return a date or a time span as numpy has it; text is ``"2024-01-31"`` or ``"5 s"``."""
     try:
-        return np.datetime64(value) if dtype.kind == "M" else np.timedelta64(value)
+        if dtype.kind == "M":
+            return np.datetime64(value)
+        if isinstance(value, str):
+            number, _, unit = value.partition(" ")
+            return np.timedelta64(int(number), unit)  # type: ignore[call-overload]
+        return np.timedelta64(value)
     except (TypeError, ValueError) as error:
-        raise InvalidTypeError(f"It holds {dtype}, which cannot be compared with {value!r}.") from error
+        form = "dates or text like '2024-01-31'" if dtype.kind == "M" else "time spans or text like '5 s'"
+        raise InvalidTypeError(
+            f"It holds {dtype}, which compares with {form}, but not with {value!r}."
+        ) from error
 
 
 def match_all(source: SampleSource, conditions: Mapping[str, Any]) -> np.ndarray:
@@ -227,7 +287,7 @@ def match_all(source: SampleSource, conditions: Mapping[str, Any]) -> np.ndarray
     if not isinstance(conditions, Mapping):
         raise InvalidTypeError(f"Conditions must be a dict of column -> condition, got {conditions!r}.")
     mask = np.ones(source.n_samples, bool)
-    faults = Faults("The filter")
+    faults = Faults(f"The filter of {source!r}")
     for name, condition in conditions.items():
         try:
             mask &= as_predicate(condition).mask(source.column(name))

@@ -3,9 +3,11 @@
 import datetime
 import operator
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNameError
+from modularml.io import codec
 from modularml.predicates import (
     EQ,
     GT,
@@ -27,6 +30,7 @@ from modularml.predicates import (
     as_predicate,
     match_all,
 )
+from modularml.splitters import ConditionSplitter
 
 COMPARISONS = [
     (EQ, operator.eq),
@@ -64,8 +68,12 @@ def test_text_dates_and_bools_compare() -> None:
     assert EQ(True)(np.array([True, False])).tolist() == [True, False]
 
 
-def test_nan_equals_nothing() -> None:
-    assert not EQ(np.nan)(np.array([np.nan, 1.0])).any()
+@pytest.mark.parametrize("none", [np.nan, np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT")])
+def test_whatever_says_missing_selects_what_is(none: Any) -> None:
+    for values in (np.array([np.nan, 1.0]), np.array(["NaT", "2024"], "M8[D]"), np.array(["", "a"])):
+        assert EQ(none)(values).tolist() == [True, False]
+        assert NE(none)(values).tolist() == [False, True]
+        assert In([none])(values).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +97,9 @@ def test_a_function_gets_the_column_or_one_sample_at_a_time() -> None:
     assert Lambda(lambda sample: sample.sum() > 1)(np.eye(2) * [[1], [2]]).tolist() == [False, True]
     with pytest.raises(InvalidValueError, match=r"4 bools.*int64.*\(\)"):
         Lambda(lambda column: column.sum())(np.arange(4))
+    for wrong in (lambda sample: sample > 1, lambda sample: sample.sum()):
+        with pytest.raises(InvalidValueError, match=r"one bool for a sample of shape \(2,\), got"):
+            Lambda(wrong)(np.eye(2))
     with pytest.raises(InvalidTypeError, match="function"):
         Lambda(3)  # type: ignore[arg-type]
 
@@ -99,24 +110,69 @@ def test_conditions_are_read() -> None:
 
     assert as_predicate(3) == EQ(3)
     assert as_predicate("ab") == EQ("ab")
-    for several in ([1, 2], (1, 2), np.array([1, 2]), range(1, 3)):
+    for several in (
+        [1, 2],
+        (1, 2),
+        {2, 1},
+        np.array([1, 2]),
+        range(1, 3),
+        pd.Series([1, 2]),
+        pd.Index([1, 2]),
+    ):
         assert as_predicate(several) == In([1, 2])
     assert as_predicate(is_odd) == Lambda(is_odd)
     assert as_predicate(LT(1)) == LT(1)
     assert as_predicate(None) == EQ(None)
-    with pytest.raises(InvalidTypeError, match="condition"):
-        as_predicate({"a": 1})
+    assert as_predicate(np.array(3)) == as_predicate(np.int8(3)) == EQ(3)
+    for wrong in ({"a": 1}, (i for i in range(3))):
+        with pytest.raises(InvalidTypeError, match="condition"):
+            as_predicate(wrong)
     with pytest.raises(InvalidTypeError, match="list of values"):
         In("ab")
 
 
-@pytest.mark.parametrize("predicate", [LT(3), NotIn(["a"]), EQ("x")])
-def test_config_makes_an_equal_predicate(predicate: Predicate) -> None:
-    assert from_config(to_config(predicate)) == predicate
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        LT(3),
+        NotIn(["a"]),
+        EQ("x"),
+        In({"b", "a"}),
+        NE(np.float32(0.5)),
+        EQ(None),
+        GT(datetime.date(2024, 1, 31)),
+        GT(np.datetime64("2024-01")),
+        GT(np.datetime64("2024-01-31T00:00:00.000000001")),
+        GT(pd.Timestamp("2024-01-31", tz="Europe/Berlin")),
+        LTE(datetime.timedelta(days=1, microseconds=3)),
+        LTE(np.timedelta64(5, "h")),
+        LTE(pd.Timedelta(5, "ns")),
+        In(np.array(["2024-01-31", "NaT"], "M8[ns]")),
+    ],
+    ids=repr,
+)
+def test_every_predicate_comes_back_from_files_and_text(predicate: Predicate, tmp_path: Path) -> None:
+    again = from_config(codec.from_plain(codec.to_plain(to_config(predicate))))
+    assert again == predicate and repr(again) == repr(predicate)
+    splitter = ConditionSplitter(a={"c": predicate})
+    assert ConditionSplitter.load(splitter.save(tmp_path / "s")) == splitter
+
+
+def test_times_finer_than_microseconds_are_compared_exactly() -> None:
+    days = np.datetime64("2024-01-31", "ns") + np.arange(3).astype("m8[ns]")
+    assert GT(days[1])(days).tolist() == [False, False, True]
+    assert In(days[:2])(days).tolist() == [True, True, False]
+    spans = np.arange(3).astype("m8[ns]")
+    assert GT(spans[1])(spans).tolist() == GT("1 ns")(spans).tolist() == [False, False, True]
+    with pytest.raises(InvalidTypeError, match="time spans or text like '5 s', but not with '5s'"):
+        GT("5s")(spans)
 
 
 class Source:
     n_samples = 4
+
+    def __repr__(self) -> str:
+        return "4 samples"
 
     def column(self, name: str) -> np.ndarray:
         columns = {"n": np.arange(4), "t": np.array(["a", "b", "a", "b"])}
@@ -134,6 +190,7 @@ def test_all_faults_are_told_with_their_columns() -> None:
     with pytest.raises(InvalidTypeError, match=r"(?s)2 faults.*n: .*text.*t: .*3") as caught:
         match_all(Source(), {"n": "text", "t": 3})
     assert isinstance(caught.value, TypeError)
+    assert str(caught.value).startswith("The filter of 4 samples")
     with pytest.raises(UnknownNameError, match="'x'"):
         match_all(Source(), {"x": 1})
     with pytest.raises(InvalidTypeError, match="dict"):

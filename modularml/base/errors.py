@@ -26,7 +26,8 @@ from __future__ import annotations
 import difflib
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -197,6 +198,19 @@ class Faults:
             raise kind(f"{self.where}: {self._errors[0]}")
         listed = "\n".join(f"  - {e}" for e in self._errors)
         raise kind(f"{self.where} has {len(self._errors)} faults:\n{listed}")
+
+
+@contextmanager
+def told_of(where: str) -> Iterator[None]:
+    """Say in an error of ours that is raised within a ``with`` block which object it is about.
+
+    Args:
+        where: What the message begins with, e.g. ``"FeatureSet 'Sensor'"``.
+    """
+    try:
+        yield
+    except ModularMLError as error:
+        raise type(error)(f"{where}: {error}") from error.__cause__
 
 
 def check_label(label: object, what: str) -> str:

@@ -54,8 +54,16 @@ def as_positions(indices: Sequence[int] | np.ndarray, what: str) -> np.ndarray:
     if array.ndim != 1:
         raise InvalidValueError(f"{what} must be one-dimensional, got shape {array.shape}.")
     if array.size and array.dtype.kind not in "iu":
-        raise InvalidTypeError(f"{what} must be integers, got {array.dtype}.")
+        advice = "; np.flatnonzero(mask) makes integers of a mask" if array.dtype.kind == "b" else ""
+        raise InvalidTypeError(f"{what} must be integers, got {array.dtype}{advice}.")
     return array.astype(np.int64, copy=False)
+
+
+def check_flag(value: object, name: str) -> bool:
+    """Return `value` if it is a bool, else raise InvalidTypeError."""
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidTypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__}).")
+    return bool(value)
 
 
 def check_seed(seed: object) -> int | None:

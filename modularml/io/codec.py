@@ -3,10 +3,11 @@
 It knows no class of the library: callers hand over plain trees, and get them back.
 
 A tree is made of dicts with text keys, lists, tuples, None, bool, int, float, str,
-datetimes, paths, numpy arrays, scikit-learn estimators, and classes and functions.
+datetimes, timedeltas, paths, numpy arrays, scikit-learn estimators, and classes and functions.
 ``tree.json`` in the file shows it as JSON. What JSON has no word for is a dict with
 one ``$`` tag: ``{"$tuple": [1, 2]}``, ``{"$float": "nan"}``, ``{"$datetime": "2026-..."}``,
-``{"$path": "a/b"}``, ``{"$array": "arrays/0.safetensors", "dtype": "<f8", "shape": [3]}``,
+``{"$timedelta": [days, seconds, microseconds]}``, ``{"$path": "a/b"}``,
+``{"$array": "arrays/0.safetensors", "dtype": "<f8", "shape": [3]}``,
 ``{"$estimator": "estimators/0.skops", "type": ...}``, ``{"$symbol": "MyNet", "module": "__main__",
 "source": "class MyNet..."}``, ``{"$object": {"$symbol": ...}, "state": {...}}``. A dict of
 the caller's that has such keys itself is written as ``{"$dict": {...}}``; only ``"$type"``,
@@ -19,7 +20,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -155,7 +156,7 @@ class _Encoder:
             yield f"estimators/{i}.skops", [data]
 
     def encode(self, value: Any) -> Any:
-        if isinstance(value, np.generic) and isinstance(value.item(), bool | int | float | str):
+        if isinstance(value, np.bool_ | np.integer | np.floating | np.str_) and value.dtype.kind != "m":
             value = value.item()
         kind = type(value)
         if kind in _PLAIN:
@@ -170,6 +171,8 @@ class _Encoder:
             return {"$tuple": [self._at(i, item) for i, item in enumerate(value)]}
         if kind is datetime:
             return {"$datetime": value.isoformat()}
+        if kind is timedelta:
+            return {"$timedelta": [value.days, value.seconds, value.microseconds]}
         if isinstance(value, PurePath):
             return {"$path": value.as_posix()}
         if id(value) not in self._seen:  # the value is kept, so that its id stays its own
@@ -256,6 +259,7 @@ class _Decoder:
             "$tuple": (set(), lambda node: tuple(self._list(node["$tuple"]))),
             "$float": (set(), lambda node: _FLOATS[node["$float"]]),
             "$datetime": (set(), lambda node: datetime.fromisoformat(node["$datetime"])),
+            "$timedelta": (set(), lambda node: timedelta(*node["$timedelta"])),
             "$path": (set(), lambda node: Path(node["$path"])),
             "$array": ({"dtype", "shape"}, self._array),
             "$estimator": ({"type", "module"}, self._estimator),

@@ -70,7 +70,7 @@ def by_stratum(order: np.ndarray, strata: np.ndarray, batch_size: int, *, strict
     counts = np.bincount(strata[order])
     if batch_size < len(counts):
         raise InvalidValueError(
-            f"A batch must hold each stratum: batch_size must be at least {len(counts)}, got {batch_size}."
+            f"a batch must hold each stratum: batch_size must be at least {len(counts)}, got {batch_size}."
         )
     order = order[np.argsort(strata[order], kind="stable")]
     rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -17,8 +17,9 @@ from modularml.base.errors import (
     check_int,
     warn,
 )
+from modularml.base.rows import check_flag
 from modularml.samplers.partners import Term, find_partners
-from modularml.samplers.sampler import Sampler, SampleSource, check_flag
+from modularml.samplers.sampler import Sampler, SampleSource
 from modularml.samplers.similarity import SimilarityCondition
 
 ANCHOR = "anchor"
@@ -119,7 +120,10 @@ class NSampler(Sampler):
         counts = np.array([(rows >= 0).sum(axis=1) for rows in partners.values()])
         without = [role for role, n in zip(partners, counts, strict=True) if not n.any()]
         if without:
-            raise InvalidValueError(f"{self!r}: no sample of {source.n_samples} has a partner for {without}.")
+            raise InvalidValueError(
+                f"no sample of {source.n_samples} has a partner for {without}; loosen the conditions, or "
+                "let one fall back: SimilarityCondition(..., allow_fallback=True)."
+            )
         # Where a role has fewer partners than another, it takes them in turn.
         n_tuples = np.where((counts > 0).all(axis=0), counts.max(axis=0), 0)
         anchors = np.repeat(np.arange(source.n_samples), n_tuples)

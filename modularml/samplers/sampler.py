@@ -22,10 +22,11 @@ from modularml.base.errors import (
     InvalidValueError,
     StateError,
     check_int,
+    told_of,
 )
 from modularml.base.registry import Registry
 from modularml.base.rows import SampleSource as SampleSource
-from modularml.base.rows import as_names, check_seed, group_codes, new_seed
+from modularml.base.rows import as_names, check_flag, check_seed, group_codes, new_seed
 from modularml.display.card import Shown
 from modularml.io import codec
 from modularml.io.yaml import load_yaml, save_yaml
@@ -150,6 +151,10 @@ class Sampler(Shown, Configurable, ABC):
         Raises:
             InvalidValueError: If the samples make no batch.
         """
+        with told_of(f"{type(self).__name__} on {source!r}"):
+            return self._epoch(source, epoch)
+
+    def _epoch(self, source: SampleSource, epoch: int) -> EpochIndex:
         rng = np.random.default_rng([self._entropy, epoch])
         roles, weights = self._draw(source, rng)
         rows = roles[self._batching_role]
@@ -176,7 +181,10 @@ class Sampler(Shown, Configurable, ABC):
         )
 
     def _no_batch(self, source: SampleSource) -> InvalidValueError:
-        return InvalidValueError(f"{self!r} makes no batch of {source.n_samples} samples.")
+        whole = " whole" if self.drop_last else ""
+        grouped = f" of one group of {self.group_by!r}" if self.group_by else ""
+        text = f"{source.n_samples} samples make no{whole} batch of {self.batch_size}{grouped}."
+        return InvalidValueError(text + " Lower batch_size, or leave out drop_last." * self.drop_last)
 
     def batches(self, source: SampleSource | None = None, epoch: int = 0) -> Iterator[dict[str, np.ndarray]]:
         """Yield the rows of each batch of an epoch: role -> positions in the source.
@@ -345,10 +353,3 @@ def check_source(source: Any) -> Any:
             f"({type(source).__name__})."
         )
     return source
-
-
-def check_flag(value: object, name: str) -> bool:
-    """Return `value` if it is a bool, else raise InvalidTypeError."""
-    if not isinstance(value, bool | np.bool_):
-        raise InvalidTypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__}).")
-    return bool(value)

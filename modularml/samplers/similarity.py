@@ -5,6 +5,7 @@ It knows no sampler: values in, matches and scores out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -62,9 +63,10 @@ class SimilarityCondition(Shown, Configurable):
             faults.add(InvalidTypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})"))
         if "tolerance" not in wrong and not tolerance >= 0:
             faults.add(f"tolerance must be at least 0, got {tolerance!r}")
-        if not wrong.keys() & {"min_weight", "max_weight"} and not 0 <= min_weight <= max_weight:
+        if not wrong.keys() & {"min_weight", "max_weight"} and not 0 <= min_weight <= max_weight < math.inf:
             faults.add(
-                f"weights must be 0 <= min_weight <= max_weight, got {min_weight!r} and {max_weight!r}"
+                "weights must be finite and 0 <= min_weight <= max_weight, got "
+                f"{min_weight!r} and {max_weight!r}"
             )
         faults.raise_if_any()
         self.mode = mode

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from modularml.base.errors import InvalidValueError
+from modularml.base.errors import InvalidTypeError, InvalidValueError
 from modularml.scalers.array_scaler import ArrayScaler
 from modularml.scalers.elementwise import last_transformed
 from modularml.scalers.registry import scaler_registry
@@ -26,11 +26,15 @@ class PerSampleMinMaxScaler(ArrayScaler):
         feature_range: The lower and the upper end.
 
     Raises:
+        InvalidTypeError: If these are no two numbers.
         InvalidValueError: If the lower end is not below the upper one.
     """
 
     def __init__(self, feature_range: tuple[float, float] = (0, 1)) -> None:
-        if len(feature_range) != 2 or not feature_range[0] < feature_range[1]:
+        is_pair = isinstance(feature_range, list | tuple) and len(feature_range) == 2
+        if not is_pair or not all(isinstance(end, int | float | np.number) for end in feature_range):
+            raise InvalidTypeError(f"feature_range must be two numbers (low, high), got {feature_range!r}.")
+        if not -np.inf < feature_range[0] < feature_range[1] < np.inf:
             raise InvalidValueError(
                 f"feature_range must be (low, high) with low < high, got {feature_range!r}."
             )

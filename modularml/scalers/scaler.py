@@ -88,7 +88,8 @@ class Scaler(Shown, Configurable):
         """
         if not self._is_fitted:
             raise StateError(f"{self!r} is not fitted; call fit first.")
-        return np.asarray(self._object.transform(X))
+        made = self._object.transform(X)
+        return np.asarray(made.toarray() if hasattr(made, "toarray") else made)
 
     def fit_transform(self, X: np.ndarray) -> np.ndarray:
         """Learn from the array and return it, scaled."""

@@ -13,7 +13,7 @@ import numpy as np
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError
 from modularml.base.rows import SampleSource
-from modularml.predicates import match_all
+from modularml.predicates import match_all, plain
 from modularml.splitters.splitter import Splitter
 
 
@@ -37,7 +37,10 @@ class ConditionSplitter(Splitter):
                     f"The conditions of the split {name!r} must be a dict of column -> condition, "
                     f"got {of_part!r}."
                 )
-        self.conditions = {name: dict(of_part) for name, of_part in conditions.items()}
+        self.conditions = {
+            name: {column: plain(condition) for column, condition in of_part.items()}
+            for name, of_part in conditions.items()
+        }
 
     def _indices(self, source: SampleSource) -> dict[str, np.ndarray]:
         faults = Faults(type(self).__name__)

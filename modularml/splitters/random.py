@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, ModularMLError
-from modularml.base.rows import SampleSource, as_names, check_seed, group_codes, new_seed
+from modularml.base.rows import SampleSource, as_names, check_flag, check_seed, group_codes, new_seed
 from modularml.splitters.splitter import Splitter
 
 
@@ -44,16 +44,20 @@ class RandomSplitter(Splitter):
         strict_stratification: bool = False,
         seed: int | None = 13,
     ) -> None:
-        _check_ratios(ratios)
+        faults = Faults(type(self).__name__)
+        _check_ratios(ratios, faults)
+        self._groups = faults.attempt(as_names, group_by, "group_by") or ()
+        self._strata = faults.attempt(as_names, stratify_by, "stratify_by") or ()
+        is_strict = faults.attempt(check_flag, strict_stratification, "strict_stratification")
+        if is_strict and stratify_by is None:
+            faults.add("strict_stratification needs stratify_by, which names no column")
+        faults.attempt(check_seed, seed)
+        faults.raise_if_any()
         self.ratios = dict(ratios)
         self.group_by = group_by
         self.stratify_by = stratify_by
         self.strict_stratification = strict_stratification
-        self.seed = new_seed() if seed is None else check_seed(seed)
-        self._groups = as_names(group_by, "group_by")
-        self._strata = as_names(stratify_by, "stratify_by")
-        if strict_stratification and not self._strata:
-            raise InvalidValueError("strict_stratification needs stratify_by, which names no column.")
+        self.seed = new_seed() if seed is None else seed
 
     def _indices(self, source: SampleSource) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(self.seed)
@@ -79,10 +83,11 @@ class RandomSplitter(Splitter):
         counts = _largest_remainder(np.bincount(strata, minlength=n_strata), shares)
         if n_strata > 1 and (counts == 0).any():
             stratum, part = np.argwhere(counts == 0)[0]
+            n_small = int((counts == 0).any(axis=1).sum())
             raise InvalidValueError(
-                f"A stratum of {self._strata} has {counts[stratum].sum()} samples, too few to give one to "
-                f"{list(self.ratios)[part]!r} (ratio {shares[part]}). Merge small strata, "
-                "or leave out stratify_by."
+                f"{n_small} of the {n_strata} strata of {list(self._strata)} are too small to give each "
+                f"split a sample: {list(self.ratios)[part]!r} gets {shares[part]:.4g} of the "
+                f"{counts[stratum].sum()} of one. Merge small strata, or leave out stratify_by."
             )
         order = rng.permutation(len(strata))
         if n_strata > 1:
@@ -104,7 +109,7 @@ class RandomSplitter(Splitter):
         """Give each row a part, whole groups at a time."""
         if n_groups < len(shares):
             raise InvalidValueError(
-                f"{self._groups} make {n_groups} groups, too few for {len(shares)} splits: "
+                f"{list(self._groups)} make {n_groups} groups, too few for the {len(shares)} splits "
                 f"{list(self.ratios)}."
             )
         if n_strata > 1:
@@ -114,22 +119,19 @@ class RandomSplitter(Splitter):
         return _by_size(sizes, shares, rng)[groups]
 
 
-def _check_ratios(ratios: object) -> None:
+def _check_ratios(ratios: object, faults: Faults) -> None:
     if not isinstance(ratios, Mapping):
-        raise InvalidTypeError(f"ratios must be a dict of split -> share, got {ratios!r}.")
-    faults = Faults("RandomSplitter")
+        faults.add(InvalidTypeError(f"ratios must be a dict of split -> share, got {ratios!r}"))
+        return
     if not ratios:
-        faults.add("must name at least one split")
-    for name, ratio in ratios.items():
-        fault = _ratio_fault(name, ratio)
-        if fault:
-            faults.add(fault)
-    faults.raise_if_any()
-    total = math.fsum(ratios.values())
+        faults.add("ratios must name at least one split")
+        return
+    found = [fault for name, ratio in ratios.items() if (fault := _ratio_fault(name, ratio))]
+    for fault in found:
+        faults.add(fault)
+    total = 1.0 if found else math.fsum(ratios.values())
     if not math.isclose(total, 1.0, abs_tol=1e-6):
-        raise InvalidValueError(
-            f"The ratios of a RandomSplitter must add up to 1, got {total:g}: {dict(ratios)}."
-        )
+        faults.add(f"the ratios must add up to 1, got {total:g}: {dict(ratios)}")
 
 
 def _ratio_fault(name: object, ratio: object) -> ModularMLError | None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from modularml.base.errors import InvalidTypeError, UnknownNameError, unknown_name
+from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNameError, unknown_name
 from modularml.base.keywords import checked
 from modularml.base.rows import SampleSource, as_names, group_codes
 from modularml.splitters.splitter import Splitter
@@ -45,7 +45,7 @@ class SklearnSplitter(Splitter):
         if isinstance(splitter, str | type) or not callable(getattr(splitter, "split", None)):
             raise InvalidTypeError(
                 "A splitter must be one of modularml.splitters or an object with split(X, y, groups), "
-                f"such as KFold(5); got {splitter!r}."
+                f"such as KFold(5); got {splitter!r}{' itself, not one of it' * isinstance(splitter, type)}."
             )
         self.splitter = splitter
         self.group_by = group_by
@@ -77,7 +77,14 @@ class SklearnSplitter(Splitter):
             for option in ("stratify_by", "group_by")
             for names in [as_names(getattr(self, option), option)]
         )
-        folds = list(self.splitter.split(np.empty((source.n_samples, 0)), y, groups))
+        try:
+            folds = list(self.splitter.split(np.empty((source.n_samples, 0)), y, groups))
+        except (ValueError, TypeError) as error:
+            raise InvalidValueError(
+                f"{self.splitter!r} refuses: {error} Its groups come from the columns of group_by, "
+                f"{as_names(self.group_by, 'group_by')}, its y from those of stratify_by, "
+                f"{as_names(self.stratify_by, 'stratify_by')}."
+            ) from error
         names = [""] if len(folds) == 1 else [f"fold_{i}_" for i in range(len(folds))]
         return {
             name + part: np.asarray(rows, np.int64)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from modularml.base.config import Configurable, from_config, to_config
-from modularml.base.errors import InvalidValueError
+from modularml.base.errors import InvalidValueError, told_of
 from modularml.base.registry import Registry
 from modularml.base.rows import SampleSource
 from modularml.display.card import Shown
@@ -48,12 +48,13 @@ class Splitter(Shown, Configurable, ABC):
             InvalidValueError: If there are no samples, or a part would be empty.
         """
         if source.n_samples == 0:
-            raise InvalidValueError(f"{self!r} cannot split 0 samples.")
-        parts = self._indices(source)
-        for name, rows in parts.items():
-            if not rows.size:
+            raise InvalidValueError(f"{self!r} cannot split the 0 samples of {source!r}.")
+        with told_of(f"{type(self).__name__} on {source!r}"):
+            parts = self._indices(source)
+            empty = [name for name, rows in parts.items() if not rows.size]
+            if empty:
                 raise InvalidValueError(
-                    f"The split {name!r} would be empty: {self!r} on {source.n_samples} samples."
+                    f"the splits {empty} would be empty; each needs a sample. The splitter is {self!r}."
                 )
         return parts
 

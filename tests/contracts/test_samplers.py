@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import InvalidTypeError, InvalidValueError
@@ -67,6 +70,64 @@ def test_an_order_follows_from_seed_and_epoch_alone(make: Callable[..., Sampler]
     assert batches(first, fs, 2) == batches(second, fs, 2) == batches(first, fs, 2)
     assert batches(first, fs, 2) != batches(first, fs, 3)
     assert batches(first, fs, 2) != batches(make(batch_size=8, shuffle=True, seed=4), fs, 2)
+
+
+OPTIONS = st.fixed_dictionaries(
+    {
+        "batch_size": st.integers(4, N // 4),
+        "shuffle": st.booleans(),
+        "drop_last": st.booleans(),
+        "seed": st.integers(0, 5),
+        "by": st.sampled_from([{}, {"group_by": "cell"}, {"stratify_by": "cell"}]),
+        "strict_stratification": st.booleans(),
+    }
+)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(options=OPTIONS, best_only=st.booleans(), epoch=st.integers(0, 3))
+def test_whatever_the_options_an_epoch_keeps_to_them(
+    name: str, options: dict[str, Any], best_only: bool, epoch: int, fs: FeatureSet
+) -> None:
+    options = dict(options)
+    options |= options.pop("by")
+    if name != "SimpleSampler":
+        options["choose_best_only"] = best_only
+    conditions: tuple[Any, ...] = {
+        "SimpleSampler": (),
+        "PairedSampler": ({"cell": LIKE},),
+        "TripletSampler": ({"cell": LIKE}, {"cell": UNLIKE}),
+        "NSampler": ({"a": {"cell": LIKE}, "b": {"number": NEAR}},),
+    }[name]
+    make = sampler_registry[name]
+    sampler = make(*conditions, **options)
+    index = sampler.epoch(fs, epoch)
+    rest_of_other = make(*conditions, **options)
+    rest_of_other.epoch(fs, epoch + 1)
+    again = rest_of_other.epoch(fs, epoch)
+    sizes, cell = np.diff(index.offsets), fs.column("cell")
+    assert index.offsets.tolist() == again.offsets.tolist() and index.offsets[0] == 0
+    assert 0 < sizes.min() <= sizes.max() <= options["batch_size"]
+    assert not options["drop_last"] or (sizes == options["batch_size"]).all()
+    for role, rows in index.roles.items():
+        assert rows.tolist() == again.roles[role].tolist()
+        assert len(rows) == index.offsets[-1] and set(rows) <= set(range(N))
+        assert role == next(iter(index.roles)) or (rows != index.roles["anchor"]).all()
+    anchors = next(iter(index.roles.values()))
+    in_batches = np.split(anchors, index.offsets[1:-1])
+    if "group_by" in options:
+        assert all(len(set(cell[rows])) == 1 for rows in in_batches)
+    if "stratify_by" in options:
+        assert all(len(set(cell[rows])) == 4 for rows in in_batches[:-1])
+    if name == "SimpleSampler":
+        assert len(set(anchors)) == len(anchors)
+        assert options["drop_last"] or len(anchors) == N
+    for role, wants_like in (("pair", True), ("positive", True), ("negative", False), ("a", True)):
+        if role in index.roles:
+            assert ((cell[index.roles[role]] == cell[anchors]) == wants_like).all()
+    assert (index.weights is None) == (name != "NSampler")
+    assert all((w >= 0).all() and (w <= 1).all() for w in (index.weights or {}).values())
 
 
 @every_sampler

@@ -48,6 +48,7 @@ LEAVES = (
     | st.floats()
     | TEXT
     | st.datetimes(timezones=st.none() | st.just(UTC) | st.just(timezone(timedelta(hours=5, minutes=30))))
+    | st.timedeltas()
     | ARRAYS
     | ARRAYS.map(np.transpose)
     | st.just(Path("a/b.txt"))
@@ -291,6 +292,7 @@ def test_a_type_of_a_configuration_is_data_and_names_only_what_is_registered(for
         {"$float": ["nan"]},
         {"$datetime": "yesterday"},
         {"$datetime": 3},
+        {"$timedelta": "a day"},
         {"$path": 3},
         {"$dict": [1]},
         {"$array": "arrays/0.safetensors"},

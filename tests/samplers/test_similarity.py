@@ -61,6 +61,7 @@ def test_with_fallback_clearer_matches_weigh_more(mode: str, weight_mode: str) -
         ({"tolerance": float("nan")}, InvalidValueError),
         ({"min_weight": 2.0}, InvalidValueError),
         ({"min_weight": -0.5}, InvalidValueError),
+        ({"max_weight": float("inf")}, InvalidValueError),
         ({"metric": "euclid"}, InvalidTypeError),
     ],
 )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from modularml.base.errors import InvalidValueError, StateError
+from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
 from modularml.scalers import PerSampleMinMaxScaler, PerSampleZeroStart
 
 SAMPLES = hnp.arrays(np.float64, (4, 5), elements=st.floats(-100, 100))
@@ -43,3 +43,6 @@ def test_only_what_was_transformed_last_can_be_inverted() -> None:
 def test_a_range_ascends() -> None:
     with pytest.raises(InvalidValueError, match="low < high"):
         PerSampleMinMaxScaler((1, 0))
+    for wrong in ("ab", 3, (0,), (0, "b"), None):
+        with pytest.raises(InvalidTypeError, match="two numbers"):
+            PerSampleMinMaxScaler(wrong)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ def test_parts_hold_what_meets_their_conditions(cells: Any) -> None:
 
 
 def test_an_empty_part_is_refused_by_name(cells: Any) -> None:
-    with pytest.raises(InvalidValueError, match="'none' would be empty"):
+    with pytest.raises(InvalidValueError, match=r"\['none'\] would be empty"):
         ConditionSplitter(none={"cell": 99}).indices(cells)
 
 

@@ -17,7 +17,7 @@ from sklearn.model_selection import (
 )
 
 from modularml.base.config import from_config, to_config
-from modularml.base.errors import InvalidTypeError, UnknownNameError
+from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNameError
 from modularml.splitters import RandomSplitter, SklearnSplitter, as_splitter
 
 SPLITTERS = [
@@ -77,6 +77,15 @@ def test_what_is_no_splitter_is_refused() -> None:
             as_splitter(wrong)
     with pytest.raises(InvalidTypeError, match="group_by"):
         as_splitter(RandomSplitter({"a": 1.0}), group_by="cell")
+
+
+def test_what_a_splitter_of_scikit_learn_refuses_is_told_with_the_columns(cells: Any) -> None:
+    with pytest.raises(InvalidValueError, match=r"(?s)GroupKFold.*columns of group_by, \(\)"):
+        as_splitter(GroupKFold(3)).indices(cells)
+    with pytest.raises(InvalidValueError, match="KFold.*n_splits=999"):
+        as_splitter(KFold(999)).indices(cells)
+    with pytest.raises(InvalidTypeError, match="itself, not one of it"):
+        as_splitter(KFold)
 
 
 def test_a_configuration_names_splitters_only() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from modularml.base.errors import (
     InvalidTypeError,
@@ -150,9 +150,9 @@ def select(
         UnknownColumnError: If a selector matches nothing.
     """
     check_rep(rep)
-    mentioned = {d: [s] if isinstance(s, str) else list(s) for d, s in chosen.items() if s is not None}
+    mentioned = {d: [s] if isinstance(s, str) else _listed(s) for d, s in chosen.items() if s is not None}
     if not mentioned:
-        return tuple(n for n in names if rep in (None, Column.parse(n).rep))
+        mentioned = {None: ["*"]} if names else {}
     picked = {
         name
         for domain, selectors in mentioned.items()
@@ -160,6 +160,12 @@ def select(
         for name in match(selector, names, domain=domain, rep=rep, where=where)
     }
     return tuple(n for n in names if n in picked)
+
+
+def _listed(selectors: Any) -> list[str]:
+    if not isinstance(selectors, Iterable):
+        raise InvalidTypeError(f"Column selectors must be a name or a list of names, got {selectors!r}.")
+    return list(selectors)
 
 
 def check_rep(rep: str | None) -> None:

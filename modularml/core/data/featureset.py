@@ -15,6 +15,7 @@ from modularml.base.errors import (
     InvalidValueError,
     ResolutionError,
     check_label,
+    told_of,
     warn,
 )
 from modularml.base.keywords import checked_keywords
@@ -46,8 +47,8 @@ class FeatureSet(SampleSet):
     A column holds numbers, bools, text, dates or time spans, one array of any shape a sample.
     What is missing is NaN, NaT or the empty text; categories become their values, dates with a
     time zone those of UTC. Of all these only numbers and bools can feed a model, as features and
-    as targets; anything else has to be encoded first (any transformer of scikit-learn that keeps
-    the number of columns will do, see `fit_transform`), and a phase that would train on NaN or an
+    as targets; anything else has to be encoded first (any transformer of scikit-learn will do, see
+    `fit_transform`), and a phase that would train on NaN or an
     infinity says so.
 
     It registers itself with the active experiment context.
@@ -104,10 +105,11 @@ class FeatureSet(SampleSet):
                 or a key comes twice.
             InvalidTypeError: If a column holds what its domain may not hold.
         """
-        faults = Faults(f"FeatureSet {check_label(label, 'FeatureSet')!r}")
+        faults = Faults(_named(label))
         if not isinstance(data, Mapping):
             raise InvalidTypeError(
-                f"FeatureSet {label!r}: data must be a dict of key -> samples, got a {type(data).__name__}."
+                f"FeatureSet {label!r}: data must be a dict of key -> samples, got a {type(data).__name__}; "
+                "data frames and tables are read by from_pandas and from_arrow."
             )
         if not data:
             raise InvalidValueError(f"FeatureSet {label!r}: the data are an empty dict.")
@@ -142,13 +144,12 @@ class FeatureSet(SampleSet):
             UnknownNameError, InvalidValueError, InvalidTypeError: As `from_dict` does, and
                 if groups differ in size or a tag has several values in one.
         """
-        tags = as_names(tag_cols, "tag_cols")
-        wanted = dict.fromkeys(
-            (*as_names(feature_cols, "feature_cols"), *as_names(target_cols, "target_cols"), *tags)
-        )
-        by = as_names(group_by, "group_by"), as_names(sort_by, "sort_by")
-        data = interchange.from_pandas(df, wanted, tags, *by)
-        return cls.from_dict(label, data, feature_cols, target_cols, tag_cols)
+        with told_of(_named(label)):
+            features = as_names(feature_cols, "feature_cols")
+            targets, tags = as_names(target_cols, "target_cols"), as_names(tag_cols, "tag_cols")
+            by = as_names(group_by, "group_by"), as_names(sort_by, "sort_by")
+            data = interchange.from_pandas(df, dict.fromkeys((*features, *targets, *tags)), tags, *by)
+        return cls.from_dict(label, data, features, targets, tags)
 
     from_df = from_pandas
 
@@ -169,7 +170,9 @@ class FeatureSet(SampleSet):
         Raises:
             ImportError: If pyarrow is not installed.
         """
-        return cls.from_dict(label, interchange.from_arrow(data), feature_keys, target_keys, tag_keys)
+        with told_of(_named(label)):
+            columns = interchange.from_arrow(data)
+        return cls.from_dict(label, columns, feature_keys, target_keys, tag_keys)
 
     @classmethod
     def from_numpy(
@@ -185,10 +188,15 @@ class FeatureSet(SampleSet):
 
         One key names the whole array, several name its columns. Errors are those of `from_dict`.
         """
-        data = interchange.from_numpy(features, as_names(feature_keys, "feature_keys"))
-        if targets is not None:
-            data |= interchange.from_numpy(targets, as_names(target_keys, "target_keys"))
-        return cls.from_dict(label, data, feature_keys, None if targets is None else target_keys)
+        with told_of(_named(label)):
+            x_keys, y_keys = as_names(feature_keys, "feature_keys"), as_names(target_keys, "target_keys")
+            both = sorted(set(x_keys) & set(y_keys)) if targets is not None else []
+            if both:
+                raise InvalidValueError(f"features and targets need keys of their own, both have {both}.")
+            data = interchange.from_numpy(features, x_keys)
+            if targets is not None:
+                data |= interchange.from_numpy(targets, y_keys)
+        return cls.from_dict(label, data, x_keys, None if targets is None else y_keys)
 
     @classmethod
     def from_torch(
@@ -204,8 +212,10 @@ class FeatureSet(SampleSet):
         The arguments and errors are those of `from_dict`. A sample is a dict; or a tuple,
         whose parts get the keys in order: features first, then targets, then tags.
         """
-        keys = [name for given in (feature_keys, target_keys, tag_keys) for name in as_names(given, "A key")]
-        return cls.from_dict(label, tensors().columns_of(data, keys), feature_keys, target_keys, tag_keys)
+        with told_of(_named(label)):
+            listed = [as_names(given, "A key") for given in (feature_keys, target_keys, tag_keys)]
+            columns = tensors().columns_of(data, [key for keys in listed for key in keys])
+        return cls.from_dict(label, columns, *listed)
 
     @classmethod
     def from_pyarrow_table(cls, label: str, table: Any, schema: Any = None) -> Self:
@@ -220,7 +230,9 @@ class FeatureSet(SampleSet):
             ImportError: If pyarrow is not installed.
             InvalidValueError: If a column is named otherwise, or cannot be cast.
         """
-        return cls(label, SampleCollection(table, schema))
+        with told_of(_named(label)):
+            collection = SampleCollection(table, schema)
+        return cls(label, collection)
 
     # Identity
 
@@ -412,3 +424,7 @@ class FeatureSet(SampleSet):
         loaded = cls.from_config(tree["config"], register=False)
         loaded.set_state(tree["state"])
         return enter(loaded, loaded._context, overwrite=overwrite)
+
+
+def _named(label: str) -> str:
+    return f"FeatureSet {check_label(label, 'FeatureSet')!r}"

@@ -49,6 +49,10 @@ class DataFormat(StrEnum):
         return cls(name)
 
 
+SIDE_BY_SIDE = (DataFormat.NUMPY, DataFormat.LIST, DataFormat.TORCH)
+"""The forms in which columns have no names."""
+
+
 def export(columns: Mapping[str, np.ndarray], fmt: str | DataFormat) -> Any:
     """Return columns in a format.
 

@@ -67,19 +67,17 @@ def from_pandas(
     Raises:
         InvalidTypeError: If it is no DataFrame.
         UnknownNameError: If it lacks one of the columns.
-        InvalidValueError: If groups differ in size, or there is nothing to group.
+        InvalidValueError: If it has several of a name, groups differ in size, or there is nothing
+            to group.
     """
-    if not hasattr(df, "groupby"):
-        raise InvalidTypeError(f"A pandas DataFrame is needed, got a {type(df).__name__}; see from_arrow.")
+    if not (hasattr(df, "groupby") and hasattr(df, "columns")):
+        got = f"{type(df).__module__}.{type(df).__name__}"
+        raise InvalidTypeError(f"A pandas DataFrame is needed, got a {got}; see from_arrow.")
     wanted = list(names)
-    faults = Faults("The DataFrame")
-    for name in dict.fromkeys((*wanted, *group_by, *sort_by)):
-        if name not in df.columns:
-            faults.add(UnknownNameError(unknown_name("column", name, df.columns)))
-    faults.raise_if_any()
-    if not group_by:
-        if sort_by:
-            raise InvalidValueError("sort_by orders the rows of a group; it needs group_by.")
+    _check_columns(df, dict.fromkeys((*wanted, *group_by, *sort_by)))
+    if sort_by and not group_by:
+        raise InvalidValueError("sort_by orders the rows of a group; it needs group_by.")
+    if not group_by or not len(df):
         return {name: _to_numpy(df[name]) for name in wanted}
     if sort_by:
         df = df.sort_values(list(sort_by), kind="stable")
@@ -87,13 +85,44 @@ def from_pandas(
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     starts = np.cumsum(sizes) - sizes
+    if set(tags) < set(wanted):
+        _check_sizes(sizes, df.iloc[order[starts]], group_by)
     one_a_group = set(tags)
     return {
         name: _distinct(_to_numpy(df[name])[order], starts, sizes, name)
         if name in one_a_group
-        else _by_group(_to_numpy(df[name])[order], sizes, name)
+        else _to_numpy(df[name])[order].reshape(len(sizes), -1)
         for name in wanted
     }
+
+
+def _check_columns(df: Any, names: Iterable[str]) -> None:
+    faults = Faults("The DataFrame")
+    for name in names:
+        if name not in df.columns:
+            faults.add(UnknownNameError(unknown_name("column", name, df.columns)))
+        elif df[name].ndim > 1:
+            faults.add(f"{df[name].shape[1]} columns are named {name!r}; a name must stand for one")
+    faults.raise_if_any()
+
+
+def _check_sizes(sizes: np.ndarray, firsts: Any, group_by: Sequence[str]) -> None:
+    """Check that all groups have as many rows.
+
+    Args:
+        sizes: How many each has.
+        firsts: The first row of each.
+        group_by: What tells the groups apart.
+    """
+    if (sizes == sizes[:1]).all():
+        return
+    usual = np.bincount(sizes).argmax()
+    other = int(np.flatnonzero(sizes != usual)[0])
+    which = ", ".join(f"{name}={firsts[name].iloc[other]}" for name in group_by)
+    raise InvalidValueError(
+        f"The groups have between {sizes.min()} and {sizes.max()} rows (most {usual}, {which} has "
+        f"{sizes[other]}), but samples need one shape. Cut or pad the groups first."
+    )
 
 
 def _to_numpy(series: Any) -> np.ndarray:
@@ -107,15 +136,6 @@ def _to_numpy(series: Any) -> np.ndarray:
         series = series.dt.tz_convert(None)
     values: np.ndarray = series.to_numpy()
     return values
-
-
-def _by_group(values: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:
-    if (sizes != sizes[0]).any():
-        raise InvalidValueError(
-            f"The groups have between {sizes.min()} and {sizes.max()} rows, so {name!r} is ragged; "
-            "a column needs samples of one shape. Cut or pad the groups first."
-        )
-    return values.reshape(len(sizes), -1)
 
 
 def _distinct(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:
@@ -138,15 +158,15 @@ def _distinct(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray, name: s
     return np.array(distinct, None if values.dtype.kind == "O" else values.dtype)
 
 
-def from_numpy(array: Any, keys: Sequence[str]) -> dict[str, np.ndarray]:
+def from_numpy(array: Any, keys: Sequence[str]) -> dict[str, Any]:
     """Return key -> values: the whole array for one key, else a column of it for each.
 
     Raises:
         InvalidValueError: If the array does not have as many columns as there are keys.
     """
-    array = np.asarray(array)
     if len(keys) == 1:
         return {keys[0]: array}
+    array = np.asarray(array)
     if array.ndim < 2 or array.shape[1] != len(keys):
         raise InvalidValueError(
             f"An array of shape {array.shape} has no column for each of the {len(keys)} keys {list(keys)}."
@@ -177,9 +197,13 @@ def from_arrow(data: Any, schema: Any = None) -> dict[str, Any]:
 
     Raises:
         InvalidTypeError: If it does not speak Arrow.
-        InvalidValueError: If the lists of a column differ in length, or it cannot be cast.
+        InvalidValueError: If the lists of a column differ in length, two columns bear one name, or it
+            cannot be cast.
     """
     table = _table(data)
+    doubled = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    if doubled:
+        raise InvalidValueError(f"The table has several columns named {', '.join(map(repr, doubled))}.")
     if schema is not None:
         try:
             table = table.cast(schema)
@@ -193,7 +217,14 @@ def _table(data: Any) -> Any:
     if isinstance(data, arrow.Table):
         return data
     if hasattr(data, "__arrow_c_stream__"):
-        return arrow.table(data)
+        try:
+            return arrow.table(data)
+        except arrow.ArrowInvalid as error:
+            raise InvalidValueError(f"pyarrow cannot read the {type(data).__name__}: {error}") from error
+    if isinstance(data, Mapping) and callable(getattr(data, "with_format", None)):
+        raise InvalidTypeError(
+            f"A {type(data).__name__} holds several tables, {list(data)}; pass one of them."
+        )
     if callable(getattr(data, "with_format", None)):  # a Dataset of Hugging Face
         return data.with_format("arrow")[:]
     advice = "; call its collect() first" if callable(getattr(data, "collect", None)) else ""

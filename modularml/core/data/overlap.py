@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from modularml.base.rows import densify
+from modularml.base.rows import densify, is_missing
 from modularml.core.data.columns import FEATURES, RAW, TAGS, Column
 from modularml.core.data.sample_collection import SampleCollection
 
@@ -28,7 +28,7 @@ class Overlap:
         n_equal: How many further rows of the second are equal in all raw features to a row
             of the first.
         tags: Tag -> how many of its values are in both, and how many there are in either;
-            only tags of which there is one.
+            only tags of which there is one. What is missing is no value.
     """
 
     first: str
@@ -62,7 +62,9 @@ class Overlaps:
         ordered = np.sort(digests)
         has_twins = bool((ordered[1:] == ordered[:-1]).any())
         self._content = densify(digests) if has_twins else None
-        self._tags = {key: densify(values) for key, values in columns.items() if values.ndim == 1}
+        flat = {key: values for key, values in columns.items() if values.ndim == 1}
+        # Two samples of which something is not known have it no more in common than any others.
+        self._tags = {key: (densify(values), ~is_missing(values)) for key, values in flat.items()}
 
     def compare(self, first: tuple[str, np.ndarray], second: tuple[str, np.ndarray]) -> Overlap:
         """Return what two splits share, each given as its name and its rows."""
@@ -73,8 +75,8 @@ class Overlaps:
             is_equal = _present(self._content[one], self._n_rows)[self._content[other]]
             n_equal = int(np.count_nonzero(is_equal & ~of_first))
         tags = {}
-        for key, codes in self._tags.items():
-            mine, theirs = (_present(codes[rows], self._n_rows) for rows in (one, other))
+        for key, (codes, is_known) in self._tags.items():
+            mine, theirs = (_present(codes[rows[is_known[rows]]], self._n_rows) for rows in (one, other))
             n_both = int(np.count_nonzero(mine & theirs))
             if n_both:
                 tags[key] = n_both, int(np.count_nonzero(mine | theirs))

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from modularml.base.errors import warn
 from modularml.base.keywords import checked_keywords
 from modularml.base.rows import is_missing
 from modularml.core.data import columns as names
 from modularml.core.data.batch import SampleData
 from modularml.core.data.columns import FEATURES, SAMPLE_UUIDS, TAGS, TARGETS, Column
-from modularml.core.data.formats import DataFormat, export, tensors
+from modularml.core.data.formats import SIDE_BY_SIDE, DataFormat, export, tensors
 from modularml.core.data.interchange import to_arrow
 
 Selector = str | Sequence[str] | None
@@ -85,11 +86,12 @@ class ColumnReader(ABC):
             ResolutionError: If several columns match.
         """
         if name == SAMPLE_UUIDS:
-            return self.table.ids(self._index)
+            return locked(self.table.ids(self._index))
         return self._rows_of(names.one(name, self.columns, where=self._where))
 
     def _rows_of(self, name: str) -> np.ndarray:
-        return _locked(self.table.column(name)[self._index])
+        taken = self.table.column(name)[self._index]
+        return locked(taken) if isinstance(self._index, slice) else taken
 
     def _picked(
         self, columns: Selector, features: Selector, targets: Selector, tags: Selector, rep: str | None
@@ -203,11 +205,20 @@ class ColumnReader(ABC):
             include_rep_suffix: Whether names keep ``.raw`` and so on. A part that
                 tells two columns apart stays.
 
+        Where a key comes raw and transformed in a form that has no names, that is warned of.
+
         Raises:
             UnknownColumnError: If a selector matches nothing.
             InvalidValueError: If the format is unknown or the shapes do not fit it.
         """
         picked = self._picked(columns, features, targets, tags, rep)
+        if DataFormat.from_value(fmt) in SIDE_BY_SIDE:
+            doubled = names.doubled_keys(picked, (columns, features, targets, tags))
+            if doubled:
+                warn(
+                    f"Raw and transformed columns of {', '.join(map(repr, doubled))} of {self._where} are "
+                    "put side by side; choose one with rep=."
+                )
         short = names.short_names(picked, domain=include_domain_prefix, rep=include_rep_suffix)
         return export({key: self._rows_of(name) for name, key in short.items()}, fmt)
 
@@ -257,7 +268,8 @@ class ColumnReader(ABC):
         suffix: bool,
     ) -> Any:
         present = self._of(domain)
-        selectors = present if chosen is None and rep is None else "*" if chosen is None else chosen
+        everything = "*" if present or rep else []
+        selectors = everything if chosen is None else chosen
         return self.get_data(
             **{domain: selectors},
             rep=rep,
@@ -383,11 +395,11 @@ class ColumnReader(ABC):
         return sum(n for n, _ in counts), sum(n for _, n in counts)
 
 
-def _locked(array: np.ndarray) -> np.ndarray:
-    """Return an array, read-only if it is a view of another."""
-    if array.base is not None and array.flags.writeable:
-        array.flags.writeable = False
-    return array
+def locked(array: np.ndarray) -> np.ndarray:
+    """Return an array, or a view of it, that cannot be written to; the array itself stays as it is."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _n_gaps(values: np.ndarray) -> tuple[int, int]:

@@ -5,7 +5,7 @@ It knows no values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, UnknownNameError, unknown_name
@@ -14,9 +14,9 @@ from modularml.core.data.columns import FEATURES, TAGS, TARGETS, Column, key_fau
 
 def name_columns(
     data: Mapping[str, Any],
-    feature_keys: str | Sequence[str],
-    target_keys: str | Sequence[str] | None,
-    tag_keys: str | Sequence[str] | None,
+    feature_keys: str | Iterable[str],
+    target_keys: str | Iterable[str] | None,
+    tag_keys: str | Iterable[str] | None,
     faults: Faults,
 ) -> dict[Column, Any]:
     """Return column -> values for the keys of each domain, and note what is wrong with them.
@@ -29,10 +29,11 @@ def name_columns(
         faults: Where faults are noted.
     """
     columns: dict[Column, Any] = {}
-    if feature_keys is None or (isinstance(feature_keys, Sequence) and not feature_keys):
-        faults.add("there are no features; name at least one key")
     for domain, keys in ((FEATURES, feature_keys), (TARGETS, target_keys), (TAGS, tag_keys)):
-        for key in _listed(keys, domain, faults):
+        listed = faults.attempt(_listed, keys, domain)
+        if listed == [] and domain == FEATURES:
+            faults.add("there are no features; name at least one key")
+        for key in listed or ():
             fault = key_fault(key)
             if fault:
                 faults.add(fault)
@@ -45,12 +46,11 @@ def name_columns(
     return columns
 
 
-def _listed(keys: Any, domain: str, faults: Faults) -> Sequence[Any]:
+def _listed(keys: Any, domain: str) -> list[Any]:
     if keys is None:
-        return ()
+        return []
     if isinstance(keys, str):
-        return (keys,)
-    if not isinstance(keys, Sequence):
-        faults.add(InvalidTypeError(f"the keys of {domain} must be a name or a list of names, got {keys!r}"))
-        return ()
-    return keys
+        return [keys]
+    if not isinstance(keys, Iterable) or isinstance(keys, set | frozenset | Mapping):
+        raise InvalidTypeError(f"the keys of {domain} must be a name or a list of names, got {keys!r}")
+    return list(keys)

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, ModularMLError
+from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, ModularMLError, told_of
 from modularml.base.keywords import checked_keywords
-from modularml.base.rows import new_seed
+from modularml.base.rows import is_missing, new_seed
 from modularml.core.data import columns as names
 from modularml.core.data import interchange
 from modularml.core.data.columns import RAW, SAMPLE_UUIDS, TAGS, Column
@@ -38,7 +38,8 @@ class SampleCollection(ColumnReader):
         schema: A pyarrow schema that an Arrow table is cast to.
 
     Raises:
-        InvalidValueError: If a column is misnamed, empty or ragged, or columns differ in length.
+        InvalidValueError: If a column is misnamed, empty or ragged, columns differ in length, or ids
+            are missing.
         InvalidTypeError: If a column holds what its domain may not hold.
 
     Example:
@@ -61,7 +62,7 @@ class SampleCollection(ColumnReader):
         checked = type(self).from_values(
             {column: given for column, given in parsed.items() if column is not None},
             faults=faults,
-            sample_uuids=None if uuids is None else np.asarray(uuids, str),
+            sample_uuids=None if uuids is None else faults.attempt(_as_ids, uuids),
         )
         vars(self).update(vars(checked))
 
@@ -309,6 +310,14 @@ class SampleCollection(ColumnReader):
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Make a collection of what `get_state` returned."""
         return cls.of_arrays(state["columns"], sample_uuids=state["sample_uuids"], id_seed=state["id_seed"])
+
+
+def _as_ids(given: Any) -> np.ndarray:
+    with told_of(SAMPLE_UUIDS):
+        ids = as_column(given)
+        if ids.ndim > 1 or is_missing(ids).any():
+            raise InvalidValueError("each sample needs one id, and none may be missing")
+    return ids.astype(str)
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

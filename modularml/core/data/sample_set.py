@@ -12,12 +12,20 @@ from typing import Any, Self
 
 import numpy as np
 
-from modularml.base.errors import InvalidValueError, check_label, warn
+from modularml.base.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    check_choice,
+    check_label,
+    told_of,
+    warn,
+)
 from modularml.base.keywords import checked_keywords
 from modularml.core.data import columns as names
 from modularml.core.data.columns import DOMAINS, FEATURES, TAGS, TARGETS
 from modularml.core.data.overlap import Overlap, Overlaps
 from modularml.core.data.picture import graph_spec
+from modularml.core.data.reader import locked
 from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.scaling import ScalerRecord, Scaling, keys_of
 from modularml.core.data.splits import Split, Splits, SplitterRecord
@@ -69,7 +77,8 @@ class SampleSet(Selection):
     def rows(self) -> np.ndarray:
         """The positions of all rows, int64 of shape ``(n_samples,)``."""
         if len(self._rows) != self.n_samples:
-            self._rows = np.arange(self.n_samples)  # kept: taking a batch must not cost a whole column
+            # Kept: taking a batch must not cost a whole column.
+            self._rows = locked(np.arange(self.n_samples))
         return self._rows
 
     @property
@@ -126,7 +135,15 @@ class SampleSet(Selection):
         return FeatureSetView(self, split.rows, split.columns, name)
 
     def __getitem__(self, name: str) -> FeatureSetView:
+        if not isinstance(name, str):
+            raise InvalidTypeError(
+                f"{self._where} is indexed by the name of a split, got {name!r}; "
+                "take([...]) takes rows, select(...) columns."
+            )
         return self.get_split(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._splits
 
     __iter__ = None  # it has items, but they are not numbered
 
@@ -254,7 +271,8 @@ class SampleSet(Selection):
         """Fit a scaler, apply it to all rows, and keep the result as ``transformed`` columns.
 
         Args:
-            scaler: A `Scaler`, or anything that it takes; it is not changed.
+            scaler: A `Scaler`, or anything that it takes; it is not changed. Of one key of the
+                features it may make more numbers or fewer, as an encoder does.
             domain: ``"features"`` or ``"targets"``.
             keys: The keys to scale together; None for all of the domain.
             fit_to_split: The split to fit to; None for all rows.
@@ -272,15 +290,16 @@ class SampleSet(Selection):
                 f"{scaler!r} was the last one applied to the {domain} {keys} of {self._where}, and is now "
                 "applied again, to what it made. If a cell was run again, call undo_last_transform first."
             )
-        self._table = self._scaling.fit_transform(
-            self._table,
-            scaler,
-            domain=domain,
-            keys=keys,
-            fit_rows=fit_rows,
-            fit_split=fit_to_split,
-            merged_axes=(merged_axes,) if isinstance(merged_axes, int) else merged_axes,
-        )
+        with told_of(self._where):
+            self._table = self._scaling.fit_transform(
+                self._table,
+                scaler,
+                domain=domain,
+                keys=keys,
+                fit_rows=fit_rows,
+                fit_split=fit_to_split,
+                merged_axes=(merged_axes,) if isinstance(merged_axes, int) else merged_axes,
+            )
 
     def undo_last_transform(self, domain: str, keys: str | Sequence[str] | None = None) -> None:
         """Take back the newest scaler of a domain, or of exactly these keys.
@@ -289,7 +308,8 @@ class SampleSet(Selection):
             InvalidValueError: If there is none, or it scaled other keys than these.
         """
         named = None if keys is None else keys_of(self._table, domain, keys, self._where)
-        self._table = self._scaling.undo_last(self._table, domain, named)
+        with told_of(self._where):
+            self._table = self._scaling.undo_last(self._table, domain, named)
 
     def undo_all_transforms(self, domain: str | None = None, keys: str | Sequence[str] | None = None) -> None:
         """Take back every scaler, or those of a domain or of some keys.
@@ -298,7 +318,8 @@ class SampleSet(Selection):
             InvalidValueError: If a scaler on these keys scaled others, too.
         """
         named = [keys] if isinstance(keys, str) else keys
-        self._table = self._scaling.undo_all(self._table, domain, named)
+        with told_of(self._where):
+            self._table = self._scaling.undo_all(self._table, domain, named)
 
     def iter_scalers_on_cols(self, *, domain: str, columns: str | Sequence[str]) -> list[ScalerRecord]:
         """Return the scalers that made these columns, oldest first.
@@ -325,6 +346,7 @@ class SampleSet(Selection):
         return self._scaling.unscale(data, self._table, domain, self._exactly(domain, columns))
 
     def _exactly(self, domain: str, columns: str | Sequence[str]) -> list[str]:
+        check_choice(domain, "domain", DOMAINS)
         selectors = [columns] if isinstance(columns, str) else columns
         return [
             name

@@ -6,14 +6,17 @@ It knows no FeatureSet: tables in, tables out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 from modularml.base.config import from_config, to_config
-from modularml.base.errors import InvalidValueError, check_choice
+from modularml.base.errors import InvalidTypeError, InvalidValueError, check_choice
 from modularml.core.data.columns import DOMAINS, FEATURES, RAW, TARGETS, TRANSFORMED, Column, one
+from modularml.core.data.formats import as_array
+from modularml.core.data.reader import locked
 from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.table import stack
 from modularml.scalers import Scaler
@@ -48,16 +51,62 @@ class ScalerRecord:
         return [str(Column(self.domain, key, rep)) for key in self.keys]
 
     def apply(self, table: SampleCollection) -> SampleCollection:
-        """Return a table with the scaled columns."""
-        return self._write(table, self._on(table.stack(self.columns(self.rep_in)), self.scaler_obj.transform))
+        """Return a table with the scaled columns.
 
-    def _write(self, table: SampleCollection, scaled: np.ndarray) -> SampleCollection:
+        Raises:
+            InvalidValueError: If the scaler refuses the data.
+        """
+        return self.write(table, self.on(table.stack(self.columns(self.rep_in)), self.scaler_obj.transform))
+
+    def write(self, table: SampleCollection, scaled: np.ndarray) -> SampleCollection:
+        """Return a table with these columns, shape ``(n_samples, n_keys, *key_shape)``."""
         names = self.columns(self.rep_out)
         return table.with_columns({name: np.ascontiguousarray(scaled[:, i]) for i, name in enumerate(names)})
 
-    def _on(self, data: np.ndarray, do: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def fit(self, data: np.ndarray) -> None:
+        """Fit the scaler to columns side by side, shape ``(n_samples, n_keys, *key_shape)``.
+
+        Raises:
+            InvalidValueError: If the axes do not fit the data, or the scaler refuses them.
+        """
+        flat, _ = flatten(data, self.merged_axes)
+        with self._telling():
+            self.scaler_obj.fit(flat)
+
+    def on(self, data: np.ndarray, do: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Return what a method of the scaler makes of columns side by side.
+
+        Of one key of the features, it may be wider or narrower than what it is made of.
+
+        Raises:
+            InvalidValueError: If the scaler refuses the data, or changes the number of features
+                where those of several columns could not be told apart.
+        """
         flat, restore = flatten(data, self.merged_axes)
-        return restore(do(flat))
+        with self._telling():
+            made = do(flat)
+        if made.shape == flat.shape:
+            return restore(made)
+        if made.ndim != 2 or len(made) != len(flat) or not self._may_widen:
+            raise InvalidValueError(
+                f"{self.scaler_obj.wrapped!r} made {made.shape[1:]} features of {flat.shape[1:]}. That is "
+                "possible for one key of the features without merged_axes; else a scaler keeps their number."
+            )
+        return made[:, None] if made.shape[1] > 1 else made
+
+    @property
+    def _may_widen(self) -> bool:
+        return self.domain == FEATURES and len(self.keys) == 1 and self.merged_axes is None
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Say what scikit-learn says of the data with the columns that they are of."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            raise InvalidValueError(
+                f"{self.scaler_obj.wrapped!r} refuses the {self.domain} {list(self.keys)}: {error}"
+            ) from error
 
     def invert(self, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return values as they were before this scaler.
@@ -69,7 +118,7 @@ class ScalerRecord:
         """
         present = next(iter(data.values()))
         full = np.stack([data.get(key, np.zeros_like(present)) for key in self.keys], axis=1)
-        restored = self._on(full, self.scaler_obj.inverse_transform)
+        restored = self.on(full, self.scaler_obj.inverse_transform)
         return {key: restored[:, self.keys.index(key)] for key in data}
 
 
@@ -95,10 +144,12 @@ def flatten(
         if data.ndim > 3 or (data.ndim == 3 and data.shape[1] > 1):
             raise InvalidValueError(
                 f"Data of shape {data.shape} have more than two dimensions; say with merged_axes which of "
-                "the axes 0 (samples), 1 (keys), 2 ... become one, e.g. merged_axes=(0, 2) to scale each key "
-                "as a whole."
+                "the axes 0 (samples), 1 (keys), 2 ... become one, e.g. "
+                f"merged_axes={(0, *range(2, data.ndim))} to scale each key as a whole."
             )
         merged_axes = tuple(range(1, data.ndim))
+    if not all(isinstance(axis, int | np.integer) for axis in merged_axes):
+        raise InvalidTypeError(f"merged_axes must be whole numbers, got {merged_axes!r}.")
     axes = sorted({axis + data.ndim if axis < 0 else axis for axis in merged_axes})
     if not axes or not 0 <= axes[0] <= axes[-1] < data.ndim or len(axes) == data.ndim:
         raise InvalidValueError(
@@ -135,7 +186,7 @@ class Scaling:
 
         Raises:
             InvalidValueError: If only some of the keys are transformed, a column cannot
-                be scaled, or the scaler changes the number of features.
+                be scaled, or the scaler changes the number of features of several keys.
         """
         scaled = [key for key in keys if str(Column(domain, key, TRANSFORMED)) in table.columns]
         if scaled and len(scaled) < len(keys):
@@ -154,17 +205,9 @@ class Scaling:
             merged_axes=None if merged_axes is None else tuple(merged_axes),
             scaler_obj=scaler.clone_unfitted(),
         )
-        data = table.stack(record.columns(record.rep_in)).view()
-        data.flags.writeable = False  # a scaler that works in place would change the raw data
-        record.scaler_obj.fit(flatten(data if fit_rows is None else data[fit_rows], record.merged_axes)[0])
-        flat, restore = flatten(data, record.merged_axes)
-        transformed = record.scaler_obj.transform(flat)
-        if transformed.shape != flat.shape:
-            raise InvalidValueError(
-                f"{scaler!r} made {transformed.shape[1:]} features of {flat.shape[1:]}; "
-                "a scaler keeps their number."
-            )
-        table = record._write(table, restore(transformed))
+        data = locked(table.stack(record.columns(record.rep_in)))  # for scalers that work in place
+        record.fit(data if fit_rows is None else data[fit_rows])
+        table = record.write(table, record.on(data, record.scaler_obj.transform))
         self.records.append(record)
         return table
 
@@ -209,6 +252,7 @@ class Scaling:
         Raises:
             InvalidValueError: If there is none, or it scaled other keys than these.
         """
+        _check_scalable(domain)
         of_domain = [r for r in self.records if r.domain == domain]
         touching = [r for r in of_domain if keys is None or set(r.keys) & set(keys)]
         if not touching:
@@ -231,11 +275,15 @@ class Scaling:
         Raises:
             InvalidValueError: If a scaler on these keys scaled others, too.
         """
+        if domain is not None:
+            _check_scalable(domain)
         undone = [
             r
             for r in self.records
             if domain in (None, r.domain) and (keys is None or set(r.keys) & set(keys))
         ]
+        if keys is not None and not undone:
+            raise InvalidValueError(f"No scaler was applied to {domain or 'any'} {list(keys)}.")
         for record in undone:
             if keys is not None and not set(record.keys) <= set(keys):
                 raise InvalidValueError(
@@ -277,7 +325,7 @@ class Scaling:
             InvalidValueError: If `data` has more values or fewer.
             NotImplementedError: If one of the scalers cannot be inverted.
         """
-        data = np.asarray(data)
+        data = as_array(data)
         shape = (len(data), *table.stack(columns).shape[1:])
         if data.size != np.prod(shape):
             raise InvalidValueError(
@@ -285,6 +333,7 @@ class Scaling:
                 f"{columns}."
             )
         beside = data.reshape(shape)
+        values: dict[str, np.ndarray]
         values = {name: beside[:, i] for i, name in enumerate(columns)}
         for record in reversed(list(self.on_columns(domain, columns))):
             # A raw column may stand beside the transformed one of its key, and stays as it is.
@@ -292,7 +341,8 @@ class Scaling:
             mine = {key: values[name] for name, key in scaled.items() if name in values}
             inverted = record.invert(mine)
             values |= {name: inverted[key] for name, key in scaled.items() if name in values}
-        return stack(values).reshape(data.shape)
+        original = stack(values)
+        return original.reshape(data.shape) if original.size == data.size else original
 
     def get_state(self) -> list[dict[str, Any]]:
         """Return the records as a tree."""
@@ -331,6 +381,12 @@ def _record(order: int, state: Mapping[str, Any]) -> ScalerRecord:
     )
 
 
+def _check_scalable(domain: str) -> None:
+    check_choice(domain, "domain", DOMAINS)
+    if domain not in (FEATURES, TARGETS):
+        raise InvalidValueError("Tags cannot be scaled; features and targets can.")
+
+
 def keys_of(table: SampleCollection, domain: str, keys: str | Sequence[str] | None, where: str) -> list[str]:
     """Return the keys of a domain, all or the named ones.
 
@@ -338,9 +394,7 @@ def keys_of(table: SampleCollection, domain: str, keys: str | Sequence[str] | No
         InvalidValueError: If the domain is unknown or has no columns, or holds what cannot be scaled.
         UnknownNameError: If there is no such key.
     """
-    check_choice(domain, "domain", DOMAINS)
-    if domain not in (FEATURES, TARGETS):
-        raise InvalidValueError("Tags cannot be scaled; features and targets can.")
+    _check_scalable(domain)
     columns = [c for c in map(Column.parse, table.columns) if c.domain == domain and c.rep == RAW]
     present = [c.key for c in columns]
     if keys is None:

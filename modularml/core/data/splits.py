@@ -23,6 +23,7 @@ from modularml.base.errors import (
     warn,
 )
 from modularml.base.rows import SampleSource
+from modularml.io.symbols import is_nameable
 from modularml.splitters import Splitter
 
 
@@ -52,7 +53,7 @@ class SplitterRecord:
         order: Its place among the set's splitters, from 0.
         kind: The name of its class.
         splitter: The splitter; None if it came from a file and held a function without a
-            name, which no file can give back.
+            name or a random generator, which no file can give back.
         applied_to: The split that it split; None for the whole set.
         produced_splits: The names of the splits it made.
     """
@@ -292,12 +293,18 @@ def _is_rerun(
 
 
 def _has_nameless(config: Any) -> bool:
-    """Tell whether a configuration holds a lambda or a function that was made within another."""
+    """Tell whether a configuration holds what no file can name.
+
+    That is a lambda, a function that was made within another, another object that can be called,
+    or a random generator.
+    """
+    if isinstance(config, np.random.RandomState | np.random.Generator):
+        return True
     if isinstance(config, Mapping):
         return any(map(_has_nameless, config.values()))
     if isinstance(config, list | tuple):
         return any(map(_has_nameless, config))
-    return "<" in getattr(config, "__qualname__", "")
+    return callable(config) and ("<" in getattr(config, "__qualname__", "") or not is_nameable(config))
 
 
 def _mask(rows: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from unicodedata import combining, east_asian_width
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from modularml.base.rows import is_missing
 from modularml.core.data.overlap import Overlap
 from modularml.core.data.reader import ColumnReader
 from modularml.display.card import Html, card, table
+from modularml.display.drawing import shortened
 
 _N_BINS = 24
 _N_BINNED = 100_000
@@ -31,7 +33,7 @@ class ColumnSummary:
     Attributes:
         name: Its full name.
         shape: The shape of a sample.
-        dtype: Its dtype.
+        dtype: Its dtype, or ``text``.
         missing: How many samples hold a value that is missing: NaN, NaT or empty text.
         values: What it holds, in words.
         bins: How many values lie in each of equal ranges, of all samples and of each split;
@@ -59,12 +61,12 @@ def summarize(data: ColumnReader, parts: Mapping[str, ColumnReader]) -> list[Col
         n_missing, n_infinite = data.count_gaps(name)
         text = _in_words(data, name)
         if n_infinite:
-            text += f"; infinite in {n_infinite} samples"
+            text += f"; {n_infinite} infinite"
         lines.append(
             ColumnSummary(
                 name=name,
                 shape=str(column.shape[1:]),
-                dtype=str(column.dtype),
+                dtype="text" if column.dtype.kind == "U" else str(column.dtype),
                 missing=str(n_missing),
                 values=text,
                 bins=_histograms(name, [data, *list(parts.values())[:_N_SPLITS_SHOWN]]),
@@ -129,8 +131,9 @@ def _in_words(data: ColumnReader, name: str) -> str:
         some = data.some_values(name, _N_BINNED)
         distinct = np.unique(some[some != ""])
         more = " or more" if len(some) < data.n_samples else ""
-        shown = ", ".join(map(str, distinct[:3])) + (", ..." if len(distinct) > 3 else "")
-        return f"{len(distinct)}{more} values: {shown}" if len(distinct) else "none"
+        shown = ", ".join(map(_text, distinct[:3])) + (", ..." if len(distinct) > 3 else "")
+        noun = "value" if len(distinct) == 1 and not more else "values"
+        return f"{len(distinct)}{more} {noun}: {shown}" if len(distinct) else "none"
     if kind in "mM":
         present = (values[~is_missing(values)] for values in data.chunks(name))
         ends = [(values.min(), values.max()) for values in present if values.size]
@@ -141,12 +144,22 @@ def _in_words(data: ColumnReader, name: str) -> str:
         return "none is finite"
     lows, highs, sums, sizes = zip(*found, strict=True)
     mean = sum(sums) / sum(sizes)
-    return f"{mean:.0%} true" if kind == "b" else f"{min(lows):.4g} to {max(highs):.4g}, mean {mean:.4g}"
+    if kind == "b":
+        return f"{mean:.0%} true"
+    form = "" if kind in "iu" else ".4g"
+    return f"{min(lows):{form}} to {max(highs):{form}}, mean {mean:.4g}"
+
+
+def _text(value: str) -> str:
+    """Return a text within a line: short, and without breaks."""
+    return shortened("".join(c if c.isprintable() else " " for c in str(value)), 16)
 
 
 def _moment(time: np.generic) -> str:
-    """Return a date as short as it can be told, or a time span."""
-    return str(np.datetime_as_string(time, unit="auto")) if isinstance(time, np.datetime64) else str(time)
+    """Return a date as short as it can be told, or a time span in days, hours, minutes and seconds."""
+    if isinstance(time, np.datetime64):
+        return str(np.datetime_as_string(time, unit="auto"))
+    return str(time.astype("m8[us]").item())
 
 
 def _histograms(name: str, parts: Sequence[ColumnReader]) -> tuple[tuple[int, ...], ...]:
@@ -190,7 +203,16 @@ def _shared_rows(shared: Sequence[Overlap]) -> list[tuple[str, str, str, str]]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        "  ".join(
+            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
     ]
+
+
+def _width(text: str) -> int:
+    """Return how many cells of a terminal a text takes."""
+    wide = sum(east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(map(bool, map(combining, text)))

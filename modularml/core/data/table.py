@@ -22,9 +22,14 @@ def stack(columns: Mapping[str, np.ndarray]) -> np.ndarray:
         raise InvalidValueError("There is no column to stack.")
     if len({array.shape for array in columns.values()}) > 1:
         listed = ", ".join(f"{name} {array.shape[1:]}" for name, array in columns.items())
-        raise InvalidValueError(f"Columns of different sample shapes cannot be stacked: {listed}.")
+        raise InvalidValueError(
+            f"Columns of different sample shapes cannot be stacked: {listed}. "
+            "Name some of one shape, or take them apart as a dict."
+        )
     if len({array.dtype.kind if array.dtype.kind in "UmM" else "" for array in columns.values()}) > 1:
         listed = ", ".join(f"{name} {array.dtype}" for name, array in columns.items())
-        raise InvalidTypeError(f"Numbers, text, dates and time spans cannot be stacked: {listed}.")
+        raise InvalidTypeError(
+            f"Numbers, text, dates and time spans cannot be stacked: {listed}. Take them apart as a dict."
+        )
     arrays = list(columns.values())
     return arrays[0][:, None] if len(arrays) == 1 else np.stack(arrays, axis=1)

@@ -41,7 +41,7 @@ def concatenate(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 class SampleDataset(Dataset):
     """Rows of columns as a torch dataset.
 
-    An integer gives one sample, a list of integers gives several at once, gathered column
+    An integer gives one sample, a slice or a list of integers gives several at once, gathered column
     by column. A `DataLoader` takes samples, or whole batches where a `BatchSampler` is its
     `sampler` and its `batch_size` is None.
 
@@ -59,10 +59,9 @@ class SampleDataset(Dataset):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int | Sequence[int]) -> Any:
-        if np.ndim(index):
-            return self._gather(self._rows[np.asarray(index)])
-        return _sample(self._gather(self._rows[[index]]), 0)
+    def __getitem__(self, index: int | slice | Sequence[int]) -> Any:
+        rows = self._rows[index if isinstance(index, slice) else np.asarray(index)]
+        return self._gather(rows) if rows.ndim else _sample(self._gather(rows[None]), 0)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         batch = self._gather(self._rows[np.asarray(indices)])
@@ -97,7 +96,8 @@ def columns_of(dataset: Any, names: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         InvalidTypeError: If it is no such dataset.
-        InvalidValueError: If it is empty, or its samples have more parts or fewer.
+        InvalidValueError: If it is empty, or its samples have more parts or fewer than are named, or
+            than others.
     """
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise InvalidTypeError(
@@ -114,11 +114,24 @@ def columns_of(dataset: Any, names: Sequence[str]) -> dict[str, Any]:
     everything = range(len(dataset))
     is_quick = hasattr(dataset, "__getitems__")
     samples = dataset.__getitems__(list(everything)) if is_quick else [dataset[i] for i in everything]
+    if not isinstance(samples[0], Mapping | tuple | list):
+        return _named([samples], names)
+    first = _parts(samples[0])
+    other = next((i for i, sample in enumerate(samples) if _parts(sample) != first), None)
+    if other is not None:
+        raise InvalidValueError(
+            f"The samples of the {type(dataset).__name__} differ in their parts: sample 0 has {first}, "
+            f"sample {other} has {_parts(samples[other])}."
+        )
     if isinstance(samples[0], Mapping):
         return {name: [sample[name] for sample in samples] for name in samples[0]}
-    if not isinstance(samples[0], tuple | list):
-        return _named([samples], names)
     return _named([list(part) for part in zip(*samples, strict=True)], names)
+
+
+def _parts(sample: Any) -> str:
+    if isinstance(sample, Mapping):
+        return f"the keys {sorted(map(str, sample))}"
+    return f"{len(sample) if isinstance(sample, tuple | list) else 1} parts"
 
 
 def _named(parts: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:

@@ -17,6 +17,10 @@ import numpy as np
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError
 
 _KINDS = "biufUmM"
+# The units that Arrow, pandas and files have, too, and what each other unit of numpy becomes. Years and
+# months are dates but no time spans: their length varies.
+_SPAN_UNITS = {"W": "s", "D": "s", "h": "s", "m": "s", "s": "s", "ms": "ms", "us": "us", "ns": "ns"}
+_DATE_UNITS = {**_SPAN_UNITS, "Y": "D", "M": "D", "W": "D", "D": "D"}
 _KIND_NAMES = {"U": "text", "M": "dates", "m": "time spans"}
 
 
@@ -26,7 +30,8 @@ def as_column(values: Any) -> np.ndarray:
     An array that is fit to be kept is kept, not copied. Samples of length 1 become
     scalars. What is missing becomes NaN among numbers and bools (which makes them floats), NaT
     among dates and the empty text among text. Dates with a time zone become those of UTC,
-    categories their values, decimals floats.
+    categories their values, decimals and bfloat16 floats. Dates and time spans in units that
+    numpy alone has come in a finer one.
 
     Args:
         values: An array, tensor or sequence with one element a sample.
@@ -39,7 +44,9 @@ def as_column(values: Any) -> np.ndarray:
     if array.dtype.kind == "O":
         array = _from_objects(array)
     if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
+        array = _decoded(array)
+    if array.dtype.kind in "mM":
+        array = _in_common_unit(array)
     if array.ndim == 0:
         raise InvalidTypeError(f"needs one element a sample, got the single value {values!r}")
     if array.size == 0:
@@ -60,7 +67,9 @@ def _as_array(values: Any) -> np.ndarray:
     if isinstance(values, str | bytes | dict | set | Iterator):
         raise InvalidTypeError(f"needs an array or a list with one element a sample, got {values!r:.60}")
     if hasattr(values, "detach"):
-        return np.asarray(values.detach().cpu())
+        return _of_tensor(values)
+    if callable(getattr(values, "toarray", None)):
+        raise InvalidTypeError(f"is sparse ({type(values).__name__}); pass its toarray()")
     if not isinstance(values, list | tuple):
         return np.asarray(values)
     if not values:
@@ -70,9 +79,38 @@ def _as_array(values: Any) -> np.ndarray:
     if isinstance(values[0], datetime.datetime):
         values = [_naive(value) for value in values]
     try:
-        return np.stack(values) if isinstance(values[0], np.ndarray) else np.asarray(values)
+        array = np.stack(values) if isinstance(values[0], np.ndarray) else np.asarray(values)
+        if array.dtype.kind in "US" and not set(map(type, values)) <= {str}:
+            # numpy makes text of whatever stands beside text: of NaN "nan", and of 1 "1".
+            return np.asarray(values, object)
+        return array
     except ValueError:
         raise _ragged(values) from None
+
+
+def _of_tensor(tensor: Any) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    return np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)  # numpy has none
+
+
+def _decoded(array: np.ndarray) -> np.ndarray:
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidValueError(f"holds bytes that are no UTF-8 text: {error}") from None
+
+
+def _in_common_unit(array: np.ndarray) -> np.ndarray:
+    units = _DATE_UNITS if array.dtype.kind == "M" else _SPAN_UNITS
+    unit = np.datetime_data(array.dtype)[0]
+    if unit == "generic" and np.isnat(array).all():
+        unit = "s"
+    if unit not in units:
+        what = _KIND_NAMES[array.dtype.kind]
+        raise InvalidTypeError(
+            f"holds {what} in the unit {unit!r}; possible are {', '.join(map(repr, units))}"
+        )
+    return array.astype(f"{array.dtype.kind}8[{units[unit]}]", copy=False)
 
 
 def _ragged(values: Sequence[Any]) -> InvalidValueError:
@@ -99,11 +137,17 @@ def _from_objects(array: np.ndarray) -> np.ndarray:
     items = array.ravel().tolist()
     first = next((item for item in items if not _is_missing(item)), None)
     if isinstance(first, list | tuple | np.ndarray):
-        return _as_array(items)
-    if isinstance(first, str) and all(isinstance(item, str) or _is_missing(item) for item in items):
-        return np.array(["" if _is_missing(item) else item for item in items]).reshape(array.shape)
+        inner = _as_array(items)
+        return inner.reshape(array.shape + inner.shape[1:])
+
+    def are(kind: Any) -> bool:
+        return isinstance(first, kind) and all(isinstance(item, kind) or _is_missing(item) for item in items)
+
+    if are(str) or are(bytes):
+        empty: str | bytes = "" if isinstance(first, str) else b""
+        return np.array([empty if _is_missing(item) else item for item in items]).reshape(array.shape)
     for kind, unit in ((datetime.date, "datetime64[us]"), (datetime.timedelta, "timedelta64[us]")):
-        if isinstance(first, kind):
+        if are(kind):
             dates = [None if _is_missing(item) else _naive(item) for item in items]
             return np.array(dates, unit).reshape(array.shape)
     if all(isinstance(item, _NUMBERS) or _is_missing(item) for item in items):
@@ -131,9 +175,15 @@ def _is_missing(item: Any) -> bool:
 def _refusal(array: np.ndarray) -> str:
     if array.dtype.kind == "c":
         return "holds complex numbers; pass the real and the imaginary part as two columns"
-    objects = f"objects ({type(array.ravel()[0]).__name__})"
-    holds = objects if array.dtype.kind == "O" else f"values of type {array.dtype}"
-    return f"holds {holds}; a column holds numbers, bools, text, dates or time spans"
+    allowed = "a column holds numbers, bools, text, dates or time spans"
+    if array.dtype.kind != "O":
+        return f"holds values of type {array.dtype}; {allowed}"
+    kinds = list(dict.fromkeys(type(item).__name__ for item in array.flat if not _is_missing(item)))
+    if kinds == ["int"]:
+        return "holds whole numbers that need more than 64 bits; pass them as floats or as text"
+    listed = ", ".join(kinds[:4]) + (", ..." if len(kinds) > 4 else "")
+    one_kind = "" if len(kinds) == 1 else ", and one kind of them"
+    return f"holds objects ({listed}); {allowed}{one_kind}"
 
 
 def check_feeds(columns: Mapping[str, np.ndarray], where: str) -> None:

@@ -24,7 +24,7 @@ from modularml.base.keywords import checked_keywords
 from modularml.base.rows import as_positions
 from modularml.core.data.batch_view import BatchStream, SampledView
 from modularml.core.data.overlap import Overlap
-from modularml.core.data.reader import ColumnReader, Selector
+from modularml.core.data.reader import ColumnReader, Selector, locked
 from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.summary import as_html, as_text
 from modularml.predicates import match_all
@@ -103,6 +103,8 @@ class Selection(ColumnReader):
             IndexError: If one is out of range.
         """
         positions = as_positions(rel_indices, f"Indices into {self._where}")
+        if positions.size and not self.n_samples:
+            raise IndexError(f"{self._where} has no rows to take.")
         if positions.size and not -self.n_samples <= positions.min() <= positions.max() < self.n_samples:
             raise IndexError(
                 f"Indices into {self._where} must lie between 0 and {self.n_samples - 1}, "
@@ -151,6 +153,7 @@ class Selection(ColumnReader):
             InvalidValueError: If the two belong to different sets.
         """
         check_choice(order, "order", ("self", "other"))
+        self._check_kin(other)
         mine, theirs = (self, other) if order == "self" else (other, self)
         return self._view(mine.rows[theirs._contains(mine)], label)
 
@@ -160,6 +163,7 @@ class Selection(ColumnReader):
         Raises:
             InvalidValueError: If the two belong to different sets.
         """
+        self._check_kin(other)
         return self._view(self.rows[~other._contains(self)], label)
 
     def take_sample_uuids(self, uuids: Iterable[str], *, label: str | None = None) -> FeatureSetView:
@@ -177,17 +181,33 @@ class Selection(ColumnReader):
         return self._view(self.rows[order[np.searchsorted(own, wanted, sorter=order)]], label)
 
     def is_disjoint_with(self, other: Selection) -> bool:
-        """Tell whether no row is in both."""
+        """Tell whether no row is in both.
+
+        Raises:
+            InvalidValueError: If the two belong to different sets.
+        """
+        self._check_kin(other)
         return not other._contains(self).any()
 
     def get_overlap_with(self, other: Selection) -> list[str]:
-        """Return the ids of the samples that are in both."""
+        """Return the ids of the samples that are in both.
+
+        Raises:
+            InvalidValueError: If the two belong to different sets.
+        """
+        self._check_kin(other)
         return self.get_sample_uuids()[other._contains(self)].tolist()
+
+    def _check_kin(self, other: Selection) -> None:
+        if not isinstance(other, Selection):
+            raise InvalidTypeError(
+                f"{self._where} can be compared with a FeatureSet or a view, got {other!r}."
+            )
+        if other.source is not self.source:
+            raise InvalidValueError(f"{other!r} does not belong to the same FeatureSet as {self._where}.")
 
     def _contains(self, other: Selection) -> np.ndarray:
         """Tell which rows of `other` are in here."""
-        if not isinstance(other, Selection) or other.source is not self.source:
-            raise InvalidValueError(f"{other!r} does not belong to the same FeatureSet as {self._where}.")
         present = np.zeros(self.table.n_samples, bool)
         present[self.rows] = True
         return present[other.rows]
@@ -262,7 +282,9 @@ class Selection(ColumnReader):
     ) -> dict[str, FeatureSetView] | None:
         """Split these rows by conditions; see `ConditionSplitter` and `split`."""
         if not isinstance(conditions, Mapping):
-            raise InvalidTypeError(f"Conditions must be a dict of split -> conditions, got {conditions!r}.")
+            raise InvalidTypeError(
+                f"{self._where}: conditions must be a dict of split -> conditions, got {conditions!r}."
+            )
         return self.split(ConditionSplitter(**conditions), return_views=return_views, register=register)
 
     def to_sample_collection(self) -> SampleCollection:
@@ -326,7 +348,7 @@ class FeatureSetView(Selection):
             if name not in available:
                 raise UnknownColumnError(unknown_name("column", name, available, where=repr(source.label)))
         self._source = source
-        self._rows = rows
+        self._rows = locked(rows)
         self._columns = available if columns is None else tuple(columns)
         self._label = None if label is None else check_label(label, "view")
         start, stop = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 0)

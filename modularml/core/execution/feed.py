@@ -256,7 +256,7 @@ def _picker(rows: np.ndarray) -> slice | torch.Tensor:
     n = len(rows)
     if n and rows[-1] - rows[0] == n - 1 and (n < 2 or bool((np.diff(rows) == 1).all())):
         return slice(int(rows[0]), int(rows[-1]) + 1)
-    return torch.from_numpy(np.ascontiguousarray(rows))
+    return torch.from_numpy(np.require(rows, requirements=("C", "W")))  # the rows of a view are read-only
 
 
 def _sizes(cuts: np.ndarray) -> int | list[int]:

@@ -58,7 +58,7 @@ GOOD = {"x": [1, 2], "y": [3, 4]}
             "features.x.raw has 2, targets.y.raw has 1",
         ),
         ("A", {"x": [[1], [2, 3]]}, ("x",), InvalidValueError, "'x' is ragged"),
-        ("A", {"x": [b"a", None]}, ("x",), InvalidTypeError, "'x' holds objects"),
+        ("A", {"x": ["a", 1]}, ("x",), InvalidTypeError, "'x' holds objects"),
         ("A", {"x": [1j]}, ("x",), InvalidTypeError, "'x' holds complex"),
         ("A", {"x": [object()]}, ("x",), InvalidTypeError, "'x' holds objects"),
         ("A", {"x": [1], "y": [1j]}, ("x", "y"), InvalidTypeError, "targets 'y' holds complex"),

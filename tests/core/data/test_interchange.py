@@ -47,6 +47,17 @@ def test_a_group_is_a_sample_in_the_order_of_the_frame() -> None:
     assert fs.get_tags("dict_list") == {"cycle": [7, 3, 5], "site": ["a", "b", ""]}
 
 
+def test_groups_of_arrays_are_arrays_of_them() -> None:
+    series = pd.DataFrame({"g": [0, 1, 0, 1], "v": [np.full(3, float(i)) for i in range(4)]})
+    fs = FeatureSet.from_pandas("P", series, "v", group_by="g", tag_cols="g")
+    assert fs.column("v").tolist() == [[[0.0] * 3, [2.0] * 3], [[1.0] * 3, [3.0] * 3]]
+
+
+def test_what_pyarrow_cannot_read_is_told() -> None:
+    with pytest.raises(InvalidValueError, match="'P': pyarrow cannot read the DataFrame.*i128"):
+        FeatureSet.from_arrow("P", pl.DataFrame({"x": pl.Series([1], dtype=pl.Int128)}), "x")
+
+
 def test_groups_without_an_order_keep_their_rows() -> None:
     fs = FeatureSet.from_pandas("P", frame(), "voltage", group_by=["cycle", "site"])
     assert fs.column("voltage").tolist() == np.arange(12.0).reshape(3, 4).tolist()
@@ -55,6 +66,11 @@ def test_groups_without_an_order_keep_their_rows() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
+        (
+            {"group_by": "cycle", "tag_cols": "sight", "sort_by": "tim"},
+            UnknownNameError,
+            "(?s)'P'.* 2 faults.*'tim'",
+        ),
         ({"group_by": "cycle", "tag_cols": "day"}, InvalidValueError, "one value a group.*'day'.*1 and 2"),
         ({"group_by": "cycl"}, UnknownNameError, "Did you mean 'cycle'"),
         ({"sort_by": "time"}, InvalidValueError, "group_by"),
@@ -68,15 +84,49 @@ def test_wrong_columns_are_refused(options: dict[str, Any], error: type[Exceptio
 
 
 def test_groups_of_unequal_size_are_refused() -> None:
-    with pytest.raises(InvalidValueError, match="between 3 and 4 rows.*'voltage'"):
+    with pytest.raises(
+        InvalidValueError, match=r"'P': The groups have between 3 and 4 rows \(most 4, cycle=7 has 3\)"
+    ):
         FeatureSet.from_pandas("P", frame()[1:], "voltage", "soh", group_by="cycle")
+    by_tags = FeatureSet.from_pandas("T", frame()[1:], "cycle", group_by="cycle", tag_cols=["cycle"])
+    assert by_tags.n_samples == 3
+    with pytest.raises(InvalidValueError, match="'E'.*no values"):
+        FeatureSet.from_pandas("E", frame()[:0], "voltage", group_by="cycle")
 
 
 def test_what_is_no_frame_is_refused() -> None:
-    with pytest.raises(InvalidTypeError, match="DataFrame.*dict"):
-        FeatureSet.from_pandas("P", {"a": [1]}, "a")
-    with pytest.raises(InvalidTypeError, match="speaks Arrow.*dict"):
+    for wrong, named in (({"a": [1]}, "dict"), (pd.Series([1]), "pandas.Series"), (pl.DataFrame(), "polars")):
+        with pytest.raises(InvalidTypeError, match=f"'P': A pandas DataFrame is needed.*{named}.*from_arrow"):
+            FeatureSet.from_pandas("P", wrong, "a")
+    with pytest.raises(InvalidTypeError, match="'P'.*speaks Arrow.*dict"):
         FeatureSet.from_arrow("P", {"a": [1]}, "a")
+    several = datasets.DatasetDict(train=datasets.Dataset.from_dict({"a": [1]}))
+    with pytest.raises(InvalidTypeError, match=r"DatasetDict holds several tables, \['train'\]"):
+        FeatureSet.from_arrow("P", several, "a")
+    with pytest.raises(InvalidTypeError, match="DataFrame; data frames .* from_pandas"):
+        FeatureSet.from_dict("P", frame(), "voltage")
+
+
+def test_a_name_stands_for_one_column() -> None:
+    doubled = pd.DataFrame([[1, 2, 3]], columns=["a", "a", "b"])
+    with pytest.raises(InvalidValueError, match="2 columns are named 'a'"):
+        FeatureSet.from_pandas("P", doubled, ["a", "b"])
+    assert FeatureSet.from_pandas("one", doubled, "b").n_samples == 1
+    with pytest.raises(InvalidValueError, match="several columns named 'x'"):
+        FeatureSet.from_arrow("P", pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["x", "x"]), "x")
+
+
+def test_keys_may_be_an_index_or_an_array() -> None:
+    fs = FeatureSet.from_pandas("P", frame(), frame().columns[1:3], np.array(["soh"]))
+    assert fs.get_all_keys(include_domain_prefix=False, include_rep_suffix=False) == [
+        "time",
+        "voltage",
+        "soh",
+    ]
+    data = {"x": [1], "y": [2]}
+    assert FeatureSet.from_dict("D", data, data.keys()).n_samples == 1
+    with pytest.raises(InvalidTypeError, match="list of names"):
+        FeatureSet.from_dict("S", data, {"x", "y"})
 
 
 def test_a_tag_with_as_many_values_in_every_group_keeps_them() -> None:

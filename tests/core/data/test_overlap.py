@@ -27,13 +27,22 @@ def test_counts_are_those_of_a_loop_over_rows(
         fs = FeatureSet.from_dict("A", data, ["n", "x"], None, "t")
         fs.add_split(fs.take(a, label="a"))
         fs.add_split(fs.take(b, label="b"))
-        found = fs.overlap("a", "b")
+        found, turned = fs.overlap("a", "b"), fs.overlap("b", "a")
     assert found.n_rows == len(set(a) & set(b))
     contents = {values[row] for row in a}
     assert found.n_equal == sum(values[row] in contents for row in set(b) - set(a))
     tags_a, tags_b = ({values[row][0] for row in rows} for rows in (a, b))
     assert found.tags == ({"t": (len(tags_a & tags_b), len(tags_a | tags_b))} if tags_a & tags_b else {})
     assert bool(found) == bool(found.n_rows or found.n_equal or found.tags)
+    assert (turned.n_rows, turned.tags, bool(turned)) == (found.n_rows, found.tags, bool(found))
+
+
+def test_what_is_missing_is_no_value_that_splits_share() -> None:
+    data = {"x": [1, 2, 3, 4], "t": ["a", "", "b", ""], "n": [np.nan, 1.0, np.nan, 1.0]}
+    fs = FeatureSet.from_dict("A", data, "x", None, ["t", "n"])
+    fs.add_split(fs.take([0, 1], label="a"))
+    fs.add_split(fs.take([2, 3], label="b"))
+    assert fs.overlap("a", "b").tags == {"n": (1, 1)}
 
 
 def test_a_split_that_keeps_groups_whole_leaks_no_group(fs: FeatureSet) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modularml.base.errors import InvalidTypeError, ResolutionError, UnknownNameError
+from modularml.base.errors import InvalidTypeError, ModularMLWarning, ResolutionError, UnknownNameError
 from modularml.core.data.featureset import FeatureSet
 from modularml.samplers import SimpleSampler
 
@@ -124,3 +124,15 @@ def test_text_and_dates_cannot_become_tensors(fs: FeatureSet) -> None:
     for tag in ("cell", "day"):
         with pytest.raises(InvalidTypeError, match="tensor"):
             fs.get_tags("dict_torch", tags=tag)
+
+
+@pytest.mark.parametrize("fmt", ["numpy", "list", "torch"])
+def test_raw_and_transformed_side_by_side_are_warned_of(fs: FeatureSet, fmt: str) -> None:
+    fs.fit_transform("MinMaxScaler", domain="targets", keys="soh")
+    for read in (fs.get_targets, lambda fmt: fs.get_data(targets="soh", fmt=fmt)):
+        with pytest.warns(ModularMLWarning, match="'soh' of FeatureSet 'Sensor' are put side by side.*rep="):
+            read(fmt)
+    fs.get_targets(fmt, targets="rul")
+    fs.get_targets(fmt, targets=["soh.raw", "soh.transformed"])
+    fs.get_targets(fmt, rep="transformed")
+    assert list(fs.get_targets("dict")) == ["soh.raw", "soh.transformed", "rul"]

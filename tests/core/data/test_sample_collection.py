@@ -2,6 +2,7 @@
 
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -180,3 +181,11 @@ def test_only_the_ids_that_are_asked_for_are_made() -> None:
     some = t.ids(np.array([5, 3]))
     assert "sample_uuids" not in vars(t)
     assert some.tolist() == t.sample_uuids[[5, 3]].tolist() == t.ids(np.array([5, 3])).tolist()
+
+
+@pytest.mark.parametrize("ids", [[["a", "b"], ["c", "d"]], ["a", None], [1.0, np.nan], ["a"]])
+def test_ids_are_one_a_sample_and_none_is_missing(ids: Any) -> None:
+    with pytest.raises(InvalidValueError, match="sample_uuids"):
+        SampleCollection({"features.x.raw": [1, 2], "sample_uuids": ids})
+    numbered = SampleCollection({"features.x.raw": [1, 2], "sample_uuids": [7, 8]})
+    assert numbered.sample_uuids.tolist() == ["7", "8"]

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from modularml.base.errors import InvalidValueError, ModularMLWarning, UnknownNameError
+from modularml.base.errors import InvalidTypeError, InvalidValueError, ModularMLWarning, UnknownNameError
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.scaling import flatten
@@ -164,9 +165,86 @@ def test_half_transformed_keys_are_not_scaled_together(fs: FeatureSet) -> None:
         fs.fit_transform("StandardScaler", domain="targets")
 
 
-def test_a_scaler_that_makes_other_features_is_refused(fs: FeatureSet) -> None:
-    with pytest.raises(InvalidValueError, match="keeps their number"):
-        fs.fit_transform(PCA(2), domain="features", keys="voltage")
+@pytest.mark.parametrize("scaler", [OneHotEncoder(), OneHotEncoder(sparse_output=False)])
+def test_an_encoder_may_make_several_numbers_of_one_key(scaler: Any, tmp_path: Path) -> None:
+    site = np.array(["a", "b", "c", "a"])
+    fs = FeatureSet.from_dict("A", {"site": site, "x": np.arange(4.0)}, ["site", "x"])
+    fs.fit_transform(scaler, domain="features", keys="site")
+    once = (site[:, None] == ["a", "b", "c"]).astype(float)
+    np.testing.assert_array_equal(fs.column("site.transformed"), once)
+    fs.fit_transform("MinMaxScaler", domain="features", keys="site")
+    again = FeatureSet.load(fs.save(tmp_path / "A"), overwrite=True)
+    for one in (fs, again):
+        data = one.get_features("numpy", features="site", rep="transformed")
+        back = one.unscale_data_for_cols(data=data, domain="features", columns="site")
+        assert back[:, 0].tolist() == site.tolist()
+    again.undo_last_transform("features", "site")
+    np.testing.assert_array_equal(again.column("site.transformed"), once)
+    again.undo_all_transforms()
+    assert again.columns == ("features.site.raw", "features.x.raw")
+
+
+@pytest.mark.parametrize("n", [1, 3, 10])
+def test_a_decomposition_keeps_what_it_keeps(fs: FeatureSet, n: int) -> None:
+    raw = fs.column("voltage")
+    fs.fit_transform(PCA(n), domain="features", keys="voltage")
+    expected = PCA(n).fit(raw)
+    scores = fs.column("voltage.transformed")
+    np.testing.assert_allclose(scores.reshape(60, n), expected.transform(raw))
+    assert scores.shape == ((60, n) if n > 1 else (60,))
+    back = fs.unscale_data_for_cols(data=scores, domain="features", columns="voltage")
+    expected_back = expected.inverse_transform(expected.transform(raw))
+    np.testing.assert_allclose(back.reshape(60, 10), expected_back)
+
+
+def test_several_keys_keep_their_number_of_features(fs: FeatureSet) -> None:
+    before = fs.columns
+    for options in (
+        {"domain": "features", "keys": ["voltage", "current"], "merged_axes": (1, 2)},
+        {"domain": "targets"},
+    ):
+        with pytest.raises(InvalidValueError, match=r"'Sensor': PCA\(n_components=1\) made \(1,\) feat"):
+            fs.fit_transform(PCA(1), **options)  # type: ignore[arg-type]
+    assert (fs.columns, fs.scaler_records) == (before, [])
+
+
+def test_what_a_scaler_refuses_is_told_with_set_and_columns(fs: FeatureSet) -> None:
+    bad = FeatureSet.from_dict("B", {"t": ["a", "b"], "x": [1.0, np.inf]}, ["t", "x"])
+    for key, says in (("t", "could not convert"), ("x", "infinity")):
+        refusal = rf"'B': StandardScaler\(\) refuses the features \['{key}'\]: .*{says}"
+        with pytest.raises(InvalidValueError, match=refusal):
+            bad.fit_transform("StandardScaler", domain="features", keys=key)
+    for wrong, error in (("ab", InvalidTypeError), ((0, 7), InvalidValueError)):
+        with pytest.raises(error, match="'Sensor': merged_axes"):
+            fs.fit_transform("StandardScaler", domain="features", keys="voltage", merged_axes=wrong)
+    with pytest.raises(InvalidValueError, match=r"'Sensor': Columns of different sample shapes.*Name some"):
+        fs.fit_transform("StandardScaler", domain="features")
+
+
+def test_undoing_what_was_not_done_is_refused(fs: FeatureSet) -> None:
+    fs.undo_all_transforms()
+    fs.undo_all_transforms("features")
+    for undo in (
+        lambda: fs.undo_all_transforms("features", "voltge"),
+        lambda: fs.undo_last_transform("features"),
+        lambda: fs.undo_last_transform("targets", "soh"),
+    ):
+        with pytest.raises(InvalidValueError, match="'Sensor': No scaler was applied to"):
+            undo()
+    for undo in (
+        lambda: fs.undo_all_transforms("feature"),
+        lambda: fs.undo_last_transform("feature"),
+        lambda: fs.iter_scalers_on_cols(domain="feature", columns="voltage"),
+    ):
+        with pytest.raises(InvalidValueError, match="Unknown domain 'feature'.*Did you mean 'features'"):
+            undo()
+
+
+def test_predictions_may_be_tensors_with_gradients(fs: FeatureSet) -> None:
+    fs.fit_transform("MinMaxScaler", domain="targets", keys="rul")
+    ones = torch.ones((2, 1), requires_grad=True)
+    back = fs.unscale_data_for_cols(data=ones, domain="targets", columns="rul")
+    np.testing.assert_allclose(back, np.full((2, 1), fs.column("rul.raw").max()))
 
 
 def test_the_same_scaler_twice_is_warned_of(fs: FeatureSet) -> None:
@@ -221,3 +299,27 @@ def test_text_is_encoded_by_a_scaler_and_given_back(fs: FeatureSet, tmp_path: Pa
         words = FeatureSet.load(path)
     back = words.unscale_data_for_cols(data=[[1.0], [2.0]], domain="features", columns="c")
     assert back.tolist() == [["a"], ["b"]]
+
+
+OWN = ["Absolute", "Negate", "PerSampleMinMaxScaler", "PerSampleZeroStart"]
+SCALERS = st.sampled_from(["StandardScaler", "MinMaxScaler", "RobustScaler", *OWN])
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(scalers=st.lists(SCALERS, min_size=1, max_size=4), split=st.sampled_from([None, "train"]))
+@pytest.mark.filterwarnings("ignore:.*was the last one applied")
+def test_each_undo_leaves_the_columns_bit_by_bit_as_they_were(
+    fs: FeatureSet, scalers: list[str], split: str | None
+) -> None:
+    fs.split_random({"train": 0.5, "test": 0.5})
+    raw, states = fs.get_data(), []
+    for scaler in scalers:
+        states.append(fs.table)
+        fs.fit_transform(scaler, domain="features", keys="voltage", fit_to_split=split)
+    scaled = fs.get_features("numpy", features="voltage", rep="transformed")
+    back = fs.unscale_data_for_cols(data=scaled, domain="features", columns="voltage")
+    np.testing.assert_allclose(back[:, 0], fs.column("voltage.raw"), rtol=1e-6, atol=1e-6)
+    for state in reversed(states):
+        fs.undo_last_transform("features", "voltage")
+        assert fs.table == state
+    assert all(np.array_equal(values, fs.column(name)) for name, values in raw.items())

@@ -1,6 +1,9 @@
 """Splits: kept by name, replaced by a re-run, and warned of where they overlap."""
 
+import functools
 import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,3 +153,19 @@ def test_a_record_outlives_a_function_that_no_file_can_give_back(fs: FeatureSet)
     fs.split_by_condition({"warm": {"temperature": is_warm}})
     fs.set_state(fs.get_state())
     assert fs.splitter_records[0].splitter == ConditionSplitter(warm={"temperature": is_warm})
+
+
+@pytest.mark.parametrize(
+    "splitter",
+    [
+        ConditionSplitter(a={"rul": np.isfinite}),
+        ConditionSplitter(a={"rul": functools.partial(np.greater, 50)}),
+        KFold(2, shuffle=True, random_state=np.random.RandomState(0)),
+        ConditionSplitter(a={"day": GT(np.datetime64("2024-01-05"))}),
+    ],
+    ids=str,
+)
+def test_no_splitter_keeps_a_set_from_being_saved(fs: FeatureSet, splitter: Any, tmp_path: Path) -> None:
+    fs.split(splitter)
+    again = FeatureSet.load(fs.save(tmp_path / "fs"), overwrite=True)
+    assert rows(again) == rows(fs)

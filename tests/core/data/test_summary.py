@@ -35,8 +35,24 @@ def test_what_is_not_finite_is_told() -> None:
     )
     lines = fs.summary().splitlines()[2:]
     assert [line.split()[3] for line in lines] == ["1", "2", "1"]
-    assert lines[0].endswith("1 to 1, mean 1; infinite in 1 samples")
-    assert lines[1].endswith("1 values: a") and lines[2].endswith("2024-01-01 to 2024-01-02")
+    assert lines[0].endswith("1 to 1, mean 1; 1 infinite")
+    assert lines[1].endswith("1 value: a") and lines[2].endswith("2024-01-01 to 2024-01-02")
+
+
+def test_lines_are_lines_whatever_text_they_hold() -> None:
+    data = {"温度": [1, 20240101], "n": ["a\nb\tc", "x" * 500], "e\u0301": [0.5, 1.0]}
+    fs = FeatureSet.from_dict("A", data, ["温度", "e\u0301"], None, "n")
+    lines = fs.summary().splitlines()
+    assert len(lines) == 1 + 1 + 3 and max(map(len, lines)) <= 80
+    assert lines[2].endswith("1 to 20240101, mean 1.012e+07")  # whole numbers are told as they are
+    assert lines[4].endswith("2 values: a b c, xxxxxxx…xxxxxxxx") and " text " in lines[4]
+    # Wide characters take two cells of a terminal, combining ones none.
+    at = lines[1].index("shape")
+    assert [_cells(line.partition("()")[0]) for line in lines[2:]] == [at] * 3
+
+
+def _cells(text: str) -> int:
+    return len(text) + text.count("温") + text.count("度") - text.count("\u0301")
 
 
 def test_html_is_sound_and_has_a_picture_of_each_number(fs: FeatureSet) -> None:
@@ -105,4 +121,4 @@ def test_moments_are_told_as_short_as_they_can_be() -> None:
     data = {"x": [1, 2], "d": days, "s": np.array([1, 3], "m8[h]"), "t": ["", ""]}
     fs = FeatureSet.from_dict("A", data, "x", None, ["d", "s", "t"])
     values = [column.values for column in summarize(fs, {})][1:]
-    assert values == ["2024-01-01 to 2024-03-01T12:30", "1 hours to 3 hours", "none"]
+    assert values == ["2024-01-01 to 2024-03-01T12:30", "1:00:00 to 3:00:00", "none"]

@@ -42,6 +42,7 @@ def test_columns_of_any_shape_may_be_kept_apart(fs: FeatureSet) -> None:
         "temperature": (),
     }
     assert torch.equal(dataset[[1, 2]]["current"], torch.from_numpy(fs.column("current")[[1, 2]]))
+    assert torch.equal(dataset[1:3]["current"], dataset[[1, 2]]["current"])
     with pytest.raises(UnknownNameError, match="'volt'"):
         fs.to_torch_dataset(features="volt")
 
@@ -98,6 +99,14 @@ def test_wrong_datasets_are_refused() -> None:
         FeatureSet.from_torch("T", SETS["tensors"], "x")
     with pytest.raises(InvalidValueError, match="empty"):
         FeatureSet.from_torch("T", Rows("tuple", 0), "x", "y")
+    unlike: list[tuple[list[Any], str]] = [
+        ([(1, 2), (1,)], "sample 0 has 2 parts, sample 1 has 1 parts"),
+        ([{"x": 1}, {"x": 1}, {"y": 1}], r"the keys \['x'\], sample 2 has the keys \['y'\]"),
+        ([(1, 2), 3], "sample 1 has 1 parts"),
+    ]
+    for samples, says in unlike:
+        with pytest.raises(InvalidValueError, match=f"'T': The samples of the list differ.*{says}"):
+            FeatureSet.from_torch("T", samples, "x", "y")
     with pytest.raises(InvalidTypeError, match="got a int"):
         FeatureSet.from_torch("T", 3, "x")
     with pytest.raises(UnknownNameError, match="'z'"):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,7 @@ def test_a_list_of_samples_is_the_array(array: np.ndarray) -> None:
     ("values", "expected"),
     [
         (torch.arange(3.0, requires_grad=True), [0.0, 1.0, 2.0]),
+        (torch.arange(3.0, dtype=torch.bfloat16), [0.0, 1.0, 2.0]),
         ([torch.ones(2, requires_grad=True), torch.zeros(2)], [[1.0, 1.0], [0.0, 0.0]]),
         (pd.Series([1, 2]), [1, 2]),
         (pd.array([1, None], dtype="Int64"), [1.0, np.nan]),
@@ -71,6 +73,13 @@ def test_many_kinds_of_numbers_will_do(values: Any, expected: list[Any]) -> None
         ([datetime.timedelta(seconds=1)], np.array([1_000_000], "m8[us]")),
         ([True, False], np.array([True, False])),
         ([1, 2], np.array([1, 2])),
+        (["a", np.nan, None], np.array(["a", "", ""])),
+        ([b"a", None], np.array(["a", ""])),
+        ([["a", "b"], ["c", None]], np.array([["a", "b"], ["c", ""]])),
+        (np.array(["2024", "NaT"], "M8[Y]"), np.array(["2024-01-01", "NaT"], "M8[D]")),
+        (np.array(["2024-01-01T05"], "M8[h]"), np.array(["2024-01-01T05"], "M8[s]")),
+        (np.array(["NaT"], "M8"), np.array(["NaT"], "M8[s]")),
+        (np.array([2], "m8[W]"), np.array([14 * 86400], "m8[s]")),
     ],
 )
 def test_text_dates_and_bools_are_kept(values: Any, expected: np.ndarray) -> None:
@@ -92,7 +101,15 @@ def test_nan_is_a_number() -> None:
         ([[[1, 2], [3, 4]], [[1], [2, 3]]], InvalidValueError, "sample 1 is ragged itself"),
         ([1j], InvalidTypeError, "complex.*real"),
         ((i for i in range(3)), InvalidTypeError, "one element a sample"),
-        ([b"a", None], InvalidTypeError, r"objects \(bytes\)"),
+        (["a", 1], InvalidTypeError, r"objects \(str, int\).* one kind"),
+        ([1, 2.0, "3"], InvalidTypeError, r"objects \(int, float, str\)"),
+        ([b"a", "b"], InvalidTypeError, r"objects \(bytes, str\)"),
+        ([datetime.date(2024, 1, 1), 1], InvalidTypeError, r"objects \(date, int\)"),
+        ([b"\xff"], InvalidValueError, "no UTF-8"),
+        ([2**70, 1], InvalidTypeError, "more than 64 bits"),
+        (scipy.sparse.eye(3).tocsr(), InvalidTypeError, r"sparse \(csr_matrix\).*toarray"),
+        (np.array([1], "m8[M]"), InvalidTypeError, "time spans in the unit 'M'; possible are 'W'"),
+        (np.array([1], "m8[ps]"), InvalidTypeError, "'ps'"),
         ([object()], InvalidTypeError, r"objects \(object\)"),
         ([{"a": 1}], InvalidTypeError, "objects"),
         (np.float64(3), InvalidTypeError, "single value"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError, ResolutionError, UnknownNameError
@@ -60,7 +60,7 @@ def test_an_unknown_id_is_refused(fs: FeatureSet) -> None:
         ([-61], IndexError, "-61"),
         ([[1, 2]], InvalidValueError, "one-dimensional"),
         ([1.5], InvalidTypeError, "integers"),
-        ([True, False], InvalidTypeError, "integers"),
+        ([True, False], InvalidTypeError, "integers.*flatnonzero"),
     ],
 )
 def test_wrong_rows_are_refused(fs: FeatureSet, rows: Any, error: type[Exception], says: str) -> None:
@@ -91,6 +91,60 @@ def test_filters(fs: FeatureSet) -> None:
         fs.filter({"cel": 3})
 
 
+CONDITIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "temperature": st.integers(10, 40),
+        "rul": st.floats(0, 100),
+        "cell": st.lists(st.sampled_from([f"cell {i}" for i in range(7)])),
+        "ok": st.booleans(),
+    },
+)
+
+
+@same_set
+@given(rows=ROWS, chosen=CONDITIONS)
+def test_a_filter_is_the_mask_of_numpy(fs: FeatureSet, rows: list[int], chosen: dict[str, Any]) -> None:
+    view = fs.take(np.array(rows, int))
+    mask = np.ones(len(rows), bool)
+    for key, value in chosen.items():
+        column = view.column(key)
+        found = {"cell": lambda c, v: np.isin(c, v), "rul": np.greater}.get(key, np.equal)
+        mask &= found(column, value)
+    conditions = {key: GT(value) if key == "rul" else value for key, value in chosen.items()}
+    assert view.filter(conditions).rows.tolist() == view.rows[mask].tolist()
+    step_by_step = view
+    for key, condition in conditions.items():
+        step_by_step = step_by_step.filter({key: condition})
+    assert step_by_step == view.filter(conditions)
+
+
+@same_set
+@given(
+    rows=st.lists(st.integers(0, 59), min_size=24, unique=True),
+    options=st.sampled_from([{}, {"group_by": "cell"}, {"stratify_by": "ok"}]),
+    seed=st.integers(0, 9),
+)
+def test_the_splits_of_a_view_share_it_out(
+    fs: FeatureSet, rows: list[int], options: dict[str, str], seed: int
+) -> None:
+    view = fs.take(np.array(rows, int))
+    assume(all((view.column("ok") == ok).sum() >= 4 for ok in (True, False)))
+    assume(len(set(view.column("cell"))) >= 2)
+    parts = view.split_random(
+        {"a": 0.5, "b": 0.5},
+        seed=seed,
+        **options,
+        return_views=True,
+        register=False,  # type: ignore[arg-type]
+    )
+    assert parts is not None
+    assert sorted([*parts["a"].rows, *parts["b"].rows]) == sorted(rows)
+    assert parts["a"].is_disjoint_with(parts["b"])
+    if options == {"group_by": "cell"}:
+        assert set(parts["a"].column("cell")).isdisjoint(parts["b"].column("cell"))
+
+
 def test_selecting_columns_keeps_rows(fs: FeatureSet) -> None:
     view = fs.take([4, 5]).select(features="voltage", targets="*")
     assert view.columns == ("features.voltage.raw", "targets.soh.raw", "targets.rul.raw")
@@ -107,6 +161,44 @@ def test_views_of_different_sets_do_not_mix(fs: FeatureSet) -> None:
     for do in (fs.take_intersection, fs.take_difference, fs.is_disjoint_with, fs.get_overlap_with):
         with pytest.raises(InvalidValueError, match="same FeatureSet"):
             do(other.take([0]))
+
+    for compare in (fs.take_intersection, fs.take_difference, fs.is_disjoint_with, fs.get_overlap_with):
+        with pytest.raises(InvalidTypeError, match="'Sensor' can be compared with a FeatureSet or"):
+            compare(3)  # type: ignore[operator]
+
+
+def test_nothing_is_taken_of_nothing(fs: FeatureSet) -> None:
+    empty = fs.filter({"temperature": 1000})
+    assert empty.take([]).n_samples == empty.take_intersection(fs).n_samples == 0
+    with pytest.raises(IndexError, match="a view of FeatureSet 'Sensor' has no rows to take"):
+        empty.take([0])
+
+
+def test_rows_and_ids_cannot_be_written_to(fs: FeatureSet) -> None:
+    fs.split_random({"train": 0.5, "test": 0.5})
+    mine = np.array([3, 1])
+    for array in (fs.rows, fs["train"].rows, fs.take(mine).indices, fs.get_sample_uuids()):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = array[1]
+    assert mine.flags.writeable
+
+
+def test_a_representation_that_is_not_there_is_refused(fs: FeatureSet) -> None:
+    for read in (fs.select, fs.get_data, fs.get_features):
+        with pytest.raises(UnknownNameError, match="representation 'transformed'"):
+            read(rep="transformed")
+    assert fs.select(rep="raw").columns == fs.select().columns == fs.columns
+    assert fs.select(features=[]).columns == ()
+    with pytest.raises(InvalidTypeError, match="list of names, got 3"):
+        fs.select(3)  # type: ignore[arg-type]
+
+
+def test_a_set_is_indexed_by_splits_alone(fs: FeatureSet) -> None:
+    fs.split_random({"train": 0.5, "test": 0.5})
+    assert "train" in fs and "trian" not in fs and 0 not in fs
+    for wrong in (0, ["train"], slice(0, 3), ("train", "test")):
+        with pytest.raises(InvalidTypeError, match=r"'Sensor' is indexed by the name of a split.*take\(\["):
+            fs[wrong]  # type: ignore[index]
 
 
 def test_equality_is_of_rows_and_columns(fs: FeatureSet) -> None:
