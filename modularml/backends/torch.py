@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch.autograd.variable import Variable
-from torch.optim import optimizer as _hooks
 
 from modularml.backends import torch_losses as losses
 from modularml.backends import torch_schedules as schedules
+from modularml.backends.torch_updates import fast_step, on_one_thread
 from modularml.base.errors import OptimizerError, unknown_name
 
 __all__ = [
@@ -59,12 +59,17 @@ def as_tensor(
         device: The device to move to, or None to stay.
     """
     if not isinstance(array, torch.Tensor):
-        with warnings.catch_warnings():
-            # A memory-mapped column is read-only; nothing here writes into its tensor.
-            warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)
-            array = torch.from_numpy(np.asarray(array))
+        array = np.asarray(array)
+        array = torch.from_numpy(array) if array.flags.writeable else _of_read_only(array)
     moved: torch.Tensor = array.to(device=device, dtype=dtype)
     return moved
+
+
+def _of_read_only(array: np.ndarray) -> torch.Tensor:
+    with warnings.catch_warnings():
+        # A memory-mapped column is read-only; nothing here writes into its tensor.
+        warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)
+        return torch.from_numpy(array)
 
 
 def as_array(tensor: torch.Tensor) -> np.ndarray:
@@ -212,59 +217,6 @@ def _can_fuse(cls: Any, kwargs: Mapping[str, Any], parameters: Iterable[torch.Te
     on_cpu = cls is torch.optim.Adagrad  # its fused update exists for the CPU alone
     devices = ("cpu",) if on_cpu else FUSED_DEVICES
     return all(p.device.type in devices and p.dtype in FUSED_DTYPES for p in parameters)
-
-
-def fast_step(cls: type[torch.optim.Optimizer]) -> Callable[[Any], None]:
-    """Return the function that does what ``optimizer.step()`` does, as fast as it can.
-
-    For torch's own optimizers this is the undecorated method: torch wraps each step
-    in a profiler record and graph breaks that take as long as a small fused update.
-    An optimizer with hooks, or whose ``step`` is patched (other than by a scheduler, to
-    count calls), gets the decorated one.
-    """
-    plain = inspect.unwrap(cls.step)
-    if plain is cls.step or not plain.__module__.startswith("torch.optim."):
-        return lambda optimizer: optimizer.step()
-    set_grad_enabled = torch._C._set_grad_enabled
-
-    def step(optimizer: Any) -> None:
-        if (
-            optimizer._optimizer_step_pre_hooks
-            or optimizer._optimizer_step_post_hooks
-            or _hooks._global_optimizer_pre_hooks
-            or _hooks._global_optimizer_post_hooks
-            or ("step" in vars(optimizer) and not hasattr(optimizer.step, "_wrapped_by_lr_sched"))
-            or optimizer.defaults.get("differentiable", False)
-        ):
-            optimizer.step()
-            return
-        optimizer._opt_called = True
-        before = torch.is_grad_enabled()
-        set_grad_enabled(False)
-        try:
-            plain(optimizer)
-        finally:
-            set_grad_enabled(before)
-
-    return step
-
-
-def on_one_thread(step: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Return the step for few parameters, which does not wait for other threads.
-
-    Torch shares even a tiny update out to all its threads. Where the cores are busy
-    with something else, the waiting takes many times as long as the update.
-    """
-
-    def alone(optimizer: Any) -> None:
-        n_threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            step(optimizer)
-        finally:
-            torch.set_num_threads(n_threads)
-
-    return alone
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Any]:

@@ -57,15 +57,16 @@ def _registered(name: str) -> type[Configurable]:
 
 
 # Weak, so that a class which a re-run cell defines anew can go.
-_parameters_of: WeakKeyDictionary[type, dict[str, inspect.Parameter]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[type, dict[str, inspect.Parameter]] = WeakKeyDictionary()
 
 
-def _parameters(cls: type) -> dict[str, inspect.Parameter]:
-    if cls not in _parameters_of:
+def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a class's constructor by name, those that take whatever is left aside."""
+    if cls not in _known:
         params = inspect.signature(cls).parameters.values()
         named = {p.name: p for p in params if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-        _parameters_of[cls] = named
-    return _parameters_of[cls]
+        _known[cls] = named
+    return _known[cls]
 
 
 @checked_keywords
@@ -84,13 +85,13 @@ class Configurable:
         Raises:
             StateError: If an argument is kept in no attribute of its name.
         """
-        lost = [name for name in _parameters(type(self)) if not hasattr(self, name)]
+        lost = [name for name in parameters_of(type(self)) if not hasattr(self, name)]
         if lost:
             raise StateError(
                 f"{type(self).__qualname__} cannot be described: it keeps no attribute of the same name for "
                 f"its parameters {lost}. Set self.{lost[0]} in its constructor, or define get_config()."
             )
-        return {name: to_config(getattr(self, name)) for name in _parameters(type(self))}
+        return {name: to_config(getattr(self, name)) for name in parameters_of(type(self))}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -100,7 +101,7 @@ class Configurable:
             UnknownNameError: If the configuration names a parameter that this class
                 does not have, or a type that is not in the registry.
         """
-        known = _parameters(cls)
+        known = parameters_of(cls)
         for name in config:
             if name not in known:
                 raise UnknownNameError(unknown_name("parameter", name, known, where=cls.__qualname__))
@@ -108,7 +109,7 @@ class Configurable:
 
     def __repr__(self) -> str:
         shown = []
-        for name, param in _parameters(type(self)).items():
+        for name, param in parameters_of(type(self)).items():
             value = getattr(self, name, ...)  # a user's class may keep an argument elsewhere
             if param.default is param.empty or not _same(value, param.default):
                 shown.append(f"{name}={value!r}")
@@ -141,8 +142,14 @@ def _same_array(left: np.ndarray, right: np.ndarray) -> bool:
     return left.dtype == right.dtype and np.array_equal(left, right, equal_nan=left.dtype.kind in "fc")
 
 
+PLAIN_TYPES = frozenset({bool, int, float, str})
+"""What most of a tree is made of; it is asked for first, as classes with registered kin answer slowly."""
+
+
 def to_config(value: Any) -> Any:
     """Return `value` as a configuration tree; a `Configurable` becomes a tagged dict."""
+    if value is None or type(value) in PLAIN_TYPES:
+        return value
     if isinstance(value, Configurable):
         cls = type(value)
         known = cls.__qualname__ in type_registry and type_registry[cls.__qualname__] is cls

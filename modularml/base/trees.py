@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from modularml.base.config import PLAIN_TYPES
+
 Path = tuple[str, ...]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -67,6 +69,8 @@ def plain(tree: Any, text: Callable[[Any], str] | None = None) -> Any:
         text: Gives the text of what is no plain value; None names classes and functions, and
             takes the ``repr`` of all else.
     """
+    if tree is None or type(tree) in PLAIN_TYPES:
+        return tree
     said = text or text_of
     if isinstance(tree, Mapping):
         kept = {str(key).removeprefix("$"): value for key, value in tree.items() if key not in OWN_IDS}

@@ -9,6 +9,7 @@ the dtype beside them (in the tree) says what they are. Nothing is ever pickled.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -48,7 +49,7 @@ def to_buffers(array: np.ndarray) -> list[Any]:
     dtype, shape = describe(array)
     data = np.asarray(array, dtype=dtype, order="C")
     body = data.reshape(-1).view(np.uint8).data if data.nbytes else b""
-    return [_header(dtype, shape, data.nbytes), body]
+    return [_header(dtype, tuple(shape), data.nbytes), body]
 
 
 def from_buffer(member: memoryview, dtype: object, shape: object, where: str) -> np.ndarray:
@@ -91,7 +92,8 @@ def _tensor(dtype: str, shape: Sequence[int], n_bytes: int) -> dict[str, Any]:
     return {"array": {"dtype": named or "U8", "shape": listed, "data_offsets": [0, n_bytes]}}
 
 
-def _header(dtype: str, shape: Sequence[int], n_bytes: int) -> bytes:
+@functools.lru_cache(maxsize=256)
+def _header(dtype: str, shape: tuple[int, ...], n_bytes: int) -> bytes:
     text = json.dumps(_tensor(dtype, shape, n_bytes)).encode()
     text += b" " * (-(8 + len(text)) % 64)  # so that the data is aligned as the member is
     return len(text).to_bytes(8, "little") + text

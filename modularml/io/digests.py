@@ -6,6 +6,7 @@ in, so what was read from a file needs no reading again (`remember`).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import weakref
@@ -56,7 +57,12 @@ def _digest(array: np.ndarray) -> str:
             _keep(array, code)
     else:
         code = found[2]
-    return f"{array.dtype} {array.shape} {code}"
+    return f"{_name(array.dtype)} {array.shape} {code}"
+
+
+@functools.lru_cache(maxsize=256)
+def _name(dtype: np.dtype) -> str:
+    return str(dtype)  # which numpy puts together in Python
 
 
 def _keep(array: np.ndarray, code: str) -> None:

@@ -20,8 +20,9 @@ import linecache
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from modularml.base.config import Configurable
 from modularml.base.definitions import defined
@@ -85,7 +86,19 @@ def _is_known_kind(found: object) -> bool:
     return isinstance(found, type) and issubclass(found, (Configurable, *bases))
 
 
+# Weak, so that what a re-run cell defines anew can go; with the code, which a reload may exchange.
+_sources: WeakKeyDictionary[Any, tuple[tuple[CodeType, ...], str]] = WeakKeyDictionary()
+
+
 def _source(value: Any) -> str:
+    members = vars(value).values() if isinstance(value, type) else (value,)
+    codes = tuple(member.__code__ for member in members if isinstance(member, FunctionType))
+    if value not in _sources or _sources[value][0] != codes:
+        _sources[value] = codes, _read_source(value)
+    return _sources[value][1]
+
+
+def _read_source(value: Any) -> str:
     try:
         return inspect.getsource(value)
     except (OSError, TypeError):

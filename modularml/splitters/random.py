@@ -80,7 +80,8 @@ class RandomSplitter(Splitter):
         self, strata: np.ndarray, n_strata: int, shares: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
         """Give each row a part, stratum by stratum."""
-        counts = _largest_remainder(np.bincount(strata, minlength=n_strata), shares)
+        sizes = np.bincount(strata, minlength=n_strata) if n_strata > 1 else np.array([len(strata)])
+        counts = _largest_remainder(sizes, shares)
         if n_strata > 1 and (counts == 0).any():
             stratum, part = np.argwhere(counts == 0)[0]
             n_small = int((counts == 0).any(axis=1).sum())
@@ -92,9 +93,13 @@ class RandomSplitter(Splitter):
         order = rng.permutation(len(strata))
         if n_strata > 1:
             order = order[np.argsort(_narrow(strata, n_strata)[order], kind="stable")]
-        numbers = np.arange(len(shares), dtype=np.uint16 if len(shares) <= 1 << 16 else np.int64)
-        part = np.empty(len(strata), numbers.dtype)  # narrow, for it is written in random order
-        part[order] = np.repeat(np.tile(numbers, n_strata), counts.ravel())
+        # Narrow, and without the largest part, for it is written in random order.
+        numbers = np.arange(len(shares), dtype=np.min_scalar_type(len(shares)))
+        of_order = np.repeat(np.tile(numbers, n_strata), counts.ravel())
+        largest = numbers[counts.sum(axis=0).argmax()]
+        part = np.full(len(strata), largest)
+        rest = np.flatnonzero(of_order != largest)
+        part[order[rest]] = of_order[rest]
         return part
 
     def _place_groups(

@@ -63,26 +63,6 @@ def test_untouched_rng_restores_the_stream() -> None:
     assert torch.equal(torch.rand(2), expected)
 
 
-@pytest.mark.parametrize("name", sorted(set(backend.optimizer_classes()) - {"sparseadam", "muon"}))
-def test_a_fast_step_is_torchs_own_step(name: str) -> None:
-    cls = backend.optimizer_classes()[name]
-    net, x = small_net(), torch.randn(5, 4)
-    twin = copy.deepcopy(net)
-    ours = backend.build_optimizer(cls, {}, list(net.parameters()))
-    theirs = cls(twin.parameters(), **({"fused": True} if ours.defaults.get("fused") else {}))
-    step = backend.fast_step(cls)
-    for _ in range(3):
-        for module in (net, twin):
-            module.zero_grad()
-            module(x).square().mean().backward()
-        step(ours)
-        theirs.step()
-    for p, q in zip(net.parameters(), twin.parameters(), strict=True):
-        assert torch.equal(p, q)
-        assert p.requires_grad
-    assert torch.is_grad_enabled()
-
-
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "adagrad"])
 @pytest.mark.parametrize(
     ("kwargs", "dtype", "fused"),
@@ -100,34 +80,6 @@ def test_the_fused_update_is_taken_where_it_exists_and_nobody_chose(
     parameters = [nn.Parameter(torch.zeros(2, dtype=dtype))]
     made = backend.build_optimizer(backend.optimizer_classes()[name], kwargs, parameters)
     assert bool(made.defaults["fused"]) is fused
-
-
-def test_hooks_of_the_optimizer_are_called() -> None:
-    net, called = small_net(), []
-    optimizer = torch.optim.SGD(net.parameters())
-    step = backend.fast_step(torch.optim.SGD)
-    optimizer.register_step_post_hook(lambda *_: called.append("hook"))
-    step(optimizer)
-    assert called == ["hook"]
-
-
-def test_a_patched_step_is_called() -> None:
-    optimizer = torch.optim.SGD(small_net().parameters())
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
-    backend.fast_step(torch.optim.SGD)(optimizer)
-    scheduler.step()  # warns when no step was seen before it
-
-
-def test_an_optimizer_of_the_users_own_keeps_its_step() -> None:
-    class Shrink(torch.optim.SGD):
-        def step(self, closure: object = None) -> None:
-            with torch.no_grad():
-                for p in self.param_groups[0]["params"]:
-                    p.zero_()
-
-    net = small_net()
-    backend.fast_step(Shrink)(Shrink(net.parameters()))
-    assert all((p == 0).all() for p in net.parameters())
 
 
 def test_an_optimizer_that_needs_a_closure_is_refused() -> None:
@@ -159,17 +111,3 @@ assert "torch._dynamo" in sys.modules
 def test_every_optimizer_of_torch_is_offered_or_refused_on_purpose() -> None:
     theirs = {n.lower() for n in torch.optim.__all__ if isinstance(getattr(torch.optim, n), type)}
     assert set(backend.optimizer_classes()) == theirs - {"optimizer", "lbfgs"}
-
-
-def test_a_step_on_one_thread_is_the_same_step_and_gives_the_threads_back() -> None:
-    n_threads = torch.get_num_threads()
-    seen = []
-    torch.set_num_threads(3)
-    try:
-        backend.on_one_thread(lambda optimizer: seen.append(torch.get_num_threads()))(None)
-        assert (seen, torch.get_num_threads()) == ([1], 3)
-        with pytest.raises(ZeroDivisionError):
-            backend.on_one_thread(lambda optimizer: 1 // optimizer)(0)  # type: ignore[arg-type]
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(n_threads)

@@ -117,6 +117,18 @@ def test_source_is_kept_for_reading():
     assert describe(len).source == ""
 
 
+def test_source_follows_the_code_that_a_reload_exchanges():
+    def replaced(x):
+        return 2 * x
+
+    def reloaded(x):
+        return x
+
+    assert "2 * x" in describe(replaced).source
+    replaced.__code__ = reloaded.__code__
+    assert "def reloaded" in describe(replaced).source
+
+
 def test_the_source_of_a_class_in_a_notebook_is_found_by_its_methods():
     """`inspect` looks for a class in the file of its module, and a cell has none."""
     cell = textwrap.dedent("""

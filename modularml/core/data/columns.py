@@ -8,6 +8,7 @@ A selector is a name with parts left out or a ``*`` in them: ``"voltage"``,
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -40,16 +41,9 @@ class Column(NamedTuple):
         Raises:
             InvalidValueError: If it is not ``<domain>.<key>.<rep>`` or its key is not allowed.
         """
-        parts = name.split(".") if isinstance(name, str) else []
-        if len(parts) != 3 or parts[0] not in DOMAINS or parts[2] not in REPS:
-            raise InvalidValueError(
-                f"A column is named '<domain>.<key>.<rep>' with a domain of {', '.join(DOMAINS)} and a "
-                f"representation of {', '.join(REPS)}; got {name!r}."
-            )
-        fault = key_fault(parts[1])
-        if fault:
-            raise fault
-        return cls(*parts)
+        if not isinstance(name, str):
+            raise _no_name(name)
+        return _parsed(name)
 
     def __str__(self) -> str:
         return ".".join(self)
@@ -57,6 +51,24 @@ class Column(NamedTuple):
     def short(self, *, domain: bool, rep: bool) -> str:
         """Return the name with or without its first and last part."""
         return ".".join((self.domain,) * domain + (self.key,) + (self.rep,) * rep)
+
+
+@functools.lru_cache(maxsize=4096)  # the names of a set are read over and over
+def _parsed(name: str) -> Column:
+    parts = name.split(".")
+    if len(parts) != 3 or parts[0] not in DOMAINS or parts[2] not in REPS:
+        raise _no_name(name)
+    fault = key_fault(parts[1])
+    if fault:
+        raise fault
+    return Column(*parts)
+
+
+def _no_name(name: object) -> InvalidValueError:
+    return InvalidValueError(
+        f"A column is named '<domain>.<key>.<rep>' with a domain of {', '.join(DOMAINS)} and a "
+        f"representation of {', '.join(REPS)}; got {name!r}."
+    )
 
 
 def key_fault(key: object) -> ModularMLError | None:
@@ -91,6 +103,9 @@ def match(
     """
     if not isinstance(selector, str):
         raise InvalidTypeError(f"A column selector must be a string, got {selector!r}.")
+    names = list(names)
+    if selector in names and rep is None and (domain is None or selector.startswith(f"{domain}.")):
+        return [selector]  # a full name is no other's short one
     allowed = [c for c in map(Column.parse, names) if domain in (None, c.domain) and rep in (None, c.rep)]
     pattern = re.compile("[^.]*".join(map(re.escape, selector.split("*"))))
     found = [

@@ -252,10 +252,9 @@ def _show(exec_ctx: Any, resolved: Resolved, slots: list[Any], losses: _LossBuff
 def _warn_unless_finite(scope: PhaseScope, recording: Recording, epoch: int) -> bool:
     """Tell whether the losses of an epoch are finite, and warn of the first that is not."""
     values = recording.losses[epoch]
-    wrong = np.argwhere(~np.isfinite(values))
-    if not len(wrong):
+    if np.isfinite(values).all():
         return True
-    batch, loss = wrong[0]
+    batch, loss = np.argwhere(~np.isfinite(values))[0]
     label = list(recording.loss_nodes)[loss]
     warnings.warn(
         f"The loss {label!r} of phase {'/'.join(scope.path)!r} is {values[batch, loss]} since epoch {epoch}, "

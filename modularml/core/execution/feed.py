@@ -160,9 +160,10 @@ class Feed:
             picker, sizes = picked[stream]
             if isinstance(column, JoinedColumn):
                 role = label_and_role(stream)[1]
-                parts.append(_joined(column, role, picked).split(sizes))
+                rows = _joined(column, role, picked)
             else:
-                parts.append(_rows(column, picker).split(sizes))
+                rows = _rows(column, picker)
+            parts.append((rows,) if last - first == 1 else rows.split(sizes))
         for streams, weights in zip(self.weights, drawn.weights, strict=True):
             cuts = drawn.offsets[streams[0]][first : last + 1]
             if weights is None:

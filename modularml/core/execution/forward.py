@@ -228,6 +228,8 @@ def training_flags(nodes: Sequence[GraphNode], trained: Sequence[GraphNode]) -> 
         yield
     finally:
         for part, mode in modes:
-            part.training = mode
+            if part.training is not mode:
+                part.training = mode
         for parameter, flag in grads:
-            parameter.requires_grad_(flag)
+            if parameter.requires_grad is not flag:
+                parameter.requires_grad_(flag)

@@ -42,7 +42,8 @@ class Units:
     @classmethod
     def of_targets(cls, featureset: FeatureSet, columns: Sequence[str]) -> Self:
         """Return the units of some targets of a FeatureSet as it is now."""
-        records = featureset.iter_scalers_on_cols(domain=TARGETS, columns=columns)
+        is_scaled = bool(featureset.scaler_records)
+        records = featureset.iter_scalers_on_cols(domain=TARGETS, columns=columns) if is_scaled else []
         # What a scaler remembers of the rows changes when it is applied again.
         kept = [replace(record, scaler_obj=copy.deepcopy(record.scaler_obj)) for record in records]
         sample = stack({name: featureset.table.column(name)[:2] for name in columns})

@@ -110,6 +110,7 @@ def _upstream(ref: Any, ctx: ExperimentContext) -> str:
 def _settings(phase: ExperimentPhase) -> Tree:
     bare = copy.copy(phase)
     bare.callbacks = []  # of the user's own classes, which nobody need be able to describe
+    bare.input_sources = []  # told below
     config = bare.get_config()
     bindings = {}
     for binding in phase.input_sources:

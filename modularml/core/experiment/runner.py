@@ -341,10 +341,11 @@ class Runner:
     def _execution_of(
         self, phase: ExperimentPhase, path: tuple[str, ...], record: ExperimentRun
     ) -> PhaseExecution:
-        known = [entry for entry in record.phases if entry.path == path]
-        if known and self._begin_at is not None and self._begin_at.path == path:
-            known[-1].go_on()
-            return known[-1]
+        if self._begin_at is not None and self._begin_at.path == path:
+            known = [entry for entry in record.phases if entry.path == path]
+            if known:
+                known[-1].go_on()
+                return known[-1]
         record.phases.append(PhaseExecution(path=path, kind=phase.kind, started_at=now()))
         return record.phases[-1]
 
@@ -515,17 +516,16 @@ class Runner:
         **arguments: Any,
     ) -> bool:
         """Call a hook of those that an earlier part of the run did not call; tell whether it called all."""
-        self.position = replace(self.position, hook=hook, n_called=0)
-        at = self._begin_at
-        n_called = at.n_called if at is not None and at.is_in_hook(self.position) else 0
-        is_done = at is not None and at.is_in_hook(self.position) and n_called == len(callbacks)
+        at, n_called, is_done = self._begin_at, 0, False
+        if at is not None and at.is_in_hook(replace(self.position, hook=hook)):
+            n_called, is_done = at.n_called, at.n_called == len(callbacks)
         for i, callback in enumerate(callbacks[n_called:], start=n_called + 1):
             if callback.listens(hook):
-                self.position = replace(self.position, n_called=i)
+                self.position = replace(self.position, hook=hook, n_called=i)
                 returned = _call(callback, hook, experiment=self.experiment, **arguments)
                 if keep is not None and returned is not None:
                     keep(callback, returned)
-        self.position = replace(self.position, n_called=len(callbacks))
+        self.position = replace(self.position, hook=hook, n_called=len(callbacks))
         return is_done
 
     def _moment(self, hook: str, moment: str, label: str, **arguments: Any) -> None:

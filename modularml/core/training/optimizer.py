@@ -18,7 +18,7 @@ from modularml.display.card import Shown
 from modularml.io.objects import load_object, save_object
 
 FEW_VALUES = 2**16
-"""Below so many parameters an update on one thread is the fastest."""
+"""Below so many parameters an update on one thread is the fastest, and lists of them take its time."""
 
 
 class Optimizer(Shown, Configurable):
@@ -147,9 +147,8 @@ class Optimizer(Shown, Configurable):
         self._optimizer, self._scheduler = made, scheduler
         self._parameters = tuple(p for group in made.param_groups for p in group["params"])
         self._names = tuple(named[p] for p in self._parameters)
-        self._step = torch.fast_step(type(made))
-        if sum(p.numel() for p in self._parameters) < FEW_VALUES:
-            self._step = torch.on_one_thread(self._step)
+        of_few = sum(p.numel() for p in self._parameters) < FEW_VALUES
+        self._step = torch.fast_step(type(made), of_few=of_few)
         loaded, self._loaded = self._loaded, None
         if loaded is not None and not force:
             self.set_state(loaded)

@@ -5,7 +5,8 @@ It knows no file; classes stay classes, weights are not part of it.
 
 from __future__ import annotations
 
-import inspect
+import copy
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +16,13 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from modularml.backends.torch import untouched_rng
+from modularml.base.config import parameters_of
 from modularml.base.errors import InvalidValueError
 
 _PLAIN = (bool, int, float, str, type(None))
+
+_verified: dict[int, tuple[weakref.ref[nn.Module], Any]] = {}
+"""Modules that were made again from their description, and what both were like."""
 
 
 def describe_module(module: nn.Module) -> dict[str, Any]:
@@ -29,25 +34,44 @@ def describe_module(module: nn.Module) -> dict[str, Any]:
     Raises:
         InvalidValueError: If the module cannot be made again from its attributes.
     """
-    dtypes = {t.dtype for t in module.parameters() if t.is_floating_point()}
+    parameters = list(module.named_parameters())
+    dtypes = {p.dtype for _, p in parameters if p.is_floating_point()}
     tree = {
         **_describe(module),
         "dtype": str(dtypes.pop()).removeprefix("torch.") if len(dtypes) == 1 else None,
-        "fixed": [name for name, p in module.named_parameters() if not p.requires_grad],
+        "fixed": [name for name, p in parameters if not p.requires_grad],
     }
+    alike = tree, _tensors(module)
+    known = _verified.get(id(module))
+    if known is None or known[0]() is not module or known[1] != alike:
+        _verify(module, *alike)
+        key = id(module)
+        _verified[key] = weakref.ref(module, lambda _: _verified.pop(key, None)), alike
+    return tree
+
+
+def _verify(module: nn.Module, tree: Mapping[str, Any], tensors: Any) -> None:
     try:
-        made = make_module(tree)
+        made = _twin(tree)
     except Exception as error:
         raise InvalidValueError(
             f"{type(module).__name__} cannot be described: made again from its attributes it raises "
             f"{type(error).__name__}: {error}. {_way_out(type(module))}"
         ) from error
-    if _tensors(made) != _tensors(module):
+    if _tensors(made) != tensors:
         raise InvalidValueError(
             f"{type(module).__name__} cannot be described: made again from its attributes it has other "
             f"weights. {_way_out(type(module))}"
         )
-    return tree
+
+
+def _twin(tree: Mapping[str, Any]) -> nn.Module:
+    """Return a module as the tree says, without values where its constructor can do without them."""
+    try:
+        with torch.device("meta"):
+            return make_module(tree)
+    except Exception:  # noqa: BLE001 - of the user's own constructor, which may look at values
+        return make_module(tree)
 
 
 def make_module(tree: Mapping[str, Any]) -> nn.Module:
@@ -66,16 +90,14 @@ def _describe(module: nn.Module) -> dict[str, Any]:
     if cls in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
         return {"class": cls, "children": {name: _describe(child) for name, child in module.named_children()}}
     arguments: dict[str, Any] = {}
-    for name, parameter in inspect.signature(cls).parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
+    for name, parameter in parameters_of(cls).items():
         value = getattr(module, name, parameter.empty)
         if name == "bias" and (value is None or isinstance(value, torch.Tensor)):
             value = value is not None
         if isinstance(value, nn.Module):
             arguments[name] = _describe(value)
         elif _is_plain(value):
-            arguments[name] = value
+            arguments[name] = copy.deepcopy(value)
         elif parameter.default is parameter.empty:
             raise InvalidValueError(
                 f"{cls.__name__} cannot be described: its argument {name!r} is not kept in an attribute "

@@ -95,6 +95,42 @@ def test_a_wrong_guess_is_found_out() -> None:
     tied.two.weight = tied.one.weight
     with pytest.raises(ValueError, match="Tied cannot be described"):
         describe_module(tied)
+    grown = nn.Linear(3, 2)
+    describe_module(grown)
+    grown.weight = nn.Parameter(torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="Linear cannot be described"):
+        describe_module(grown)
+
+
+class Looking(nn.Module):
+    """A block whose constructor looks at values, which a module without them does not have."""
+
+    def __init__(self, width: int = 3) -> None:
+        super().__init__()
+        self.width = int(torch.full((), width).item())
+        self.layer = nn.Linear(2, self.width)
+
+
+def test_a_constructor_may_look_at_values() -> None:
+    assert make_module(describe_module(Looking(4))).layer.out_features == 4
+
+
+class Listing(nn.Module):
+    """A block that keeps a list."""
+
+    def __init__(self, widths: list[int]) -> None:
+        super().__init__()
+        self.widths = widths
+        self.layers = nn.ModuleList(nn.Linear(1, width) for width in widths)
+
+
+def test_a_description_does_not_change_with_the_module() -> None:
+    module = Listing([1, 2])
+    tree = describe_module(module)
+    module.widths.append(3)
+    assert tree["arguments"] == {"widths": [1, 2]}
+    with pytest.raises(ValueError, match="Listing cannot be described"):
+        describe_module(module)
 
 
 def test_a_wrapped_module_comes_back_from_configuration_and_state() -> None:
