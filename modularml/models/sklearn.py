@@ -161,7 +161,7 @@ class ScikitModelWrapper(BaseModel):
             return (1,)
         if self.resolved_output_method == "predict" and wanted is not None:
             return (n_values(wanted),)
-        return self.output_shape
+        return self.output_shape if isinstance(self.output_shape, tuple) else None
 
     def fit(self, x: Any, y: Any = None) -> None:
         """Fit the estimator to all samples at once.

@@ -25,6 +25,7 @@ from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.topology.origin import entry_of
+from modularml.models.torch.outputs import pick
 
 Call = tuple[Callable[[Any], Any], Any, int]
 """A function, what it reads and the slot that it writes: a slot is read by its number, several that
@@ -73,12 +74,17 @@ class Forward:
                     inputs.append({role: next(columns) for role in of_entry})
                     came.append(entering_dtype(node))
                 else:
-                    upstream = graph.ctx.get_node(ref).label
-                    of_node = roles_among(self.slot_of, upstream)
-                    inputs.append({role: self.slot_of[stream_of(upstream, role)] for role in of_node})
-                    came.append(dtypes[upstream])
+                    upstream = graph.ctx.get_node(ref, GraphNode)
+                    output = upstream.output_name(ref.output)
+                    of_node = roles_among(self.slot_of, upstream.label)
+                    inputs.append(
+                        {role: self.slot_of[stream_of(upstream.label, role, output)] for role in of_node}
+                    )
+                    came.append(dtypes[upstream.label])
             _check_roles(node, inputs)
             function, dtypes[node.label] = forward_call(node, came)
+            if node.output_names:  # they may have a dtype each
+                dtypes[node.label] = None
             calls = self.calls_of[node.label] = []
             for role in inputs[0]:
                 read: Any = inputs[0][role]
@@ -89,8 +95,13 @@ class Forward:
                         (_itself, of_role[role], slot)
                         for of_role, slot in zip(inputs, side_by_side, strict=True)
                     ]
-                slot = self.slot_of[stream_of(node.label, role)] = next(slots)
-                calls.append((function, read, slot))
+                whole = next(slots)
+                calls.append((function, read, whole))
+                for output in node.output_names:
+                    slot = self.slot_of[stream_of(node.label, role, output)] = next(slots)
+                    calls.append((functools.partial(pick, name=output), whole, slot))
+                if not node.output_names:
+                    self.slot_of[stream_of(node.label, role)] = whole
         self.calls: list[Call] = list(itertools.chain.from_iterable(self.calls_of.values()))
         self.n_slots = n_columns + len(self.calls)
 

@@ -83,22 +83,39 @@ class EnteringData:
             )
         return column_of(source, Alignment(dtype=dtype), self.devices.get(node.label))
 
-    def targets(self) -> dict[str, Source]:
-        """Return the targets that belong to the outputs of the nodes, by key."""
-        origins = {origin.key: origin for origin in self._origins.values()}
+    def targets(self) -> dict[tuple[str, str | None], Source]:
+        """Return the targets that belong to the outputs of the nodes.
+
+        Returns:
+            By their key, and where they differ in shape by the key of each target.
+        """
         return {
-            key: self._stack(origin, "targets")
-            for key, origin in origins.items()
+            (origin.key, part): self._stack(origin, "targets", column)
+            for origin in {origin.key: origin for origin in self._origins.values()}.values()
             if origin.columns("targets")
+            for part, column in self._parts(origin)
         }
 
     def units(self) -> dict[str, Units]:
-        """Return how those targets are scaled, by key; joined ones have no units of their own."""
+        """Return how those targets are scaled, by stream; joined ones have no units of their own."""
         return {
-            origin.key: Units.of_targets(self.graph.ctx.get_node(origin.ref), origin.columns("targets"))
+            stream_of(origin.key, part=part): Units.of_targets(
+                self.graph.ctx.get_node(origin.ref),
+                origin.columns("targets") if column is None else (column,),
+            )
             for origin in self._origins.values()
             if isinstance(origin, Entry) and origin.columns("targets")
+            for part, column in self._parts(origin)
         }
+
+    def _parts(self, origin: Origin) -> list[tuple[str | None, str | None]]:
+        """Return key and column of each target where they differ in shape, else one entry for all."""
+        if isinstance(origin, Entry):
+            table = self.graph.ctx.get_node(origin.ref).table
+            names = origin.columns("targets")
+            if len({table.column(name).shape[1:] for name in names}) > 1:
+                return [(name.split(".")[1], name) for name in names]
+        return [(None, None)]
 
     def names(self, node: str) -> dict[str, tuple[str, ...]]:
         """Return the full names of the columns that reach a node, by domain."""
@@ -178,7 +195,7 @@ def arguments_of(
     roles, names = data.roles(node.label), data.names(node.label)
 
     def found(name: str) -> tuple[InputName, str, Source | None]:
-        named = input_name(name, roles, names, where)
+        named = input_name(name, roles, names, where, node.output_names)
         if named.domain == "outputs":
             return named, node.label, None
         return named, *data.of_node(node.label, named.domain, where, named.column)
@@ -188,13 +205,13 @@ def arguments_of(
     inputs = [
         LossInput(
             name=name,
-            shape=tuple(node.output_shape or ()) if pick is None else pick.shape[1:],
+            shape=tuple(node.shape_of_output(one.output) or ()) if pick is None else pick.shape[1:],
             dtype=dtype_of(node),
             is_output=True,
         )
         if source is None
         else LossInput(name=name, shape=source.shape, dtype=dtype_in_torch(source), is_output=False)
-        for (name, _, _, source), pick in zip(named, picks, strict=True)
+        for (name, one, _, source), pick in zip(named, picks, strict=True)
     ]
     arguments: list[Argument | torch.nn.Module] = []
     device = data.devices.get(node.label)
@@ -209,7 +226,8 @@ def arguments_of(
             # An estimator's outputs may be of any numeric dtype.
             aligned = how if node.backend == "torch" else replace(how, dtype=seen.dtype)
             read = _reading(pick, aligned)
-            arguments.append(Argument(stream=stream_of(key, one.role), column=None, read=read))
+            stream = stream_of(key, one.role, one.output)
+            arguments.append(Argument(stream=stream, column=None, read=read))
         else:
             arguments.append(_argument(stream_of(key, one.role), source, how, columns, device))
     for i, name in enumerate(loss.arguments):
@@ -268,7 +286,8 @@ def _pick(node: GraphNode, named: InputName, data: EnteringData, where: str) -> 
     if named.column is None:
         return None
     targets = data.names(node.label)["targets"]
-    shape, n_outputs = data.of_node(node.label, "targets", where)[1].shape, math.prod(node.output_shape or ())
+    shape = data.of_node(node.label, "targets", where)[1].shape
+    n_outputs = math.prod(node.shape_of_output() or ())
     if n_outputs != math.prod(shape):
         raise LossError(
             f"{where}: the outputs of shape {node.output_shape} are not one for each of the targets "

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from modularml.base.errors import Faults, StateError
+from modularml.base.errors import Faults, InvalidValueError, StateError
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.binding import InputBinding
@@ -23,7 +23,7 @@ from modularml.core.execution.feed import Source as RowSource
 from modularml.core.execution.forward import Forward, built
 from modularml.core.execution.losses import Arguments, EnteringData, LossCall, arguments_of, loss_call
 from modularml.core.execution.placement import CPU, connect, on_one_device
-from modularml.core.execution.streams import label_and_role, stream_of
+from modularml.core.execution.streams import label_and_role, parts_among, stream_of
 from modularml.core.execution.units import Units
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
@@ -46,8 +46,9 @@ class Resolved:
         loss_nodes: Label of each loss -> label of its node.
         heads: Label of each node -> key of the data whose rows and targets belong to its outputs: the
             label of a head, or a name for what several of them bring.
-        targets: Stream of such data -> their targets, of which rows can be taken.
-        units: Key of such data -> how their targets are scaled.
+        targets: Stream of such data -> their targets, of which rows can be taken; one a target where they
+            differ in shape.
+        units: Stream of such data -> how their targets are scaled.
     """
 
     nodes: Sequence[GraphNode]
@@ -67,6 +68,12 @@ class Resolved:
             rows: Key of each entry -> the rows that are run.
         """
         key = self.heads[node]
+        parts = parts_among(self.targets, key)
+        if parts:
+            raise InvalidValueError(
+                f"The targets {parts} of {node!r} differ in shape, and an estimator takes them side by side; "
+                "name those that it is to learn: fs.reference(targets=...)."
+            )
         return rows_of(self.targets[key], rows, key) if key in self.targets else None
 
     @property
@@ -167,8 +174,8 @@ def resolve(
         loss_nodes={label: node.label for label, node in node_of.items()},
         heads=data.keys,
         targets={
-            stream_of(key, role): source
-            for key, source in targets.items()
+            stream_of(key, role, part): source
+            for (key, part), source in targets.items()
             for role in roles[data.joined.get(key, key)]
         },
         units=data.units(),

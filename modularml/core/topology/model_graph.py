@@ -28,7 +28,7 @@ from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.batch import Batch
 from modularml.core.data.featureset import FeatureSet
-from modularml.core.data.reference import FeatureSetReference
+from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
 from modularml.core.data.table import stack
 from modularml.core.data.values import check_feeds
 from modularml.core.topology import editing, prediction, structure
@@ -43,6 +43,8 @@ from modularml.display.diagram import Diagram
 from modularml.display.live import pin_live_view
 
 Shape = tuple[int, ...]
+Wanted = Iterable[GraphNode | GraphNodeReference | str] | None
+"""What may be asked for: nodes and single outputs of nodes; None is a default."""
 
 
 @checked_keywords
@@ -250,7 +252,7 @@ class ModelGraph:
             again = node.label in anew
             known = node.model.own_output_shape if again else node.model.output_shape
             if predicts and known is None:
-                wanted = self.target_shape(node)
+                wanted = self._wanted_shape(node)
             shapes = [self.shape_of_input(node, ref) for ref in node.upstream_refs]
             node.build(shapes if node.takes_list else shapes[0], wanted, force=again)
         self._build_optimizers(force is True)
@@ -277,7 +279,10 @@ class ModelGraph:
                 f"The output shape of {upstream!r} is unknown, so {node!r} behind it cannot be built: "
                 f"{first if upstream.is_built else 'build it first'}, then build the graph again."
             )
-        shape: Shape = upstream.output_shape
+        try:
+            shape: Shape = upstream.shape_of_output(ref.output)
+        except GraphError as error:
+            raise GraphError(f"{node!r}: {error}") from error
         return shape
 
     def target_shape(self, node: GraphNode) -> Shape | None:
@@ -286,6 +291,15 @@ class ModelGraph:
             table = self._featureset(entry.ref, node).table
             check_feeds({name: table.column(name)[:1] for name in entry.ref.targets}, repr(node))
         return shape_of(self.origin(node), "targets", self.ctx)
+
+    def _wanted_shape(self, node: ModelNode) -> Shape | None:
+        """Return the shape that a tail is to have; None where targets of several shapes have a loss each."""
+        try:
+            return self.target_shape(node)
+        except InvalidValueError:
+            if node.model.takes_output_shape:
+                raise
+            return None
 
     def origin(self, node: GraphNode, domain: str = "targets") -> Origin:
         """Where the targets or tags come from that belong to the outputs of `node`."""
@@ -430,7 +444,7 @@ class ModelGraph:
     def _labels(self, nodes: Iterable[GraphNode | str]) -> list[str]:
         return [self._member(node) for node in nodes]
 
-    def _member(self, node: GraphNode | str) -> str:
+    def _member(self, node: GraphNode | GraphNodeReference | str) -> str:
         label = str(self.ctx.get_node(node, GraphNode).label)
         if label not in self.node_labels:
             raise GraphError(unknown_name("node", label, self.node_labels, where=repr(self)))
@@ -527,30 +541,34 @@ class ModelGraph:
     # -- new data ----------------------------------------------------------------
 
     def predict(
-        self, data: Any, *, nodes: Iterable[GraphNode | str] | None = None, unscale: bool = False
-    ) -> np.ndarray | dict[str, np.ndarray]:
+        self, data: Any, *, nodes: Wanted = None, unscale: bool = False
+    ) -> np.ndarray | dict[str, Any]:
         """Return the outputs for new data, in evaluation mode and without a trace.
 
         Args:
             data: For all heads, or by the labels of heads: an array or tensor ``(n_samples, ...)``, a
                 FeatureSet or view with the columns of the head's reference, `SampleData`, a `Batch`, or
                 a mapping from keys of features to arrays.
-            nodes: The nodes whose outputs are returned; None takes the tails.
-            unscale: Return them in the units that the targets had before they were scaled.
+            nodes: The nodes whose outputs are returned, or ``node.reference("logits")`` for one of
+                several outputs; None takes the tails.
+            unscale: Return them in the units that the targets had before they were scaled; an output
+                with a name is that of the target of this key.
 
         Returns:
-            ``(n_samples, *output_shape)`` for a single node, else a dict of such by label.
+            ``(n_samples, *output_shape)`` for a single node, else a dict of such by label. Several
+            outputs of a node are a dict by name.
 
         Raises:
             StateError: If the graph is not built, or an estimator is not fitted.
-            GraphError: If data are of another shape than a head takes.
+            GraphError: If data are of another shape than a head takes, or there is no such output.
             InvalidValueError: If data or columns are missing, or there is nothing to unscale.
         """
-        wanted = [node.label for node in self.tail_nodes] if nodes is None else self._labels(nodes)
-        found = prediction.outputs_of(self._ready(wanted), data, wanted)
+        wanted = self._wanted(nodes, self.tail_nodes)
+        found = prediction.outputs_of(self._ready(one.label for one in wanted), data, wanted)
         if unscale:
-            found = {label: self._unscaled(label, values) for label, values in found.items()}
-        return found[wanted[0]] if len(wanted) == 1 else found
+            found = [(one, self._unscaled(one, values)) for one, values in found]
+        outputs: np.ndarray | dict[str, Any] = prediction.only_or_all(found)
+        return outputs
 
     def forward(
         self, inputs: Any, *, active_nodes: Iterable[GraphNode | str] | None = None
@@ -562,32 +580,41 @@ class ModelGraph:
             active_nodes: The nodes to return, and all that feed them to run; None is all.
 
         Returns:
-            Id of each node -> its outputs, as the features of a `Batch`.
+            Id of each node -> its outputs, as the features of a `Batch`; several outputs are a dict by name.
 
         Raises:
             StateError: If the graph is not built, or an estimator is not fitted.
             GraphError: If data are of another shape than a head takes.
             InvalidValueError: If data or columns are missing.
         """
-        wanted = self.node_labels if active_nodes is None else self._labels(active_nodes)
-        found = prediction.outputs_of(self._ready(wanted), inputs, wanted)
-        return {self.ctx.get_node(label).node_id: prediction.as_batch(found[label]) for label in wanted}
+        wanted = self._wanted(active_nodes, self._members())
+        found = prediction.outputs_of(self._ready(one.label for one in wanted), inputs, wanted)
+        return {self.ctx.get_node(one.label).node_id: prediction.as_batch(values) for one, values in found}
 
     __call__ = forward
 
-    def to_torch_module(self, nodes: Iterable[GraphNode | str] | None = None) -> prediction.GraphModule:
+    def to_torch_module(self, nodes: Wanted = None) -> prediction.GraphModule:
         """Return the graph as one torch module that shares its weights.
 
         Args:
-            nodes: The nodes whose outputs it returns; None takes the tails.
+            nodes: The nodes whose outputs it returns, or references to single outputs; None takes the tails.
 
         Raises:
             StateError: If the graph is not built, or holds estimators; they are named.
         """
-        wanted = [node.label for node in self.tail_nodes] if nodes is None else self._labels(nodes)
-        ready = self._ready(wanted)
+        wanted = self._wanted(nodes, self.tail_nodes)
+        ready = self._ready(one.label for one in wanted)
         prediction.refuse_estimators(ready)
         return prediction.GraphModule(ready, wanted)
+
+    def _wanted(self, nodes: Wanted, default: Iterable[GraphNode]) -> list[prediction.Wanted]:
+        """Return what is asked for of which nodes."""
+        found = []
+        for node in default if nodes is None else nodes:
+            label = self._member(node)
+            output = node.output if isinstance(node, GraphNodeReference) else None
+            found.append(prediction.Wanted.of_node(self.ctx.get_node(label, GraphNode), output))
+        return found
 
     def _ready(self, wanted: Iterable[str]) -> list[GraphNode]:
         needed = structure.ancestors(self.upstreams(), wanted)
@@ -596,20 +623,28 @@ class ModelGraph:
             raise StateError(f"The nodes {missing} are not built; call graph.build() first.")
         return [node for node in self.topological_nodes() if node.label in needed]
 
-    def _unscaled(self, label: str, values: np.ndarray) -> np.ndarray:
+    def _unscaled(self, wanted: prediction.Wanted, values: Any) -> Any:
+        if isinstance(values, dict):
+            return {name: self._unscaled_output(wanted.label, one, name) for name, one in values.items()}
+        return self._unscaled_output(wanted.label, values, wanted.names[0] if wanted.names else None)
+
+    def _unscaled_output(self, label: str, values: np.ndarray, output: str | None) -> np.ndarray:
         origin = self.origin(self.ctx.get_node(label))
         if not isinstance(origin, Entry) or not origin.columns("targets"):
             raise InvalidValueError(f"The outputs of {label!r} belong to no targets of one FeatureSet.")
-        shape = shape_of(origin, "targets", self.ctx)
-        if values.dtype.kind not in "biuf" or values[0].size != math.prod(shape or ()):
+        own = [name for name in origin.columns("targets") if name.split(".")[1] == output]
+        columns = own or list(origin.columns("targets"))
+        samples = {name: self.ctx.get_node(origin.ref).table.column(name)[:1] for name in columns}
+        shape = stack(samples).shape[1:]
+        if values.dtype.kind not in "biuf" or values[0].size != math.prod(shape):
             raise InvalidValueError(
                 f"The outputs of {label!r} of shape {values.shape[1:]} do not hold the targets "
-                f"{list(origin.columns('targets'))} of shape {shape}."
+                f"{columns} of shape {shape}."
             )
         featureset = self.ctx.get_node(origin.ref, FeatureSet)
-        beside = values.reshape(len(values), *(shape or ()))
+        beside = values.reshape(len(values), *shape)
         restored: np.ndarray = featureset.unscale_data_for_cols(
-            data=beside, domain="targets", columns=list(origin.columns("targets"))
+            data=beside, domain="targets", columns=columns
         )
         return restored.reshape(values.shape)
 

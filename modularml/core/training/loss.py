@@ -301,20 +301,35 @@ Losses = Sequence[AppliedLoss] | AppliedLoss | Loss | str | Callable[..., Any] |
 """What may be given as the losses of a phase."""
 
 
-def applied_losses(losses: Losses | None, tails: Sequence[Any], faults: Faults) -> list[AppliedLoss]:
+def applied_losses(
+    losses: Losses | None,
+    tails: Sequence[Any],
+    faults: Faults,
+    targets_of: Callable[[str], Sequence[str]] = lambda _: (),
+) -> list[AppliedLoss]:
     """Return the losses that are meant by a list of them, or by something shorter.
 
     Args:
         losses: A list of `AppliedLoss`; or for the only tail a `Loss`, its name, its class or
             a function ``(outputs, targets) -> tensor``; or for several a mapping from labels
-            of nodes to these.
+            of nodes to these; or for a node with several outputs a mapping from their names. An
+            output is compared with the target of its name if there is one, else with the targets.
         tails: The nodes that feed no other.
         faults: Where everything that is wrong is noted.
+        targets_of: From the label of a node to the keys of the targets that reach it.
     """
     if losses is None:
         return []
     if isinstance(losses, Mapping):
-        found = [faults.attempt(AppliedLoss, loss, on) for on, loss in losses.items()]
+        found = [
+            one
+            for on, loss in losses.items()
+            for one in (
+                _of_outputs(loss, on, faults, targets_of)
+                if isinstance(loss, Mapping)
+                else [faults.attempt(AppliedLoss, loss, on)]
+            )
+        ]
         made = [loss for loss in found if loss is not None]
         names = [loss.label for loss in made]
         for loss in made:
@@ -338,3 +353,17 @@ def applied_losses(losses: Losses | None, tails: Sequence[Any], faults: Faults) 
             got = f"{loss!r} ({type(loss).__name__})"
             faults.add(InvalidTypeError(f"losses must be a list of AppliedLoss objects, got {got}."))
     return listed
+
+
+def _of_outputs(
+    losses: Mapping[str, Any], on: Any, faults: Faults, targets_of: Callable[[str], Sequence[str]]
+) -> list[AppliedLoss | None]:
+    """Return the losses on some outputs of a node; their labels say which."""
+    keys = faults.attempt(targets_of, on) or ()
+    found = []
+    for output, loss in losses.items():
+        one = loss if isinstance(loss, Loss) else faults.attempt(Loss, loss)
+        inputs = (f"outputs.{output}", f"targets.{output}" if output in keys else "targets")
+        if one is not None:
+            found.append(faults.attempt(AppliedLoss, one, on, inputs, label=f"{one.name}/{output}"))
+    return found

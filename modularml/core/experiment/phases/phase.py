@@ -7,7 +7,7 @@ to `core.execution`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -108,7 +108,7 @@ class ExperimentPhase(Configurable):
         self.input_sources = _checked(input_sources, InputBinding, "input_sources", faults)
         self.accelerator = faults.attempt(as_accelerator, accelerator)
         self._active = None if active_nodes is None else _active_refs(graph, active_nodes, faults)
-        self.losses = applied_losses(losses, self._tails(graph), faults)
+        self.losses = applied_losses(losses, self._tails(graph), faults, _target_keys(graph))
         faults.raise_if_any()
         self.callbacks = check_callbacks(callbacks, Callback, self._where)
         faults.raise_if_any()
@@ -225,8 +225,10 @@ class ExperimentPhase(Configurable):
                 if found is None:
                     break  # told above
                 where = f"the loss {loss.label!r} on {label!r}"
+                if name.startswith("outputs.") and not nodes[label].is_built:
+                    continue  # its outputs are known when it is built, and looked at when the phase runs
                 columns = {domain: graph.origin(nodes[label], domain).columns(domain) for domain in DOMAINS}
-                faults.attempt(input_name, name, found.roles, columns, where)
+                faults.attempt(input_name, name, found.roles, columns, where, nodes[label].output_names)
 
     def _refuse_samplers(self, bindings: Sequence[InputBinding], faults: Faults) -> None:
         for binding in bindings:
@@ -313,6 +315,16 @@ def active_graph(ctx: ExperimentContext, where: str) -> ModelGraph:
         raise StateError(f"{where}: the active experiment has no ModelGraph yet; make one first.")
     graph: ModelGraph = ctx.model_graph
     return graph
+
+
+def _target_keys(graph: ModelGraph) -> Callable[[str], list[str]]:
+    """Return the function from a node to the keys of the targets that reach it."""
+
+    def keys(node: str) -> list[str]:
+        found = graph.origin(graph.ctx.get_node(node, GraphNode)).columns("targets")
+        return [name.split(".")[1] for name in found]
+
+    return keys
 
 
 def labels_of(nodes: Sequence[GraphNode]) -> tuple[str, ...]:
