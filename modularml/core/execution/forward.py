@@ -7,6 +7,7 @@ converted in the call itself, so the loops see tensors only.
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,6 +105,13 @@ class Forward:
                     self.slot_of[stream_of(node.label, role)] = whole
         self.calls: list[Call] = list(itertools.chain.from_iterable(self.calls_of.values()))
         self.n_slots = n_columns + len(self.calls)
+
+    def only(self, nodes: Sequence[GraphNode]) -> Forward:
+        """Return the same slots with the calls of some nodes alone."""
+        part = copy.copy(self)
+        part.calls_of = {node.label: self.calls_of[node.label] for node in nodes}
+        part.calls = list(itertools.chain.from_iterable(part.calls_of.values()))
+        return part
 
     def run(self, slots: list[Any]) -> None:
         """Run every call; the batch must be in the first slots."""

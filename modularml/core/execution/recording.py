@@ -39,6 +39,7 @@ class TensorRecord:
         epoch: The epoch, counted from 0 within the run of the phase.
         first_batch: Index of the first batch that was kept.
         offsets: Where each kept batch starts and the last one ends, ``(n_batches + 1,)``.
+        offsets_of: The same for the streams of heads whose batches have other sizes.
         rows: Stream of a head -> absolute rows of its FeatureSet, ``(n_samples,)``.
         targets: Stream of a head -> the targets of those rows, ``(n_samples, n_keys, *key_shape)``.
         outputs: Stream of a node -> outputs, ``(n_samples, *output_shape)``.
@@ -50,6 +51,7 @@ class TensorRecord:
     rows: Mapping[str, np.ndarray]
     targets: Mapping[str, np.ndarray]
     outputs: Mapping[str, np.ndarray]
+    offsets_of: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def n_batches(self) -> int:
@@ -62,7 +64,8 @@ class TensorRecord:
         return sum(a.nbytes for a in self._arrays())
 
     def _arrays(self) -> list[np.ndarray]:
-        return [self.offsets, *self.rows.values(), *self.targets.values(), *self.outputs.values()]
+        parts = (self.rows, self.targets, self.outputs, self.offsets_of)
+        return [self.offsets, *(array for part in parts for array in part.values())]
 
 
 def _settled() -> None:
@@ -253,6 +256,11 @@ class EpochRecorder:
                 epoch=self.epoch,
                 first_batch=first,
                 offsets=offsets[first : self._n_seen + 1] - offsets[first],
+                offsets_of={
+                    head: own[first : self._n_seen + 1] - own[first]
+                    for head, own in drawn.offsets.items()
+                    if own is not offsets and not np.array_equal(own, offsets)
+                },
                 rows={head: np.array(kept_rows) for head, kept_rows in rows.items()},
                 targets={
                     stream: rows_of(targets[stream], rows, head) for stream, head in self._rows_of.items()

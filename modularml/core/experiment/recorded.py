@@ -86,7 +86,7 @@ class RecordedTensors:
         """Return what was recorded of each batch, by ``(epoch, batch)``; see `stacked_tensors`."""
         records = self._records(node, domain, role)
         values = self._values(records, node, domain, role, unscale)
-        coordinates, bounds = _batches(records)
+        coordinates, bounds = _batches(records, stream_of(self.heads[_label(node)], role))
         parts = np.split(values, bounds[1:-1])
         given = parts if fmt is None else [convert(part, fmt) for part in parts]
         return AxisSeries(coordinates, given, where=f"{domain} of {_label(node)!r} in {self!r}")
@@ -131,7 +131,7 @@ class RecordedTensors:
     def batches(self, node: Any, *, role: str = DEFAULT_ROLE) -> AxisSeries[SampleData]:
         """Return the recorded samples of each batch, by ``(epoch, batch)``: outputs, targets and ids."""
         records = self._records(node, "rows", role)
-        coordinates, bounds = _batches(records)
+        coordinates, bounds = _batches(records, stream_of(self.heads[_label(node)], role))
         whole = self.stacked_batches(node, role=role)
         uuids = self._uuids(records, _label(node), role)
         given = [
@@ -313,9 +313,14 @@ def _label(node: Any) -> str:
     return str(getattr(node, "label", node))
 
 
-def _batches(records: Sequence[TensorRecord]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return epoch and batch of each recorded batch, and where each begins and the last one ends."""
-    sizes = [np.diff(record.offsets) for record in records]
+def _batches(records: Sequence[TensorRecord], head: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return epoch and batch of each recorded batch, and where each begins and the last one ends.
+
+    Args:
+        records: What was recorded.
+        head: The stream of the head whose batches these are.
+    """
+    sizes = [np.diff(record.offsets_of.get(head, record.offsets)) for record in records]
     coordinates = {
         "epoch": np.repeat([record.epoch for record in records], [len(of) for of in sizes]),
         "batch": np.concatenate([record.first_batch + np.arange(record.n_batches) for record in records]),

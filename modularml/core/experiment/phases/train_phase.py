@@ -8,21 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
+import torch
+
 from modularml.backends.accelerator import Accelerator
 from modularml.base.config import to_config
 from modularml.base.errors import Faults, InvalidValueError, LossError, StateError, check_choice, check_int
 from modularml.base.events import Event
+from modularml.core.execution import turns
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import NAN
-from modularml.core.execution.epochs import run_epochs
+from modularml.core.execution.epochs import Step, run_epochs
 from modularml.core.execution.feed import SCHEDULES
 from modularml.core.execution.forward import training_flags
 from modularml.core.execution.placement import placed
 from modularml.core.execution.recording import KEEPS
-from modularml.core.execution.resolution import nodes_of_losses, nodes_with_gradients, resolve
+from modularml.core.execution.resolution import Resolved, nodes_of_losses, nodes_with_gradients, resolve
 from modularml.core.execution.schedules import Rates
 from modularml.core.execution.scope import PhaseScope
-from modularml.core.execution.train_loop import own_optimizer, stages, train_step
+from modularml.core.execution.train_loop import Stage, own_optimizer, stages, train_step
 from modularml.core.execution.updates import UpdateOptions
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.metrics import Metrics, as_metrics, log_metrics
@@ -62,7 +65,10 @@ class TrainPhase(ExperimentPhase):
             step: ``"raise"``, ``"warn"`` or ``"allow"``.
         batch_schedule: What an epoch is where several heads have samplers of their own: ``"zip_strict"`` ends
             with the one that has the fewest batches, ``"zip_cycle"`` with the one that has the most,
-            while those of the others come again.
+            while those of the others come again. With ``"alternate_strict"`` and ``"alternate_cycle"`` the
+            samplers take turns: one after the other draws a batch, and only the nodes and losses that need
+            no other data take part, with an update of their own. A batch, as callbacks and results count
+            them, is a round then, in which each sampler had its turn.
         clip_norm: The most that the norm of all gradients of an optimizer may be; larger ones are
             scaled down. None: any.
         clip_value: The most that a gradient may be, up or down; larger ones are cut. None: any.
@@ -208,7 +214,10 @@ class TrainPhase(ExperimentPhase):
         faults.attempt(check_int, self._n_epochs, "n_epochs")
         faults.attempt(check_choice, self.result_recording, "result_recording", KEEPS)
         faults.attempt(check_choice, self.nan, "nan", NAN)
-        faults.attempt(check_choice, self.batch_schedule, "batch_schedule", SCHEDULES)
+        schedules = (*SCHEDULES, *turns.SCHEDULES)
+        faults.attempt(check_choice, self.batch_schedule, "batch_schedule", schedules)
+        if self.batch_schedule in turns.SCHEDULES and self.accumulate != 1:
+            faults.add("accumulate adds batches up, and samplers that take turns update one by one.")
         self._options.check(faults)
         if self.metrics and self.result_recording == ResultRecording.NONE:
             faults.add("metrics need outputs, and result_recording='none' keeps none.")
@@ -267,10 +276,11 @@ class TrainPhase(ExperimentPhase):
             where=self._where,
             nan=self.nan,
             devices=devices,
-            schedule=self.batch_schedule,
+            schedule=turns.SCHEDULES.get(self.batch_schedule, self.batch_schedule),
         )
-        found = stages(graph, resolved, trained, self.losses)
-        step, begin = train_step(found, resolved, self._options, devices[trained[0].label], scope.start.batch)
+        found, step, begin = self._steps(
+            graph, resolved, trained, devices[trained[0].label], scope.start.batch
+        )
         recording = scope.recording(resolved.loss_nodes, self.result_recording)
         announced = {name for c in self.callbacks for name in getattr(c, "metric_names", ())}
         optimizers = {stage.rate: stage.optimizer for stage in found if stage.optimizer is not None}
@@ -304,3 +314,31 @@ class TrainPhase(ExperimentPhase):
             rates={name: optimizer.rate for name, optimizer in optimizers.items()},
             devices={label: str(device) for label, device in devices.items()},
         )
+
+    def _steps(
+        self,
+        graph: ModelGraph,
+        resolved: Resolved,
+        trained: Sequence[GraphNode],
+        device: torch.device,
+        n_done: int | None,
+    ) -> tuple[list[Stage], Step, turns.Begin]:
+        """Return the stages, the step of a batch, and what is to be called at each epoch."""
+        if self.batch_schedule not in turns.SCHEDULES:
+            found = stages(graph, resolved, trained, self.losses)
+            return found, *train_step(found, resolved, self._options, device, n_done)
+        taken = turns.turns_of(graph, resolved, self.losses, self._where)
+        of_turns = [
+            stages(
+                graph,
+                turn.resolved,
+                [node for node in trained if node in turn.resolved.nodes],
+                [self.losses[i] for i in turn.indices],
+            )
+            for turn in taken
+        ]
+        steps = [
+            train_step(found, turn.resolved, self._options, device, n_done)
+            for turn, found in zip(taken, of_turns, strict=True)
+        ]
+        return [stage for found in of_turns for stage in found], *turns.round_of(taken, steps)
