@@ -43,6 +43,8 @@ class Forward:
             by node, FeatureSet by FeatureSet and role by role.
         roles: Key of each entry of data -> the roles of its samples; a node runs once for each. An entry
             that is not named has the one role of single samples.
+        lessons: Label of each estimator that learns from every batch -> the slot of its targets, if it
+            has any, and what learns from both and returns the outputs.
 
     Attributes:
         calls: ``(function, slot or slots read, slot written)``.
@@ -61,6 +63,7 @@ class Forward:
         nodes: Sequence[GraphNode],
         n_columns: int,
         roles: Mapping[str, Sequence[str]] | None = None,
+        lessons: Mapping[str, tuple[int | None, Callable[[Any], Any]]] | None = None,
     ) -> None:
         self.calls_of: dict[str, list[Call]] = {}
         self.slot_of: dict[str, int] = {}
@@ -87,14 +90,15 @@ class Forward:
             if node.output_names:  # they may have a dtype each
                 dtypes[node.label] = None
             calls = self.calls_of[node.label] = []
+            targets, function = (lessons or {}).get(node.label, (None, function))
             for role in inputs[0]:
                 read: Any = inputs[0][role]
-                if len(inputs) > 1:
-                    side_by_side = [next(slots) for _ in inputs]
+                if len(inputs) > 1 or targets is not None:
+                    sources = [of_role[role] for of_role in inputs] + ([] if targets is None else [targets])
+                    side_by_side = [next(slots) for _ in sources]
                     read = slice(side_by_side[0], side_by_side[-1] + 1)
                     calls += [
-                        (_itself, of_role[role], slot)
-                        for of_role, slot in zip(inputs, side_by_side, strict=True)
+                        (_itself, source, slot) for source, slot in zip(sources, side_by_side, strict=True)
                     ]
                 whole = next(slots)
                 calls.append((function, read, whole))

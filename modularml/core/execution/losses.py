@@ -117,6 +117,11 @@ class EnteringData:
                 return [(name.split(".")[1], name) for name in names]
         return [(None, None)]
 
+    def taught(self, node: str) -> tuple[str, Source] | None:
+        """Return the targets that reach a node, as they are, and the key of their data; None without any."""
+        origin = self._origins[node]
+        return (origin.key, self._stack(origin, "targets")) if origin.columns("targets") else None
+
     def names(self, node: str) -> dict[str, tuple[str, ...]]:
         """Return the full names of the columns that reach a node, by domain."""
         found = self._nodes[node]

@@ -21,6 +21,7 @@ from modularml.core.execution.columns import Column, Source, rows_of
 from modularml.core.execution.feed import Feed
 from modularml.core.execution.feed import Source as RowSource
 from modularml.core.execution.forward import Forward, built
+from modularml.core.execution.lessons import lesson_of
 from modularml.core.execution.losses import Arguments, EnteringData, LossCall, arguments_of, loss_call
 from modularml.core.execution.placement import CPU, connect, on_one_device
 from modularml.core.execution.streams import label_and_role, parts_among, stream_of
@@ -105,6 +106,7 @@ def resolve(
     fitted: Sequence[GraphNode] = (),
     devices: Mapping[str, torch.device] | None = None,
     schedule: str = "zip_strict",
+    learning: Sequence[ModelNode] = (),
 ) -> Resolved:
     """Resolve what a phase does on `nodes`.
 
@@ -119,6 +121,7 @@ def resolve(
             ``"raise"``, ``"warn"`` or ``"allow"``.
         schedule: What an epoch is where entries have different numbers of batches.
         fitted: The estimators that the phase fits on the way.
+        learning: The estimators that learn from every batch.
         devices: Label of each node -> where it computes; None is the CPU for all.
 
     Raises:
@@ -129,7 +132,7 @@ def resolve(
         LossError: If outputs and targets cannot be compared, or an input names a role that is not
             there, or none where there are several.
     """
-    _check_ready(nodes, fitted, where)
+    _check_ready(nodes, [*fitted, *learning], where)
     entering = [(node, ref) for node in nodes for ref in node.featureset_refs]
     inputs = _inputs(graph, entering, bindings)
     sources = _sources(inputs, where, batch_size, nan)
@@ -142,6 +145,7 @@ def resolve(
         columns += [(stream_of(key, role), column) for role in roles[key]]
     node_of = {loss.label: graph.ctx.get_node(loss, GraphNode) for loss in losses}
     arguments = [arguments_of(loss, node_of[loss.label], data, columns) for loss in losses]
+    lessons = {node.label: lesson_of(node, data, columns) for node in learning}
     weighed = {source.head for source in sources if source.may_weigh}
     compared = [
         _compared(found, data.entries(node.label))
@@ -149,7 +153,8 @@ def resolve(
     ]
     means = list(dict.fromkeys(of for of in compared if any(label_and_role(s)[0] in weighed for s in of)))
     slot_of_mean = {of: slot for slot, of in enumerate(means, start=len(columns))}
-    forward = Forward(graph, nodes, len(columns) + len(means), roles)
+    taught = {label: (lesson.targets, lesson.call) for label, lesson in lessons.items()}
+    forward = Forward(graph, nodes, len(columns) + len(means), roles, taught)
     connect(forward, nodes, devices)
     targets = data.targets()
     together = {node.label: tuple(data.entries(node.label)) for node in nodes}
@@ -245,10 +250,14 @@ def _compared(arguments: Arguments, entries: Sequence[str]) -> tuple[str, ...]:
 
 
 def nodes_of_losses(
-    graph: ModelGraph, nodes: Sequence[GraphNode], losses: Sequence[AppliedLoss]
+    graph: ModelGraph,
+    nodes: Sequence[GraphNode],
+    losses: Sequence[AppliedLoss],
+    learning: Sequence[GraphNode] = (),
 ) -> list[GraphNode]:
-    """Return the nodes that the losses need: those they are applied on and all upstream."""
-    needed = structure.ancestors(graph.upstreams(), labels_of_losses(graph, losses))
+    """Return the nodes that the losses and `learning` need: those themselves and all upstream."""
+    ends = [*labels_of_losses(graph, losses), *(node.label for node in learning)]
+    needed = structure.ancestors(graph.upstreams(), ends)
     return [node for node in nodes if node.label in needed]
 
 

@@ -68,7 +68,7 @@ def stages(
     minimized = {
         loss.label: (i, call, loss.loss.build().adds_up)
         for (i, call), loss in zip(computed, losses, strict=True)
-        if loss.trainable and trained
+        if loss.trainable and trained and not _of_estimator(resolved, loss)
     }
     watched = [one for one, loss in zip(computed, losses, strict=True) if loss.label not in minimized]
     if graph.optimizer is not None and minimized:
@@ -101,6 +101,12 @@ def stages(
     if watched or calls:
         found.append(Stage(calls=calls, losses=[], watched=watched, optimizer=None))
     return found
+
+
+def _of_estimator(resolved: Resolved, loss: AppliedLoss) -> bool:
+    """Tell whether a loss is of the outputs of an estimator, to which no gradient leads."""
+    on = resolved.loss_nodes[loss.label]
+    return any(node.label == on and node.backend == "scikit" for node in resolved.nodes)
 
 
 def own_optimizer(node: GraphNode) -> Optimizer:

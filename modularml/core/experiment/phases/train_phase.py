@@ -20,6 +20,7 @@ from modularml.core.execution.checks import NAN
 from modularml.core.execution.epochs import Step, run_epochs
 from modularml.core.execution.feed import SCHEDULES
 from modularml.core.execution.forward import training_flags
+from modularml.core.execution.lessons import learns_by_batches
 from modularml.core.execution.placement import placed
 from modularml.core.execution.recording import KEEPS
 from modularml.core.execution.resolution import Resolved, nodes_of_losses, nodes_with_gradients, resolve
@@ -50,12 +51,16 @@ class ResultRecording:
 class TrainPhase(ExperimentPhase):
     """Trains the torch nodes that its losses reach, by mini-batches, for some epochs.
 
+    Estimators that were wrapped with ``training_mode="partial_fit"`` and are not frozen learn from each
+    batch, too, and then answer for it; losses on their outputs are recorded. They need neither a loss nor
+    an optimizer.
+
     Args:
         label: Its name in plans, results and history.
         input_sources: One binding with a sampler for each active head node.
-        losses: At least one; their sum is minimized, but for those that say ``trainable=False``.
-            For the only tail a loss by itself or its name, ``losses="mse"``, or one for each label
-            of a node, ``{"tail": "mse"}``.
+        losses: At least one where torch nodes are trained; their sum is minimized, but for those that say
+            ``trainable=False``. For the only tail a loss by itself or its name, ``losses="mse"``, or one
+            for each label of a node, ``{"tail": "mse"}``, and of its outputs, ``{"tail": {"size": "mse"}}``.
         n_epochs: How many times it goes through the data.
         active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
         callbacks: Hooks at epochs and batches.
@@ -97,7 +102,7 @@ class TrainPhase(ExperimentPhase):
         label: str,
         *,
         input_sources: Sequence[InputBinding],
-        losses: Losses,
+        losses: Losses | None = None,
         n_epochs: int = 1,
         active_nodes: Sequence[GraphNode | str] | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -136,7 +141,7 @@ class TrainPhase(ExperimentPhase):
         split: str,
         sampler: Sampler | None = None,
         batch_size: int | None = None,
-        losses: Losses,
+        losses: Losses | None = None,
         n_epochs: int = 1,
         active_nodes: Sequence[GraphNode | str] | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -152,7 +157,7 @@ class TrainPhase(ExperimentPhase):
             sampler: Draws the batches; all heads get the same rows in the same order. None shuffles
                 the rows and draws `batch_size` of them at a time.
             batch_size: Rows a batch where there is no sampler; None is `BATCH_SIZE`.
-            losses: At least one; their sum is minimized.
+            losses: At least one where torch nodes are trained; their sum is minimized.
             n_epochs: How many times it goes through the data.
             active_nodes: The nodes that take part; None is all.
             callbacks: Hooks at epochs and batches.
@@ -221,8 +226,15 @@ class TrainPhase(ExperimentPhase):
         self._options.check(faults)
         if self.metrics and self.result_recording == ResultRecording.NONE:
             faults.add("metrics need outputs, and result_recording='none' keeps none.")
-        if not self._minimized:
+        learning = self._learning(graph)
+        if not self._minimized and not learning:
             faults.add(InvalidValueError("it needs at least one loss to minimize."))
+        several = [self._label_of(b.node_ref) for b in self.input_sources if len(b.roles) > 1]
+        if learning and several:
+            labels = [node.label for node in learning]
+            faults.add(
+                f"the estimators {labels} learn from single samples, and {several} draw several roles."
+            )
         for loss in self._minimized:
             if not any(name.partition(".")[0] in ("outputs", "module") for name in loss.arguments):
                 faults.add(
@@ -237,7 +249,7 @@ class TrainPhase(ExperimentPhase):
         trained = {node.label for node in self._trained(graph)}
         for node in self.nodes(graph):
             learns = isinstance(node, ModelNode) and node.backend == "torch" and not node.is_frozen
-            if self._minimized and learns and node.label not in trained:
+            if (self._minimized or learning) and learns and node.label not in trained:
                 faults.add(
                     f"no loss reaches the node {node.label!r}: put a loss on it or on a node that it feeds, "
                     "freeze it, or leave it out of active_nodes."
@@ -254,6 +266,9 @@ class TrainPhase(ExperimentPhase):
         reached = nodes_with_gradients(graph, self.nodes(graph), self._minimized)
         return [node for node in reached if not node.is_frozen]
 
+    def _learning(self, graph: ModelGraph) -> list[ModelNode]:
+        return [n for n in self.nodes(graph) if isinstance(n, ModelNode) and learns_by_batches(n)]
+
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`.
 
@@ -261,9 +276,10 @@ class TrainPhase(ExperimentPhase):
             StateError: If nothing is left to train, because all nodes are frozen.
         """
         graph = scope.graph
-        nodes = nodes_of_losses(graph, self._ready_nodes(graph), self.losses)
+        learning = self._learning(graph)
+        nodes = nodes_of_losses(graph, self._ready_nodes(graph), self.losses, learning)
         trained = self._trained(graph)
-        if not trained:
+        if not trained and not learning:
             raise StateError(
                 f"{self._where}: there is nothing to train; every torch node that a loss reaches is frozen."
             )
@@ -277,10 +293,10 @@ class TrainPhase(ExperimentPhase):
             nan=self.nan,
             devices=devices,
             schedule=turns.SCHEDULES.get(self.batch_schedule, self.batch_schedule),
+            learning=learning,
         )
-        found, step, begin = self._steps(
-            graph, resolved, trained, devices[trained[0].label], scope.start.batch
-        )
+        device = devices[(trained or nodes)[0].label]
+        found, step, begin = self._steps(graph, resolved, trained, device, scope.start.batch)
         recording = scope.recording(resolved.loss_nodes, self.result_recording)
         announced = {name for c in self.callbacks for name in getattr(c, "metric_names", ())}
         optimizers = {stage.rate: stage.optimizer for stage in found if stage.optimizer is not None}
