@@ -79,7 +79,7 @@ class ModelGraph:
         self.label = check_label(label, "ModelGraph")
         self.ctx = ctx or ExperimentContext.get_active()
         faults = Faults(f"ModelGraph {label!r}")
-        self.optimizer = None if optimizer is None else faults.attempt(as_optimizer, optimizer)
+        self._optimizer = None if optimizer is None else faults.attempt(as_optimizer, optimizer)
         faults.raise_if_any()
         self._was_built = False
         self._built_with: dict[str, tuple[UpstreamReference, ...]] = {}
@@ -138,6 +138,15 @@ class ModelGraph:
                     faults.add(GraphError(f"{missing} Every node that feeds another must be in `nodes`."))
         faults.raise_if_any()
         self.topological_nodes()
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """What trains all torch nodes together; a new one counts from the next phase on."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer | str | Callable[..., Any] | None) -> None:
+        self._optimizer = None if optimizer is None else as_optimizer(optimizer)
 
     # The text of print() is the plain object's; repr() is the stable one.
     __str__ = object.__repr__

@@ -68,9 +68,9 @@ class ModelNode(GraphNode):
         several, names = _several(upstream_ref)
         if not several:
             faults.add(InvalidValueError("it needs an upstream, and the list of them is empty."))
-        self.optimizer: Optimizer | None = None
+        self._optimizer: Optimizer | None = None
         if optimizer is not None:
-            self.optimizer = faults.attempt(as_optimizer, optimizer)
+            self._optimizer = faults.attempt(as_optimizer, optimizer)
         self.accelerator = faults.attempt(as_accelerator, accelerator)
         try:
             self.model: BaseModel = wrap_model(model)
@@ -101,6 +101,15 @@ class ModelNode(GraphNode):
             "output shape": format_shape(self.output_shape),
             "optimizer": None if self.optimizer is None else repr(self.optimizer),
         }
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """What trains it alone; a new one counts from the next phase on."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer | str | Callable[..., Any] | None) -> None:
+        self._optimizer = None if optimizer is None else as_optimizer(optimizer)
 
     @property
     def backend(self) -> str:

@@ -43,6 +43,8 @@ class Loss(Shown, Configurable):
         InvalidTypeError: If `loss` can be none of these.
     """
 
+    _fixed = ("loss", "loss_kwargs", "backend", "reduction", "factory")
+
     def __init__(
         self,
         loss: str | type | Callable[..., Any] | None = None,

@@ -194,6 +194,10 @@ class TrainPhase(ExperimentPhase):
         """How many times it goes through the data."""
         return int(self._n_epochs)
 
+    @n_epochs.setter
+    def n_epochs(self, n_epochs: int) -> None:
+        self._n_epochs = check_int(n_epochs, "n_epochs")
+
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
         own: dict[str, Any] = {
