@@ -129,6 +129,7 @@ class Experiment(Shown):
         self._checkpoints = CheckpointStore(self.label)
         self._bookmark = Bookmark()
         self._running = threading.Lock()
+        self._runner: Runner | None = None
         self.random_stream = RandomStream(self.label)
 
     def _succeed(self, former: Experiment) -> None:
@@ -136,7 +137,7 @@ class Experiment(Shown):
         self.ctx, self.events, self.epochs_done = former.ctx, former.events, former.epochs_done
         self._plan, self._history, self._checkpoints = former._plan, former._history, former._checkpoints
         self._running, self.random_stream = former._running, former.random_stream
-        self._trained = former._trained
+        self._trained, self._runner = former._trained, former._runner
         self._bookmark = former._bookmark
 
     def _bind(self, former: Experiment | None, registration_policy: str | None) -> None:
@@ -471,11 +472,28 @@ class Experiment(Shown):
         point: Point | None = None,
     ) -> Any:
         self._bookmark.begin(runner, record, entry, whole_plan=whole_plan, point=point)
+        self._runner = runner
         try:
             with self.results_config.written(record):
                 return runner.run(entry, record, whole_plan=whole_plan)
         finally:
+            self._runner = None
             self._bookmark.end()
+
+    def request_stop(self) -> bool:
+        """End the run that goes on after its present batch: from a callback, or from any thread.
+
+        The run is recorded as ``"stopped"``, with its results so far and who asked
+        (``metadata["stopped_by"]``), and `resume` goes on with it. ``exec_ctx.request_stop()`` of a
+        callback ends its phase only, as completed.
+
+        Returns:
+            Whether there is a run to stop.
+        """
+        runner = self._runner
+        if runner is not None:
+            runner.stop()
+        return runner is not None
 
     def pause(self) -> None:
         """Remember where the run is, to go on from there; the runner calls this."""
@@ -502,8 +520,12 @@ class Experiment(Shown):
         runner = Runner(self, _display_options(display), preview=True)
         with self._exclusively(), self.random_stream.active():
             record = ExperimentRun(label=entry.label, started_at=now())
-            with restored(self, _phases(entry)):
-                return runner.run(entry, record)
+            self._runner = runner
+            try:
+                with restored(self, _phases(entry)):
+                    return runner.run(entry, record)
+            finally:
+                self._runner = None
 
     @property
     def is_running(self) -> bool:
