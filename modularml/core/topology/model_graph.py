@@ -415,9 +415,7 @@ class ModelGraph:
         changed = structure.with_replaced({k: v for k, v in wiring.items() if k != label}, label, entering)
         return self._changed(changed | {entering: ups}, [new], leaving=label)
 
-    def insert_node_between(
-        self, new: GraphNode | str, *, upstream: Any, downstream: GraphNode | str
-    ) -> Self:
+    def insert_node_between(self, new: GraphNode | str, upstream: Any, downstream: GraphNode | str) -> Self:
         """Put a node on the way from an upstream, a node or a FeatureSet, to a node that it feeds.
 
         Raises:
@@ -430,7 +428,7 @@ class ModelGraph:
         changed = {entering: (ups[i],), label: (*ups[:i], entering, *ups[i + 1 :])}
         return self._changed(wiring | changed, [new])
 
-    def insert_node_before(self, new: GraphNode | str, *, downstream: GraphNode | str) -> Self:
+    def insert_node_before(self, new: GraphNode | str, downstream: GraphNode | str) -> Self:
         """Put a node before another: fed by all that feeds that one, which it then feeds alone.
 
         Raises:
@@ -440,7 +438,7 @@ class ModelGraph:
         entering = list(wiring)[-1]
         return self._changed(wiring | {entering: wiring[label], label: (entering,)}, [new])
 
-    def insert_node_after(self, new: GraphNode | str, *, upstream: GraphNode | str) -> Self:
+    def insert_node_after(self, new: GraphNode | str, upstream: GraphNode | str) -> Self:
         """Put a node behind another: fed by it, feeding all that it fed.
 
         Raises:

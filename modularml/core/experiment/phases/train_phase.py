@@ -149,7 +149,7 @@ class TrainPhase(ExperimentPhase):
         nan: str = "raise",
         **options: Any,
     ) -> Self:
-        """Make a phase whose active heads all draw from one split with one sampler.
+        """Make a phase whose active heads all draw from one split, each of its FeatureSet, with one sampler.
 
         Args:
             label: Its name.
@@ -166,8 +166,8 @@ class TrainPhase(ExperimentPhase):
             **options: What else a phase takes.
 
         Raises:
-            InvalidValueError: If the heads are fed by several FeatureSets, the split is unknown, or
-                both a sampler and a batch size are given.
+            InvalidValueError: If a FeatureSet of the heads has no such split, or both a sampler and a
+                batch size are given.
         """
         if sampler is None:
             sampler = SimpleSampler(batch_size=batch_size or BATCH_SIZE, shuffle=True)
