@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch_losses import Alignment, LossInput
-from modularml.base.errors import InvalidTypeError, LossError, StateError
+from modularml.base.errors import InvalidTypeError, LossError, StateError, unknown_name
 from modularml.core.data.columns import DOMAINS
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.columns import Column, JoinedStack, Source, Stack, column_of, dtype_in_torch
@@ -174,11 +174,11 @@ class Arguments:
 
     Attributes:
         inputs: What it is called with, in order: arguments, or the node's module.
-        weights: The column of weights of its samples, if it has one.
+        weights: The columns of weights of its samples.
     """
 
     inputs: Sequence[Argument | torch.nn.Module]
-    weights: Argument | None
+    weights: Sequence[Argument] = ()
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -187,9 +187,21 @@ class Arguments:
 
 
 def arguments_of(
-    loss: AppliedLoss, node: GraphNode, data: EnteringData, columns: list[tuple[str, Column]]
+    loss: AppliedLoss,
+    node: GraphNode,
+    data: EnteringData,
+    columns: list[tuple[str, Column]],
+    *,
+    trains: bool = False,
 ) -> Arguments:
     """Align the inputs of a loss, and append the columns that it needs to `columns`.
+
+    Args:
+        loss: The loss.
+        node: The node that it is on.
+        data: The columns that reach the nodes.
+        columns: The columns that are read.
+        trains: Whether the weights of classes count, which are those of training.
 
     Raises:
         LossError: If inputs cannot be compared, or one names a role or column that is not there, or none.
@@ -240,14 +252,19 @@ def arguments_of(
             if not isinstance(node, ModelNode):
                 raise LossError(f"{where}: the input 'module' is the model of a node, and {node!r} has none.")
             arguments.insert(i, node.module)
-    weights = None
+    weights = []
+    if trains and loss.class_weight is not None:
+        one, key, source = next(of[1:] for of in named if of[1].domain == "targets")
+        column = _class_weights(loss.class_weight, source, data.rows.get(key), loss.loss.ignored_label, where)
+        columns.append((stream_of(key, one.role), column.to(device)))
+        weights.append(Argument(stream=stream_of(key, one.role), column=len(columns) - 1))
     if loss.sample_weight is not None:
         one, key, source = found(loss.sample_weight)
         assert source is not None
         if math.prod(source.shape) != 1:
             raise LossError(f"{where}: the weights {loss.sample_weight!r} must be one number a sample.")
         number = Alignment(shape=(), dtype=torch.float32)
-        weights = _argument(stream_of(key, one.role), source, number, columns, device)
+        weights.append(_argument(stream_of(key, one.role), source, number, columns, device))
     return Arguments(inputs=arguments, weights=weights)
 
 
@@ -262,6 +279,29 @@ def _check_labels(labels: np.ndarray, n_classes: int, ignored: int | None, where
             f"{where}: the targets hold the class labels {shown}, and outputs for {n_classes} classes allow "
             f"0 to {n_classes - 1}. Give the model one output for each class, or number the classes from 0."
         )
+
+
+def _class_weights(
+    given: str | Mapping[Any, float], source: Source | None, rows: Any, ignored: int | None, where: str
+) -> torch.Tensor:
+    """Return the weight of each sample by its class, ``(n_rows_total,)``; other rows do not matter."""
+    if not isinstance(source, Stack) or rows is None or math.prod(source.shape) != 1:
+        raise LossError(f"{where}: class_weight needs one target a sample, of one FeatureSet.")
+    labels = source[:].reshape(-1)
+    classes, counts = np.unique(labels[rows], return_counts=True)
+    counts = counts[classes != ignored]
+    classes = classes[classes != ignored]
+    if isinstance(given, str):
+        weights = counts.sum() / (len(classes) * counts)
+    else:
+        unknown = [label for label in given if label not in classes.tolist()]
+        if unknown:
+            known = [str(label) for label in classes]
+            raise LossError(f"{where}: {unknown_name('class in class_weight', unknown[0], known)}")
+        weights = np.array([given.get(label, 1.0) for label in classes.tolist()], float)
+    places = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    of_rows = np.where(classes[places] == labels, weights[places], 1.0)
+    return torch.from_numpy(of_rows.astype(np.float32))
 
 
 def _argument(
@@ -321,7 +361,7 @@ def loss_call(
     takes = [_take(one, slot_of) for one in arguments.inputs]
     forms = loss.loss.build()
     call = _call(forms.scalar, takes)
-    own = [] if arguments.weights is None else [arguments.weights.column]
+    own = [weights.column for weights in arguments.weights]
     slots_of_weights = [slot for slot in (*own, weights) if slot is not None]
     if slots_of_weights:
         call = _weighted(call, _call(forms.per_sample, takes), slots_of_weights, adds_up=forms.adds_up)

@@ -107,6 +107,7 @@ def resolve(
     devices: Mapping[str, torch.device] | None = None,
     schedule: str = "zip_strict",
     learning: Sequence[ModelNode] = (),
+    trains: bool = False,
 ) -> Resolved:
     """Resolve what a phase does on `nodes`.
 
@@ -122,6 +123,7 @@ def resolve(
         schedule: What an epoch is where entries have different numbers of batches.
         fitted: The estimators that the phase fits on the way.
         learning: The estimators that learn from every batch.
+        trains: Whether the weights that losses give to classes count.
         devices: Label of each node -> where it computes; None is the CPU for all.
 
     Raises:
@@ -144,7 +146,7 @@ def resolve(
         key, column = entry_of(node, ref, graph.ctx).key, data.features(node, ref)
         columns += [(stream_of(key, role), column) for role in roles[key]]
     node_of = {loss.label: graph.ctx.get_node(loss, GraphNode) for loss in losses}
-    arguments = [arguments_of(loss, node_of[loss.label], data, columns) for loss in losses]
+    arguments = [arguments_of(loss, node_of[loss.label], data, columns, trains=trains) for loss in losses]
     lessons = {node.label: lesson_of(node, data, columns) for node in learning}
     weighed = {source.head for source in sources if source.may_weigh}
     compared = [

@@ -298,6 +298,7 @@ class TrainPhase(ExperimentPhase):
             devices=devices,
             schedule=turns.SCHEDULES.get(self.batch_schedule, self.batch_schedule),
             learning=learning,
+            trains=True,
         )
         device = devices[(trained or nodes)[0].label]
         found, step, begin = self._steps(graph, resolved, trained, device, scope.start.batch)
