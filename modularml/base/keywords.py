@@ -1,4 +1,4 @@
-"""Misspelt keyword arguments and attributes: an error with the nearest match.
+"""Misspelt keyword arguments: an error with the nearest match.
 
 It knows no class; a class is handed in, or comes as a subclass of `Configurable`.
 
@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from modularml.base.attributes import close
 from modularml.base.errors import InvalidTypeError, nearest
 
 ClassT = TypeVar("ClassT", bound=type)
@@ -23,7 +24,11 @@ _UNKNOWN = re.compile(r"got an unexpected keyword argument '([^']*)'")
 
 
 def checked_keywords(cls: ClassT) -> ClassT:
-    """Complete the error of a misspelt keyword in the constructor and public methods that `cls` defines."""
+    """Complete the error of a misspelt keyword in the constructor and public methods that `cls` defines.
+
+    Its instances refuse misspelt attributes, too; see `modularml.base.attributes`.
+    """
+    close(cls)
     is_module = hasattr(cls, "register_forward_hook")
     for name, member in list(vars(cls).items()):
         # torch traces what a module computes; hooks are called by the library alone.

@@ -17,6 +17,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from modularml.cli.words import apart, course, duration, moment, number, size, status, styled, table
+from modularml.display.figures import format_shape
 from modularml.inspection.facts import DataFacts, FileFacts, NodeFacts, PlanFacts, RunFacts, brief
 
 
@@ -188,7 +189,7 @@ def _node(node: NodeFacts) -> Text:
 
 def _shapes(node: NodeFacts) -> str:
     inputs = " + ".join(str(shape) for shape in node.input_shapes if shape is not None)
-    return " → ".join(filter(None, (inputs, "" if node.output_shape is None else str(node.output_shape))))
+    return " → ".join(filter(None, (inputs, format_shape(node.output_shape))))
 
 
 def _add_plan(tree: Tree, plan: PlanFacts) -> None:

@@ -1,4 +1,4 @@
-"""Figures as people read them: durations and values.
+"""Figures as people read them: durations, values and shapes.
 
 It knows nothing of what they measure.
 """
@@ -6,6 +6,8 @@ It knows nothing of what they measure.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 
 def format_s(seconds: float) -> str:
@@ -26,3 +28,11 @@ def format_value(value: float) -> str:
     if size < 1e-4 or size >= 1e6:
         return f"{value:.3e}"
     return f"{value:.0f}" if size >= 1000 else f"{value:#.4g}"
+
+
+def format_shape(shape: Any, name: str | None = None) -> str | None:
+    """A shape, after the name of what has it; a dict of them as ``logits (3,), size (1,)``; None is None."""
+    if isinstance(shape, Mapping):
+        return ", ".join(f"{one} {of}" for one, of in shape.items())
+    told = None if shape is None else str(tuple(shape))
+    return told if name is None else " ".join(filter(None, (name, told)))

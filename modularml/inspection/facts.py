@@ -110,7 +110,7 @@ class NodeFacts:
         model: The class of its model, or of a node that merges.
         upstreams: The labels of what feeds it.
         input_shapes: Of each input, without the samples.
-        output_shape: Without the samples.
+        output_shape: Without the samples; by name where there are several outputs.
         n_parameters: How many numbers its weights are.
         is_frozen: Whether training leaves it as it is.
         merges: Whether it merges its inputs, and has no model.
@@ -120,7 +120,7 @@ class NodeFacts:
     model: str | None
     upstreams: tuple[str, ...] | None
     input_shapes: tuple[tuple[int, ...] | None, ...]
-    output_shape: tuple[int, ...] | None
+    output_shape: tuple[int, ...] | dict[str, tuple[int, ...]] | None
     n_parameters: int | None
     is_frozen: bool
     merges: bool = False

@@ -15,6 +15,7 @@ import numpy as np
 
 from modularml.base.errors import FileFormatError
 from modularml.base.keywords import checked
+from modularml.display.figures import format_shape
 from modularml.display.spec import EdgeSpec, GraphSpec, NodeSpec
 from modularml.inspection.facts import (
     Curve,
@@ -171,7 +172,7 @@ def _node(label: str, entry: Any, state: Any) -> NodeFacts:
         model=None if entry is None else _model_name(entry["model"]),
         upstreams=None if entry is None else tuple(_text(ref["node_label"]) for ref in refs),
         input_shapes=_shapes(model["input_shape"], len(refs)),
-        output_shape=_shape(model["output_shape"]),
+        output_shape=_output_shape(model["output_shape"]),
         n_parameters=None if weights is None else sum(array.size for array in weights.values()),
         is_frozen=bool(state["frozen_by"]),
     )
@@ -296,7 +297,7 @@ def _picture(title: str, nodes: Sequence[NodeFacts], data: Sequence[DataFacts]) 
     boxes = [_node_box(f"n{i}", node) for i, node in enumerate(nodes)]
     boxes += [_data_box(f"n{len(nodes) + i}", entry) for i, entry in enumerate(sources)]
     box_of = {str(box.name): box.id for box in boxes}
-    arrows: list[tuple[str, str, tuple[int, ...] | None]] = []
+    arrows: list[tuple[str, str, Any]] = []
     for node in nodes:
         for upstream, shape in zip(node.upstreams or (), node.input_shapes, strict=True):
             arrows.append((box_of[upstream], box_of[node.label], shape))
@@ -304,7 +305,7 @@ def _picture(title: str, nodes: Sequence[NodeFacts], data: Sequence[DataFacts]) 
             boxes.append(NodeSpec(id=f"n{len(boxes)}", kind="OutputTerminal", shape="circle"))
             arrows.append((box_of[node.label], boxes[-1].id, node.output_shape))
     edges = tuple(
-        EdgeSpec(id=f"e{i}", source=source, target=target, label=None if shape is None else str(shape))
+        EdgeSpec(id=f"e{i}", source=source, target=target, label=format_shape(shape))
         for i, (source, target, shape) in enumerate(arrows)
     )
     return GraphSpec(title=title, nodes=tuple(boxes), edges=edges)
@@ -333,6 +334,12 @@ def _time(value: Any) -> datetime:
     if not isinstance(value, datetime):
         raise TypeError(f"{value!r} is not a time")
     return value
+
+
+def _output_shape(value: Any) -> tuple[int, ...] | dict[str, tuple[int, ...]] | None:
+    if not isinstance(value, dict):
+        return _shape(value)
+    return {_text(name): _shape(of) or () for name, of in value.items()}
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:

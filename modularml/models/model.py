@@ -23,6 +23,8 @@ from modularml.io.digests import digests
 from modularml.io.objects import load_object, save_object
 
 Shape = tuple[int, ...]
+OutputShape = Shape | dict[str, Shape]
+"""The shape of one output sample; of a model with several outputs, that of each by its name."""
 
 model_registry: Registry[type[BaseModel]] = Registry("model")
 """The models of this package by backend and name, e.g. ``"torch::SequentialMLP"``."""
@@ -37,12 +39,12 @@ class BaseModel(Shown, Configurable, ABC):
     Attributes:
         backend: The library it is made with: ``"torch"`` or ``"scikit"``.
         input_shape: Shape of one input sample.
-        output_shape: Shape of one output sample.
+        output_shape: Shape of one output sample; a dict of such by name where it has several outputs.
     """
 
     backend: ClassVar[str] = str(Backend.NONE)
     input_shape: Shape | None
-    output_shape: Shape | None
+    output_shape: OutputShape | None
     takes_integers: bool = False  # as an embedding does; features reach it as they are
     changes_input: bool = False  # works in place, and so must not be handed the data themselves
     _initial: Any = None  # what `reset_weights` returns to
@@ -59,6 +61,11 @@ class BaseModel(Shown, Configurable, ABC):
         return self._initial is not None
 
     @property
+    def takes_output_shape(self) -> bool:
+        """Whether `build` can be asked for an output shape."""
+        return True
+
+    @property
     def own_output_shape(self) -> Shape | None:
         """The output shape that the model was told to have when it was made; None leaves it open."""
         return None
@@ -67,7 +74,7 @@ class BaseModel(Shown, Configurable, ABC):
     def build(
         self,
         input_shape: Sequence[int] | None = None,
-        output_shape: Sequence[int] | None = None,
+        output_shape: Any = None,
         *,
         force: bool = False,
     ) -> None:
@@ -155,7 +162,7 @@ class BaseModel(Shown, Configurable, ABC):
         """Put back what `get_state` returned; builds the model where needed, or unbuilds it."""
         shapes = (
             as_shapes(state["input_shape"], "input_shape"),
-            as_shape(state["output_shape"], "output_shape"),
+            as_output_shape(state["output_shape"], "output_shape"),
         )
         if state["weights"] is None:
             self._initial = None
@@ -203,6 +210,13 @@ def is_several(shape: Any) -> bool:
 def as_shapes(shape: Any, name: str) -> Any:
     """Return the shape of one input, or a tuple of those of several; raises as `as_shape`."""
     return tuple(as_shape(one, name) for one in shape) if is_several(shape) else as_shape(shape, name)
+
+
+def as_output_shape(shape: Any, name: str) -> OutputShape | None:
+    """Return the shape of one output, or a dict of those of several; raises as `as_shape`."""
+    if not isinstance(shape, Mapping):
+        return as_shape(shape, name)
+    return {str(output): as_shape(one, name) or () for output, one in shape.items()}
 
 
 def padded(shape: Shape) -> Shape:

@@ -28,9 +28,9 @@ class ScikitModelWrapper(BaseModel):
 
     Args:
         model: The estimator; a pipeline is one too.
-        training_mode: What a `FitPhase` does: with ``"partial_fit"`` the estimator learns from one more
-            pass over the rows, on top of what it knows; with ``"batch_fit"`` and ``"auto"`` it is fitted
-            anew.
+        training_mode: With ``"partial_fit"`` the estimator learns on top of what it knows: batch by batch
+            in a `TrainPhase`, from one more pass over the rows in a `FitPhase`; with ``"batch_fit"`` and
+            ``"auto"`` a `FitPhase` fits it anew, and a `TrainPhase` leaves it as it is.
         output_method: The method that makes the outputs, e.g. ``"predict_proba"``; ``"auto"``
             takes ``predict``, or ``transform`` where there is no ``predict``.
         partial_fit_kwargs: Arguments for ``partial_fit``, e.g. ``{"classes": [0, 1]}``.
@@ -88,6 +88,11 @@ class ScikitModelWrapper(BaseModel):
     def supports_partial_fit(self) -> bool:
         """Whether the estimator can learn batch by batch."""
         return hasattr(self.estimator, "partial_fit")
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether its first `partial_fit` must be told all classes."""
+        return bool(self.supports_partial_fit and self._sklearn.needs_classes(self.estimator))
 
     @property
     def resolved_training_mode(self) -> str:
@@ -161,7 +166,7 @@ class ScikitModelWrapper(BaseModel):
             return (1,)
         if self.resolved_output_method == "predict" and wanted is not None:
             return (n_values(wanted),)
-        return self.output_shape
+        return self.output_shape if isinstance(self.output_shape, tuple) else None
 
     def fit(self, x: Any, y: Any = None) -> None:
         """Fit the estimator to all samples at once.
@@ -202,15 +207,17 @@ class ScikitModelWrapper(BaseModel):
         if not self.supports_partial_fit:
             raise StateError(f"{name} has no partial_fit(); fit() it to all samples at once.")
         kwargs = dict(self.partial_fit_kwargs or {})
-        if self._sklearn.needs_classes(self.estimator) and "classes" not in kwargs:
+        if self.needs_classes and "classes" not in kwargs:
             if classes is None:
                 raise InvalidValueError(
                     f"{name} must know all classes in its first batch: "
                     "give it partial_fit_kwargs={'classes': [...]}."
                 )
             kwargs["classes"] = np.asarray(classes)
+        is_first = not self.is_fitted
         self.estimator.partial_fit(*self._samples(x, y), **kwargs)
-        self._note_shapes(x)
+        if is_first or self.output_shape is None:
+            self._note_shapes(x)
 
     def _samples(self, x: Any, y: Any) -> tuple[np.ndarray, ...]:
         rows = self._sklearn.as_rows(x)

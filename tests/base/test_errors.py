@@ -30,7 +30,7 @@ def test_every_error_is_drawn_in_the_tree_and_is_also_a_built_in_kind(cls: type)
     assert cls.__name__ in str(errors.__doc__)
     assert issubclass(cls, ModularMLError | ModularMLWarning)
     if issubclass(cls, ModularMLError) and cls is not ModularMLError:
-        assert issubclass(cls, ValueError | TypeError | KeyError | RuntimeError)
+        assert issubclass(cls, ValueError | TypeError | KeyError | AttributeError | RuntimeError)
 
 
 def test_an_unknown_name_is_shown_as_written_although_it_is_a_key_error() -> None:

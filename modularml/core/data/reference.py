@@ -60,7 +60,16 @@ class ExperimentNodeReference(Shown, Configurable):
 @checked_keywords
 @dataclass(frozen=True)
 class GraphNodeReference(ExperimentNodeReference):
-    """A node of a model graph."""
+    """What a node of a model graph puts out.
+
+    Attributes:
+        output: The name of one of its outputs; None where it has only one.
+    """
+
+    output: str | None = field(default=None, kw_only=True)
+
+    def _parts(self) -> list[str]:
+        return [] if self.output is None else [self.output]
 
 
 @checked_keywords
@@ -199,7 +208,7 @@ class ModelOutputReference(GraphNodeReference):
     domain: str = "outputs"
 
     def _parts(self) -> list[str]:
-        return [self.role, self.domain]
+        return [self.role, self.domain, *super()._parts()]
 
 
 def _select(data: Selection, columns: tuple[str, ...], reference: ExperimentNodeReference) -> FeatureSetView:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from modularml.base.config import from_config, to_config
+from modularml.base.definitions import is_nameable
 from modularml.base.errors import (
     DuplicateLabelError,
     Faults,
@@ -23,7 +24,6 @@ from modularml.base.errors import (
     warn,
 )
 from modularml.base.rows import SampleSource
-from modularml.io.symbols import is_nameable
 from modularml.splitters import Splitter
 
 

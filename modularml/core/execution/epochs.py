@@ -27,7 +27,7 @@ from modularml.base.events import (
 from modularml.core.execution.recording import EpochRecorder, Recording
 from modularml.core.execution.resolution import Resolved
 from modularml.core.execution.scope import PhaseScope
-from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role
+from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role, part_of
 
 Step = Callable[[list[Any]], Sequence[torch.Tensor]]
 """Runs one batch, whose columns are in the first slots; returns the value of each loss."""
@@ -240,11 +240,13 @@ class _LossBuffer:
 def _show(exec_ctx: Any, resolved: Resolved, slots: list[Any], losses: _LossBuffer) -> None:
     exec_ctx.outputs = {}
     for stream, slot in resolved.forward.slot_of.items():
-        label, role = label_and_role(stream)
-        if role == DEFAULT_ROLE:
-            exec_ctx.outputs[label] = slots[slot]
-        else:
-            exec_ctx.outputs.setdefault(label, {})[role] = slots[slot]
+        *within, last = [
+            key for key in (*label_and_role(stream), part_of(stream)) if key not in (None, DEFAULT_ROLE)
+        ]
+        place = exec_ctx.outputs
+        for key in within:
+            place = place.setdefault(key, {})
+        place[last] = slots[slot]
     latest = losses.pending[len(losses.pending) - losses.n_losses :]
     exec_ctx.losses = dict(zip(resolved.loss_nodes, latest, strict=True))
 

@@ -7,6 +7,7 @@ converted in the call itself, so the loops see tensors only.
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.topology.origin import entry_of
+from modularml.models.torch.outputs import pick
 
 Call = tuple[Callable[[Any], Any], Any, int]
 """A function, what it reads and the slot that it writes: a slot is read by its number, several that
@@ -41,6 +43,8 @@ class Forward:
             by node, FeatureSet by FeatureSet and role by role.
         roles: Key of each entry of data -> the roles of its samples; a node runs once for each. An entry
             that is not named has the one role of single samples.
+        lessons: Label of each estimator that learns from every batch -> the slot of its targets, if it
+            has any, and what learns from both and returns the outputs.
 
     Attributes:
         calls: ``(function, slot or slots read, slot written)``.
@@ -59,6 +63,7 @@ class Forward:
         nodes: Sequence[GraphNode],
         n_columns: int,
         roles: Mapping[str, Sequence[str]] | None = None,
+        lessons: Mapping[str, tuple[int | None, Callable[[Any], Any]]] | None = None,
     ) -> None:
         self.calls_of: dict[str, list[Call]] = {}
         self.slot_of: dict[str, int] = {}
@@ -73,26 +78,44 @@ class Forward:
                     inputs.append({role: next(columns) for role in of_entry})
                     came.append(entering_dtype(node))
                 else:
-                    upstream = graph.ctx.get_node(ref).label
-                    of_node = roles_among(self.slot_of, upstream)
-                    inputs.append({role: self.slot_of[stream_of(upstream, role)] for role in of_node})
-                    came.append(dtypes[upstream])
+                    upstream = graph.ctx.get_node(ref, GraphNode)
+                    output = upstream.output_name(ref.output)
+                    of_node = roles_among(self.slot_of, upstream.label)
+                    inputs.append(
+                        {role: self.slot_of[stream_of(upstream.label, role, output)] for role in of_node}
+                    )
+                    came.append(dtypes[upstream.label])
             _check_roles(node, inputs)
             function, dtypes[node.label] = forward_call(node, came)
+            if node.output_names:  # they may have a dtype each
+                dtypes[node.label] = None
             calls = self.calls_of[node.label] = []
+            targets, function = (lessons or {}).get(node.label, (None, function))
             for role in inputs[0]:
                 read: Any = inputs[0][role]
-                if len(inputs) > 1:
-                    side_by_side = [next(slots) for _ in inputs]
+                if len(inputs) > 1 or targets is not None:
+                    sources = [of_role[role] for of_role in inputs] + ([] if targets is None else [targets])
+                    side_by_side = [next(slots) for _ in sources]
                     read = slice(side_by_side[0], side_by_side[-1] + 1)
                     calls += [
-                        (_itself, of_role[role], slot)
-                        for of_role, slot in zip(inputs, side_by_side, strict=True)
+                        (_itself, source, slot) for source, slot in zip(sources, side_by_side, strict=True)
                     ]
-                slot = self.slot_of[stream_of(node.label, role)] = next(slots)
-                calls.append((function, read, slot))
+                whole = next(slots)
+                calls.append((function, read, whole))
+                for output in node.output_names:
+                    slot = self.slot_of[stream_of(node.label, role, output)] = next(slots)
+                    calls.append((functools.partial(pick, name=output), whole, slot))
+                if not node.output_names:
+                    self.slot_of[stream_of(node.label, role)] = whole
         self.calls: list[Call] = list(itertools.chain.from_iterable(self.calls_of.values()))
         self.n_slots = n_columns + len(self.calls)
+
+    def only(self, nodes: Sequence[GraphNode]) -> Forward:
+        """Return the same slots with the calls of some nodes alone."""
+        part = copy.copy(self)
+        part.calls_of = {node.label: self.calls_of[node.label] for node in nodes}
+        part.calls = list(itertools.chain.from_iterable(part.calls_of.values()))
+        return part
 
     def run(self, slots: list[Any]) -> None:
         """Run every call; the batch must be in the first slots."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch_losses import Alignment, LossInput
-from modularml.base.errors import InvalidTypeError, LossError, StateError
+from modularml.base.errors import InvalidTypeError, LossError, StateError, unknown_name
 from modularml.core.data.columns import DOMAINS
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.columns import Column, JoinedStack, Source, Stack, column_of, dtype_in_torch
@@ -83,22 +83,44 @@ class EnteringData:
             )
         return column_of(source, Alignment(dtype=dtype), self.devices.get(node.label))
 
-    def targets(self) -> dict[str, Source]:
-        """Return the targets that belong to the outputs of the nodes, by key."""
-        origins = {origin.key: origin for origin in self._origins.values()}
+    def targets(self) -> dict[tuple[str, str | None], Source]:
+        """Return the targets that belong to the outputs of the nodes.
+
+        Returns:
+            By their key, and where they differ in shape by the key of each target.
+        """
         return {
-            key: self._stack(origin, "targets")
-            for key, origin in origins.items()
+            (origin.key, part): self._stack(origin, "targets", column)
+            for origin in {origin.key: origin for origin in self._origins.values()}.values()
             if origin.columns("targets")
+            for part, column in self._parts(origin)
         }
 
     def units(self) -> dict[str, Units]:
-        """Return how those targets are scaled, by key; joined ones have no units of their own."""
+        """Return how those targets are scaled, by stream; joined ones have no units of their own."""
         return {
-            origin.key: Units.of_targets(self.graph.ctx.get_node(origin.ref), origin.columns("targets"))
+            stream_of(origin.key, part=part): Units.of_targets(
+                self.graph.ctx.get_node(origin.ref),
+                origin.columns("targets") if column is None else (column,),
+            )
             for origin in self._origins.values()
             if isinstance(origin, Entry) and origin.columns("targets")
+            for part, column in self._parts(origin)
         }
+
+    def _parts(self, origin: Origin) -> list[tuple[str | None, str | None]]:
+        """Return key and column of each target where they differ in shape, else one entry for all."""
+        if isinstance(origin, Entry):
+            table = self.graph.ctx.get_node(origin.ref).table
+            names = origin.columns("targets")
+            if len({table.column(name).shape[1:] for name in names}) > 1:
+                return [(name.split(".")[1], name) for name in names]
+        return [(None, None)]
+
+    def taught(self, node: str) -> tuple[str, Source] | None:
+        """Return the targets that reach a node, as they are, and the key of their data; None without any."""
+        origin = self._origins[node]
+        return (origin.key, self._stack(origin, "targets")) if origin.columns("targets") else None
 
     def names(self, node: str) -> dict[str, tuple[str, ...]]:
         """Return the full names of the columns that reach a node, by domain."""
@@ -152,11 +174,11 @@ class Arguments:
 
     Attributes:
         inputs: What it is called with, in order: arguments, or the node's module.
-        weights: The column of weights of its samples, if it has one.
+        weights: The columns of weights of its samples.
     """
 
     inputs: Sequence[Argument | torch.nn.Module]
-    weights: Argument | None
+    weights: Sequence[Argument] = ()
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -165,9 +187,21 @@ class Arguments:
 
 
 def arguments_of(
-    loss: AppliedLoss, node: GraphNode, data: EnteringData, columns: list[tuple[str, Column]]
+    loss: AppliedLoss,
+    node: GraphNode,
+    data: EnteringData,
+    columns: list[tuple[str, Column]],
+    *,
+    trains: bool = False,
 ) -> Arguments:
     """Align the inputs of a loss, and append the columns that it needs to `columns`.
+
+    Args:
+        loss: The loss.
+        node: The node that it is on.
+        data: The columns that reach the nodes.
+        columns: The columns that are read.
+        trains: Whether the weights of classes count, which are those of training.
 
     Raises:
         LossError: If inputs cannot be compared, or one names a role or column that is not there, or none.
@@ -178,7 +212,7 @@ def arguments_of(
     roles, names = data.roles(node.label), data.names(node.label)
 
     def found(name: str) -> tuple[InputName, str, Source | None]:
-        named = input_name(name, roles, names, where)
+        named = input_name(name, roles, names, where, node.output_names)
         if named.domain == "outputs":
             return named, node.label, None
         return named, *data.of_node(node.label, named.domain, where, named.column)
@@ -188,13 +222,13 @@ def arguments_of(
     inputs = [
         LossInput(
             name=name,
-            shape=tuple(node.output_shape or ()) if pick is None else pick.shape[1:],
+            shape=tuple(node.shape_of_output(one.output) or ()) if pick is None else pick.shape[1:],
             dtype=dtype_of(node),
             is_output=True,
         )
         if source is None
         else LossInput(name=name, shape=source.shape, dtype=dtype_in_torch(source), is_output=False)
-        for (name, _, _, source), pick in zip(named, picks, strict=True)
+        for (name, one, _, source), pick in zip(named, picks, strict=True)
     ]
     arguments: list[Argument | torch.nn.Module] = []
     device = data.devices.get(node.label)
@@ -209,7 +243,8 @@ def arguments_of(
             # An estimator's outputs may be of any numeric dtype.
             aligned = how if node.backend == "torch" else replace(how, dtype=seen.dtype)
             read = _reading(pick, aligned)
-            arguments.append(Argument(stream=stream_of(key, one.role), column=None, read=read))
+            stream = stream_of(key, one.role, one.output)
+            arguments.append(Argument(stream=stream, column=None, read=read))
         else:
             arguments.append(_argument(stream_of(key, one.role), source, how, columns, device))
     for i, name in enumerate(loss.arguments):
@@ -217,14 +252,19 @@ def arguments_of(
             if not isinstance(node, ModelNode):
                 raise LossError(f"{where}: the input 'module' is the model of a node, and {node!r} has none.")
             arguments.insert(i, node.module)
-    weights = None
+    weights = []
+    if trains and loss.class_weight is not None:
+        one, key, source = next(of[1:] for of in named if of[1].domain == "targets")
+        column = _class_weights(loss.class_weight, source, data.rows.get(key), loss.loss.ignored_label, where)
+        columns.append((stream_of(key, one.role), column.to(device)))
+        weights.append(Argument(stream=stream_of(key, one.role), column=len(columns) - 1))
     if loss.sample_weight is not None:
         one, key, source = found(loss.sample_weight)
         assert source is not None
         if math.prod(source.shape) != 1:
             raise LossError(f"{where}: the weights {loss.sample_weight!r} must be one number a sample.")
         number = Alignment(shape=(), dtype=torch.float32)
-        weights = _argument(stream_of(key, one.role), source, number, columns, device)
+        weights.append(_argument(stream_of(key, one.role), source, number, columns, device))
     return Arguments(inputs=arguments, weights=weights)
 
 
@@ -239,6 +279,29 @@ def _check_labels(labels: np.ndarray, n_classes: int, ignored: int | None, where
             f"{where}: the targets hold the class labels {shown}, and outputs for {n_classes} classes allow "
             f"0 to {n_classes - 1}. Give the model one output for each class, or number the classes from 0."
         )
+
+
+def _class_weights(
+    given: str | Mapping[Any, float], source: Source | None, rows: Any, ignored: int | None, where: str
+) -> torch.Tensor:
+    """Return the weight of each sample by its class, ``(n_rows_total,)``; other rows do not matter."""
+    if not isinstance(source, Stack) or rows is None or math.prod(source.shape) != 1:
+        raise LossError(f"{where}: class_weight needs one target a sample, of one FeatureSet.")
+    labels = source[:].reshape(-1)
+    classes, counts = np.unique(labels[rows], return_counts=True)
+    counts = counts[classes != ignored]
+    classes = classes[classes != ignored]
+    if isinstance(given, str):
+        weights = counts.sum() / (len(classes) * counts)
+    else:
+        unknown = [label for label in given if label not in classes.tolist()]
+        if unknown:
+            known = [str(label) for label in classes]
+            raise LossError(f"{where}: {unknown_name('class in class_weight', unknown[0], known)}")
+        weights = np.array([given.get(label, 1.0) for label in classes.tolist()], float)
+    places = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    of_rows = np.where(classes[places] == labels, weights[places], 1.0)
+    return torch.from_numpy(of_rows.astype(np.float32))
 
 
 def _argument(
@@ -268,7 +331,8 @@ def _pick(node: GraphNode, named: InputName, data: EnteringData, where: str) -> 
     if named.column is None:
         return None
     targets = data.names(node.label)["targets"]
-    shape, n_outputs = data.of_node(node.label, "targets", where)[1].shape, math.prod(node.output_shape or ())
+    shape = data.of_node(node.label, "targets", where)[1].shape
+    n_outputs = math.prod(node.shape_of_output() or ())
     if n_outputs != math.prod(shape):
         raise LossError(
             f"{where}: the outputs of shape {node.output_shape} are not one for each of the targets "
@@ -297,7 +361,7 @@ def loss_call(
     takes = [_take(one, slot_of) for one in arguments.inputs]
     forms = loss.loss.build()
     call = _call(forms.scalar, takes)
-    own = [] if arguments.weights is None else [arguments.weights.column]
+    own = [weights.column for weights in arguments.weights]
     slots_of_weights = [slot for slot in (*own, weights) if slot is not None]
     if slots_of_weights:
         call = _weighted(call, _call(forms.per_sample, takes), slots_of_weights, adds_up=forms.adds_up)

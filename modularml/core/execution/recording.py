@@ -20,6 +20,7 @@ import torch
 from modularml.backends.torch import as_array
 from modularml.core.execution.columns import Source, rows_of
 from modularml.core.execution.feed import EpochFeed
+from modularml.core.execution.streams import label_and_role, stream_of
 
 DEFAULT_BUDGET_BYTES = 64 * 2**20
 """What the outputs of one run of a phase may take."""
@@ -38,6 +39,7 @@ class TensorRecord:
         epoch: The epoch, counted from 0 within the run of the phase.
         first_batch: Index of the first batch that was kept.
         offsets: Where each kept batch starts and the last one ends, ``(n_batches + 1,)``.
+        offsets_of: The same for the streams of heads whose batches have other sizes.
         rows: Stream of a head -> absolute rows of its FeatureSet, ``(n_samples,)``.
         targets: Stream of a head -> the targets of those rows, ``(n_samples, n_keys, *key_shape)``.
         outputs: Stream of a node -> outputs, ``(n_samples, *output_shape)``.
@@ -49,6 +51,7 @@ class TensorRecord:
     rows: Mapping[str, np.ndarray]
     targets: Mapping[str, np.ndarray]
     outputs: Mapping[str, np.ndarray]
+    offsets_of: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def n_batches(self) -> int:
@@ -61,7 +64,8 @@ class TensorRecord:
         return sum(a.nbytes for a in self._arrays())
 
     def _arrays(self) -> list[np.ndarray]:
-        return [self.offsets, *self.rows.values(), *self.targets.values(), *self.outputs.values()]
+        parts = (self.rows, self.targets, self.outputs, self.offsets_of)
+        return [self.offsets, *(array for part in parts for array in part.values())]
 
 
 def _settled() -> None:
@@ -181,7 +185,7 @@ class EpochRecorder:
         epoch: Its index.
         nodes: The slots and streams of the nodes whose outputs are kept.
         drawn: Which rows the epoch has.
-        targets: Stream of a head -> the targets of its whole FeatureSet.
+        targets: Stream of a head, or of one of its targets -> the targets of its whole FeatureSet.
         n_done: How many of its first batches an earlier part of the run did.
     """
 
@@ -196,6 +200,9 @@ class EpochRecorder:
     ) -> None:
         self.recording, self.epoch, self.nodes = recording, epoch, nodes
         self.drawn, self.targets = drawn, targets
+        # Of targets that differ in shape each has a stream of its own, and the rows of all.
+        named = {stream: stream_of(*label_and_role(stream)) for stream in targets}
+        self._rows_of = {stream: head for stream, head in named.items() if head in drawn.rows}
         self._batches: deque[tuple[Any, ...]] = deque()
         self._n_bytes: list[int] = []
         self._n_done = self._n_seen = n_done
@@ -219,7 +226,9 @@ class EpochRecorder:
         n_outputs = sum(array.nbytes for array in batch) / next(iter(sizes.values()))[0]
         n_bytes = n_outputs * next(iter(sizes.values()))
         for head, rows in self.drawn.rows.items():
-            n_targets = self.targets[head][:1].nbytes if head in self.targets else 0
+            n_targets = sum(
+                self.targets[stream][:1].nbytes for stream, of in self._rows_of.items() if of == head
+            )
             n_bytes = n_bytes + sizes[head] * (rows.itemsize + n_targets)
         self._n_bytes = n_bytes.astype(int).tolist()
 
@@ -247,9 +256,14 @@ class EpochRecorder:
                 epoch=self.epoch,
                 first_batch=first,
                 offsets=offsets[first : self._n_seen + 1] - offsets[first],
+                offsets_of={
+                    head: own[first : self._n_seen + 1] - own[first]
+                    for head, own in drawn.offsets.items()
+                    if own is not offsets and not np.array_equal(own, offsets)
+                },
                 rows={head: np.array(kept_rows) for head, kept_rows in rows.items()},
                 targets={
-                    stream: rows_of(targets[stream], rows, stream) for stream in rows if stream in targets
+                    stream: rows_of(targets[stream], rows, head) for stream, head in self._rows_of.items()
                 },
                 outputs=outputs,
             )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from modularml.base.errors import Faults, StateError
+from modularml.base.errors import Faults, InvalidValueError, StateError
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.binding import InputBinding
@@ -21,9 +21,10 @@ from modularml.core.execution.columns import Column, Source, rows_of
 from modularml.core.execution.feed import Feed
 from modularml.core.execution.feed import Source as RowSource
 from modularml.core.execution.forward import Forward, built
+from modularml.core.execution.lessons import lesson_of
 from modularml.core.execution.losses import Arguments, EnteringData, LossCall, arguments_of, loss_call
 from modularml.core.execution.placement import CPU, connect, on_one_device
-from modularml.core.execution.streams import label_and_role, stream_of
+from modularml.core.execution.streams import label_and_role, parts_among, stream_of
 from modularml.core.execution.units import Units
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
@@ -46,8 +47,9 @@ class Resolved:
         loss_nodes: Label of each loss -> label of its node.
         heads: Label of each node -> key of the data whose rows and targets belong to its outputs: the
             label of a head, or a name for what several of them bring.
-        targets: Stream of such data -> their targets, of which rows can be taken.
-        units: Key of such data -> how their targets are scaled.
+        targets: Stream of such data -> their targets, of which rows can be taken; one a target where they
+            differ in shape.
+        units: Stream of such data -> how their targets are scaled.
     """
 
     nodes: Sequence[GraphNode]
@@ -67,6 +69,12 @@ class Resolved:
             rows: Key of each entry -> the rows that are run.
         """
         key = self.heads[node]
+        parts = parts_among(self.targets, key)
+        if parts:
+            raise InvalidValueError(
+                f"The targets {parts} of {node!r} differ in shape, and an estimator takes them side by side; "
+                "name those that it is to learn: fs.reference(targets=...)."
+            )
         return rows_of(self.targets[key], rows, key) if key in self.targets else None
 
     @property
@@ -98,6 +106,8 @@ def resolve(
     fitted: Sequence[GraphNode] = (),
     devices: Mapping[str, torch.device] | None = None,
     schedule: str = "zip_strict",
+    learning: Sequence[ModelNode] = (),
+    trains: bool = False,
 ) -> Resolved:
     """Resolve what a phase does on `nodes`.
 
@@ -112,6 +122,8 @@ def resolve(
             ``"raise"``, ``"warn"`` or ``"allow"``.
         schedule: What an epoch is where entries have different numbers of batches.
         fitted: The estimators that the phase fits on the way.
+        learning: The estimators that learn from every batch.
+        trains: Whether the weights that losses give to classes count.
         devices: Label of each node -> where it computes; None is the CPU for all.
 
     Raises:
@@ -122,7 +134,7 @@ def resolve(
         LossError: If outputs and targets cannot be compared, or an input names a role that is not
             there, or none where there are several.
     """
-    _check_ready(nodes, fitted, where)
+    _check_ready(nodes, [*fitted, *learning], where)
     entering = [(node, ref) for node in nodes for ref in node.featureset_refs]
     inputs = _inputs(graph, entering, bindings)
     sources = _sources(inputs, where, batch_size, nan)
@@ -134,7 +146,8 @@ def resolve(
         key, column = entry_of(node, ref, graph.ctx).key, data.features(node, ref)
         columns += [(stream_of(key, role), column) for role in roles[key]]
     node_of = {loss.label: graph.ctx.get_node(loss, GraphNode) for loss in losses}
-    arguments = [arguments_of(loss, node_of[loss.label], data, columns) for loss in losses]
+    arguments = [arguments_of(loss, node_of[loss.label], data, columns, trains=trains) for loss in losses]
+    lessons = {node.label: lesson_of(node, data, columns) for node in learning}
     weighed = {source.head for source in sources if source.may_weigh}
     compared = [
         _compared(found, data.entries(node.label))
@@ -142,7 +155,8 @@ def resolve(
     ]
     means = list(dict.fromkeys(of for of in compared if any(label_and_role(s)[0] in weighed for s in of)))
     slot_of_mean = {of: slot for slot, of in enumerate(means, start=len(columns))}
-    forward = Forward(graph, nodes, len(columns) + len(means), roles)
+    taught = {label: (lesson.targets, lesson.call) for label, lesson in lessons.items()}
+    forward = Forward(graph, nodes, len(columns) + len(means), roles, taught)
     connect(forward, nodes, devices)
     targets = data.targets()
     together = {node.label: tuple(data.entries(node.label)) for node in nodes}
@@ -167,8 +181,8 @@ def resolve(
         loss_nodes={label: node.label for label, node in node_of.items()},
         heads=data.keys,
         targets={
-            stream_of(key, role): source
-            for key, source in targets.items()
+            stream_of(key, role, part): source
+            for (key, part), source in targets.items()
             for role in roles[data.joined.get(key, key)]
         },
         units=data.units(),
@@ -238,10 +252,14 @@ def _compared(arguments: Arguments, entries: Sequence[str]) -> tuple[str, ...]:
 
 
 def nodes_of_losses(
-    graph: ModelGraph, nodes: Sequence[GraphNode], losses: Sequence[AppliedLoss]
+    graph: ModelGraph,
+    nodes: Sequence[GraphNode],
+    losses: Sequence[AppliedLoss],
+    learning: Sequence[GraphNode] = (),
 ) -> list[GraphNode]:
-    """Return the nodes that the losses need: those they are applied on and all upstream."""
-    needed = structure.ancestors(graph.upstreams(), labels_of_losses(graph, losses))
+    """Return the nodes that the losses and `learning` need: those themselves and all upstream."""
+    ends = [*labels_of_losses(graph, losses), *(node.label for node in learning)]
+    needed = structure.ancestors(graph.upstreams(), ends)
     return [node for node in nodes if node.label in needed]
 
 

@@ -24,7 +24,8 @@ class ExecutionContext:
         phase_label: The phase.
         epoch_idx: The epoch, from 0 within this run of the phase.
         batch_idx: The batch, from 0 within the epoch.
-        outputs: Node label -> outputs of the batch; where samples have roles, role -> outputs.
+        outputs: Node label -> outputs of the batch; where samples have roles, role -> outputs; where a
+            node has several outputs, name -> outputs.
         losses: Loss label -> its value for the batch, a tensor without shape.
         stop_requested: Whether the phase is to end with the present epoch.
         best_epoch: The best epoch by now, where a callback watches for it.

@@ -1,7 +1,8 @@
 """Streams: what a label stands for in one role of the samples, by one name.
 
 Samplers of pairs or triplets give every head several batches at once, one a role. A node
-then runs once a role, and each of its streams has rows, slots and outputs of its own.
+then runs once a role, and each of its streams has rows, slots and outputs of its own. Where a
+node has several outputs, each is a stream; so is each target where targets differ in shape.
 It knows no rows and no slots.
 """
 
@@ -18,20 +19,40 @@ DEFAULT_ROLE = "default"
 _SEPARATOR = "\x1f"  # labels are printable, so none holds it
 
 
-def stream_of(label: str, role: str = DEFAULT_ROLE) -> str:
-    """Return the name of a label's stream; where there is no other role it is the label."""
+def stream_of(label: str, role: str = DEFAULT_ROLE, part: str | None = None) -> str:
+    """Return the name of a label's stream; where there is no other role and part it is the label.
+
+    Args:
+        label: The node, or what brings data to it.
+        role: The role of the samples.
+        part: The name of one of several outputs, or the key of one of several targets.
+    """
+    if part is not None:
+        return f"{label}{_SEPARATOR}{'' if role == DEFAULT_ROLE else role}{_SEPARATOR}{part}"
     return label if role == DEFAULT_ROLE else f"{label}{_SEPARATOR}{role}"
 
 
 def label_and_role(stream: str) -> tuple[str, str]:
-    """Return what `stream_of` made a name of."""
-    label, _, role = stream.partition(_SEPARATOR)
-    return label, role or DEFAULT_ROLE
+    """Return the label and the role that `stream_of` made a name of."""
+    label, _, rest = stream.partition(_SEPARATOR)
+    return label, rest.partition(_SEPARATOR)[0] or DEFAULT_ROLE
+
+
+def part_of(stream: str) -> str | None:
+    """Return the part that `stream_of` made a name of, if there is one."""
+    _, *more = stream.split(_SEPARATOR, 2)
+    return more[1] if len(more) > 1 else None
 
 
 def roles_among(streams: Iterable[str], label: str) -> list[str]:
     """Return the roles of a label's streams."""
-    return [role for found, role in map(label_and_role, streams) if found == label]
+    return list(dict.fromkeys(role for found, role in map(label_and_role, streams) if found == label))
+
+
+def parts_among(streams: Iterable[str], label: str) -> list[str]:
+    """Return the parts of a label's streams; none where it has one stream a role."""
+    of_label = [stream for stream in streams if label_and_role(stream)[0] == label]
+    return list(dict.fromkeys(part for part in map(part_of, of_label) if part is not None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,28 +63,38 @@ class InputName:
         domain: ``"outputs"``, ``"targets"``, ``"features"``, ``"tags"`` or ``"module"``.
         column: The full name of the one column that is meant; None for all.
         role: The role of the samples.
+        output: The name of the output that is meant, where the node's outputs have names.
     """
 
     domain: str
     column: str | None
     role: str
+    output: str | None = None
 
 
 def input_name(
-    name: str, roles: Sequence[str], columns: Mapping[str, Sequence[str]], where: str
+    name: str,
+    roles: Sequence[str],
+    columns: Mapping[str, Sequence[str]],
+    where: str,
+    outputs: Sequence[str] = (),
 ) -> InputName:
     """Return what an input of a loss names.
 
     Args:
-        name: The input, e.g. ``"outputs"``, ``"targets.soh"`` or ``"outputs.anchor"``.
+        name: The input, e.g. ``"outputs"``, ``"targets.soh"``, ``"outputs.logits"`` or ``"outputs.anchor"``.
         roles: The roles that the batches have.
         columns: Domain -> the full names of the columns that reach the node.
         where: The loss and its node, for messages.
+        outputs: The names of the node's outputs, where they have any.
 
     Raises:
-        LossError: If it names no role where there are several, or a column or role that is not there.
+        LossError: If it names no role or output where there are several, or a column, role or output
+            that is not there.
     """
     domain, _, rest = name.partition(".")
+    if domain == "outputs" and outputs:
+        return _output_name(name, rest, roles, outputs, where)
     key, role = _key_and_role(rest, roles)
     if domain == "module" or (role is None and list(roles) == [DEFAULT_ROLE]):
         role = DEFAULT_ROLE
@@ -86,6 +117,21 @@ def input_name(
     named = [role for role in roles if role != DEFAULT_ROLE]
     keys = list(dict.fromkeys(column.split(".")[1] for column in known))
     raise LossError(f"{where}: the input {name!r}: {unknown_name('column or role', key, [*keys, *named])}")
+
+
+def _output_name(name: str, rest: str, roles: Sequence[str], outputs: Sequence[str], where: str) -> InputName:
+    key, role = (rest, None) if rest in outputs else _key_and_role(rest, roles)
+    if not key and len(outputs) > 1:
+        raise LossError(
+            f"{where}: the input {name!r} names no output, and the node has {list(outputs)}; use e.g. "
+            f"'outputs.{outputs[0]}'."
+        )
+    if key and key not in outputs:
+        named = [role for role in roles if role != DEFAULT_ROLE]
+        raise LossError(f"{where}: the input {name!r}: {unknown_name('output', key, [*outputs, *named])}")
+    if role is None and list(roles) != [DEFAULT_ROLE]:
+        raise LossError(f"{where}: the input {name!r} names no role; use e.g. '{name}.{roles[0]}'.")
+    return InputName(domain="outputs", column=None, role=role or DEFAULT_ROLE, output=key or outputs[0])
 
 
 def _key_and_role(rest: str, roles: Sequence[str]) -> tuple[str, str | None]:

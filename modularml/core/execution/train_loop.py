@@ -65,13 +65,13 @@ def stages(
         InvalidValueError: If without a graph optimizer a loss is on a node that is not trained.
     """
     computed = list(enumerate(resolved.losses))
-    watched = [one for one, loss in zip(computed, losses, strict=True) if not loss.trainable]
     minimized = {
         loss.label: (i, call, loss.loss.build().adds_up)
         for (i, call), loss in zip(computed, losses, strict=True)
-        if loss.trainable
+        if loss.trainable and trained and not _of_estimator(resolved, loss)
     }
-    if graph.optimizer is not None:
+    watched = [one for one, loss in zip(computed, losses, strict=True) if loss.label not in minimized]
+    if graph.optimizer is not None and minimized:
         every = list(minimized.values())
         return [Stage(calls=resolved.forward.calls, losses=every, watched=watched, optimizer=graph.optimizer)]
     for label in minimized:
@@ -98,9 +98,15 @@ def stages(
             )
         )
         calls = []
-    if watched:
+    if watched or calls:
         found.append(Stage(calls=calls, losses=[], watched=watched, optimizer=None))
     return found
+
+
+def _of_estimator(resolved: Resolved, loss: AppliedLoss) -> bool:
+    """Tell whether a loss is of the outputs of an estimator, to which no gradient leads."""
+    on = resolved.loss_nodes[loss.label]
+    return any(node.label == on and node.backend == "scikit" for node in resolved.nodes)
 
 
 def own_optimizer(node: GraphNode) -> Optimizer:

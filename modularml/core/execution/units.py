@@ -50,6 +50,16 @@ class Units:
         n_rows = featureset.table.n_samples
         return cls(columns=tuple(columns), sample=np.array(sample), n_rows=n_rows, scaling=Scaling(kept))
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the targets, in order."""
+        return tuple(name.split(".")[1] for name in self.columns)
+
+    def of_key(self, key: str) -> Self:
+        """Return the units of one of the targets."""
+        i = self.keys.index(key)
+        return replace(self, columns=(self.columns[i],), sample=self.sample[:, i : i + 1])
+
     def unscale(self, values: np.ndarray, rows: np.ndarray, where: str) -> np.ndarray:
         """Return values of the targets, such as predictions, in their original units.
 

@@ -12,6 +12,7 @@ from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.topology.graph_node import GraphNode
 from modularml.display.card import Html, table
+from modularml.display.figures import format_shape
 
 _INDENT = "\u2003"  # an em space, which markup does not fold
 
@@ -51,4 +52,4 @@ def _node_row(node: Any) -> list[Any]:
         return [node.label, kind, "", f"{node.n_samples:,} samples"]
     shapes = [getattr(node, name, None) for name in ("input_shape", "output_shape")]
     kind += " (frozen)" * (isinstance(node, GraphNode) and node.is_frozen)
-    return [node.label, kind, *("" if shape is None else shape for shape in shapes)]
+    return [node.label, kind, *(format_shape(shape) or "" for shape in shapes)]

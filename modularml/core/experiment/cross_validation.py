@@ -193,9 +193,9 @@ class CrossValidation(Shown, Group):
 
     def __init__(
         self,
-        *,
         label: str = "CV",
-        bindings: Sequence[CVBinding] | CVBinding,
+        bindings: Sequence[CVBinding] | CVBinding = (),
+        *,
         n_folds: int = 5,
         seed: int = 13,
         phase: ExperimentPhase | Group | None = None,
@@ -203,6 +203,10 @@ class CrossValidation(Shown, Group):
         splitter: Any = None,
         n_jobs: int = 1,
     ) -> None:
+        if isinstance(label, CVBinding):
+            raise InvalidTypeError(
+                "The first argument of CrossValidation is its label; give the rest by name: bindings=..."
+            )
         self._label = check_label(label, "CrossValidation")
         self.bindings = [bindings] if isinstance(bindings, CVBinding) else list(bindings)
         self.n_folds, self.seed, self.n_jobs = n_folds, seed, n_jobs
@@ -210,6 +214,7 @@ class CrossValidation(Shown, Group):
         self.splitter: Splitter | Any = splitter
         self._check(experiment)
         self.ctx = ExperimentContext.get_active() if experiment is None else experiment.ctx
+        self._made_in = getattr(self.ctx.experiment, "label", None)
 
     def _check(self, experiment: Any) -> None:
         faults = Faults(self._where)
@@ -320,6 +325,11 @@ class CrossValidation(Shown, Group):
 
     def _experiment(self) -> Any:
         if self.ctx.experiment is None:
+            if self._made_in is not None:
+                raise StateError(
+                    f"{self._where} was made in the experiment {self._made_in!r}, which is gone: nothing "
+                    "held it any more. Keep an experiment in a variable as long as it is to run."
+                )
             raise StateError(f"{self._where} belongs to no experiment; make an Experiment first, or name it.")
         return self.ctx.experiment
 

@@ -6,16 +6,15 @@ It knows no fold's data and no runner.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from modularml.base.errors import InvalidTypeError, UnknownNameError, unknown_name
 from modularml.base.keywords import checked_keywords
 from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
+from modularml.core.experiment.series import AxisSeries
 from modularml.display.card import Html, card, table
-
-T = TypeVar("T")
 
 
 @checked_keywords
@@ -49,9 +48,21 @@ class CVResults(PhaseGroupResults):
         fold: PhaseGroupResults = self[key]
         return fold
 
-    def collect(self, extractor: Callable[[PhaseGroupResults], T]) -> dict[str, T]:
-        """Return what `extractor` finds in the results of each fold, by the fold's label."""
-        return {label: extractor(self[label]) for label in self.fold_labels}
+    def collect(self, extractor: Callable[[PhaseGroupResults], Any]) -> AxisSeries[Any]:
+        """Return what `extractor` finds in the results of each fold, by the fold's label.
+
+        Args:
+            extractor: From the results of a fold to a number, to anything else, or to an `AxisSeries`, to
+                whose axes that of the folds is added: ``lambda fold: fold["train"].losses()``.
+
+        Returns:
+            A series with the axis ``"fold"``; where a series was found, with its axes behind.
+
+        Raises:
+            InvalidValueError: If the series of the folds have different axes.
+        """
+        found = {label: extractor(self[label]) for label in self.fold_labels}
+        return AxisSeries.gathered("fold", found, where=f"what was collected of {self!r}")
 
     def scores(self) -> dict[str, np.ndarray]:
         """Return the last value of every loss and metric in each fold.

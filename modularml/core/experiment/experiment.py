@@ -411,6 +411,18 @@ class Experiment(Shown):
         results: PhaseGroupResults = self._runs.preview(self, own_plan(self, "preview_run"), display)
         return results
 
+    def request_stop(self) -> bool:
+        """End the run that goes on after its present batch: from a callback, or from any thread.
+
+        The run is recorded as ``"stopped"``, with its results so far and who asked
+        (``metadata["stopped_by"]``), and `resume` goes on with it. ``exec_ctx.request_stop()`` of a
+        callback ends its phase only, as completed.
+
+        Returns:
+            Whether there is a run to stop.
+        """
+        return self._runs.request_stop()
+
     @property
     def is_running(self) -> bool:
         """Whether a run or a preview goes on."""

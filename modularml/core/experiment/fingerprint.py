@@ -103,8 +103,9 @@ def _node(node: GraphNode, graph: ModelGraph) -> Tree:
 
 def _upstream(ref: Any, ctx: ExperimentContext) -> str:
     label = ctx.get_node(ref).label if ctx.has_node(ref) else ref.node_label
-    columns = ref.columns if isinstance(ref, FeatureSetReference) else ()
-    return f"{label} ({', '.join(columns)})" if columns else str(label)
+    parts = ref.columns if isinstance(ref, FeatureSetReference) else filter(None, [ref.output])
+    told = ", ".join(parts)
+    return f"{label} ({told})" if told else str(label)
 
 
 def _settings(phase: ExperimentPhase) -> Tree:

@@ -75,7 +75,7 @@ class ExperimentRun(Shown):
         phases: The phases it executed, in order.
         error: The text of the exception that ended it, if one did.
         metadata: Versions, the seed and other plain facts; ``"resumed"`` lists when and where it went
-            on, if it did.
+            on, if it did, and ``"stopped_by"`` says who asked it to stop.
         fingerprint: Phase -> what it consumed, as a plain tree; see `fingerprint.fingerprint`.
         checkpoints: Names of the checkpoints that were written meanwhile.
         id: Tells runs of one label apart.

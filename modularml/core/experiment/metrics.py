@@ -5,6 +5,7 @@ They know no training and no panel: they are handed the results of an evaluation
 
 from __future__ import annotations
 
+import copy
 import importlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from modularml.base.errors import (
     DuplicateLabelError,
     Faults,
     InvalidTypeError,
+    InvalidValueError,
     StateError,
     UnknownNameError,
     check_choice,
@@ -78,13 +80,21 @@ class OutputMetric(EvaluationMetric):
             two arrays.
         name: The name that it is logged by; None is its own.
         node: The label of the node; None where one has targets.
+        inputs: What it is called with, as in an `AppliedLoss`: ``("outputs.size", "targets.size")`` for
+            one of several outputs, or of several targets.
 
     Raises:
         UnknownNameError: If there is no scorer of that name.
         InvalidTypeError: If the metric is something else.
     """
 
-    def __init__(self, metric: Any, name: str | None = None, node: Any = None) -> None:
+    def __init__(
+        self,
+        metric: Any,
+        name: str | None = None,
+        node: Any = None,
+        inputs: Sequence[str] = ("outputs", "targets"),
+    ) -> None:
         if isinstance(metric, str) and metric not in _scorers().names():
             raise UnknownNameError(unknown_name("metric", metric, _scorers().names()))
         if not isinstance(metric, str) and not callable(metric):
@@ -96,6 +106,13 @@ class OutputMetric(EvaluationMetric):
         super().__init__(own if name is None else name)
         self.metric = metric
         self.node = None if node is None else str(getattr(node, "label", node))
+        self.inputs = [inputs] if isinstance(inputs, str) else list(inputs)
+        domains = [str(one).partition(".")[0] for one in self.inputs]
+        if domains != ["outputs", "targets"]:
+            raise InvalidValueError(
+                f"The inputs of the metric {self.name!r} must be outputs and targets, e.g. ('outputs.size', "
+                f"'targets.size'), got {inputs!r}."
+            )
 
     def extract(self, *, eval_result: Any, exec_ctx: Any = None) -> float:
         """Return the metric of all samples.
@@ -110,8 +127,7 @@ class OutputMetric(EvaluationMetric):
                 "Evaluate fewer samples at once, or use a loss."
             )
         node = self._node_of(eval_result)
-        outputs = eval_result.stacked_tensors(node)
-        targets = eval_result.stacked_tensors(node, "targets")
+        outputs, targets = (eval_result.stacked_tensors(node, one) for one in self.inputs)
         if isinstance(self.metric, str):
             return float(_scorers().score(self.metric, outputs, targets))
         metric = self.metric() if isinstance(self.metric, type) else self.metric
@@ -132,7 +148,7 @@ class OutputMetric(EvaluationMetric):
                 label
                 for record in list(results.recording.tensors)[:1]
                 for label, _ in map(label_and_role, record.outputs)
-                if results.heads[label] in record.targets
+                if any(label_and_role(stream)[0] == results.heads[label] for stream in record.targets)
             )
         )
         if len(labels) != 1:
@@ -172,7 +188,7 @@ def as_metrics(given: Any, faults: Faults, *, prefix: str = "") -> list[Evaluati
     if given is None:
         return []
     if isinstance(given, Mapping):
-        made = [faults.attempt(OutputMetric, metric, name) for name, metric in given.items()]
+        made = [faults.attempt(_named_metric, metric, name) for name, metric in given.items()]
         found: list[EvaluationMetric] = [metric for metric in made if metric is not None]
     else:
         several = given if isinstance(given, list | tuple) else [given]
@@ -182,6 +198,14 @@ def as_metrics(given: Any, faults: Faults, *, prefix: str = "") -> list[Evaluati
     for name in sorted({name for name in names if names.count(name) > 1}):
         faults.add(DuplicateLabelError(f"two metrics have the name {name!r}; give them as {{name: metric}}."))
     return found
+
+
+def _named_metric(metric: Any, name: str) -> EvaluationMetric:
+    if not isinstance(metric, EvaluationMetric):
+        return OutputMetric(metric, name)
+    named = copy.copy(metric)
+    named.name = check_label(name, "metric")
+    return named
 
 
 def _as_metric(metric: Any, prefix: str) -> EvaluationMetric:

@@ -27,7 +27,13 @@ from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.formats import DataFormat, convert
 from modularml.core.data.view import FeatureSetView
 from modularml.core.execution.recording import Recording, TensorRecord
-from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role, roles_among, stream_of
+from modularml.core.execution.streams import (
+    DEFAULT_ROLE,
+    label_and_role,
+    parts_among,
+    roles_among,
+    stream_of,
+)
 from modularml.core.execution.units import Units
 from modularml.core.experiment.series import AxisSeries
 
@@ -80,7 +86,7 @@ class RecordedTensors:
         """Return what was recorded of each batch, by ``(epoch, batch)``; see `stacked_tensors`."""
         records = self._records(node, domain, role)
         values = self._values(records, node, domain, role, unscale)
-        coordinates, bounds = _batches(records)
+        coordinates, bounds = _batches(records, stream_of(self.heads[_label(node)], role))
         parts = np.split(values, bounds[1:-1])
         given = parts if fmt is None else [convert(part, fmt) for part in parts]
         return AxisSeries(coordinates, given, where=f"{domain} of {_label(node)!r} in {self!r}")
@@ -101,18 +107,20 @@ class RecordedTensors:
             domain: ``"outputs"``, ``"targets"`` (of the data that reaches the node, in the shape
                 of the outputs where they hold as many values, so that the two can be
                 subtracted), ``"rows"`` (of its FeatureSet, to look up all else by), or of that
-                FeatureSet ``"tags"`` and ``"sample_uuids"``.
+                FeatureSet ``"tags"`` and ``"sample_uuids"``. One of several outputs is named
+                ``"outputs.logits"``, one of several targets by its key, ``"targets.soh"``.
             role: The role of the samples, where a sampler drew them in several.
             fmt: ``"numpy"``, ``"torch"`` or ``"list"``; None is an array.
             unscale: Return outputs or targets in the units that the targets had before they
-                were scaled, by the scalers that the FeatureSet had during the run.
+                were scaled, by the scalers that the FeatureSet had during the run. An output with a
+                name is that of the target of this key.
 
         Warns where batches are missing because they had to go for want of room.
 
         Raises:
-            UnknownNameError: If nothing was recorded for the node, or it has no such role.
+            UnknownNameError: If nothing was recorded for the node, or it has no such role, output or target.
             InvalidValueError: If the domain is unknown, the node has no targets, no tensors
-                are left at all, or there is nothing to unscale.
+                are left at all, there is nothing to unscale, or several outputs and none is named.
             StateError: If the results come from a file that the scalers were too large for, or
                 the FeatureSet is gone that tags and ids are read from.
             NotImplementedError: If one of the scalers cannot be inverted.
@@ -122,14 +130,14 @@ class RecordedTensors:
 
     def batches(self, node: Any, *, role: str = DEFAULT_ROLE) -> AxisSeries[SampleData]:
         """Return the recorded samples of each batch, by ``(epoch, batch)``: outputs, targets and ids."""
-        records = self._records(node, "outputs", role)
-        coordinates, bounds = _batches(records)
+        records = self._records(node, "rows", role)
+        coordinates, bounds = _batches(records, stream_of(self.heads[_label(node)], role))
         whole = self.stacked_batches(node, role=role)
         uuids = self._uuids(records, _label(node), role)
         given = [
             SampleData(
-                {"features": whole.outputs[start:stop]}
-                | ({} if whole.targets is None else {"targets": whole.targets[start:stop]}),
+                {"features": _part(whole.outputs, start, stop)}
+                | ({} if whole.targets is None else {"targets": _part(whole.targets, start, stop)}),
                 sample_uuids=lambda start=start, stop=stop: uuids()[start:stop],
                 kind="output",
             )
@@ -138,12 +146,21 @@ class RecordedTensors:
         return AxisSeries(coordinates, given, where=f"batches of {_label(node)!r} in {self!r}")
 
     def stacked_batches(self, node: Any, *, role: str = DEFAULT_ROLE) -> SampleData:
-        """Return all recorded samples of a node as one: outputs, targets if it has any, and ids."""
-        label, records = _label(node), self._records(node, "outputs", role)
-        parts = {"features": self._values(records, node, "outputs", role, False)}
-        if stream_of(self.heads[label], role) in records[0].targets:
-            parts["targets"] = self._values(records, node, "targets", role, False)
+        """Return all recorded samples of a node as one: outputs, targets if it has any, and ids.
+
+        Several outputs, and targets that differ in shape, are dicts by name.
+        """
+        label, records = _label(node), self._records(node, "rows", role)
+        parts = {"features": self._all(records, label, "outputs", role)}
+        if any(label_and_role(stream) == (self.heads[label], role) for stream in records[0].targets):
+            parts["targets"] = self._all(records, label, "targets", role)
         return SampleData(parts, sample_uuids=self._uuids(records, label, role), kind="output")
+
+    def _all(self, records: Sequence[TensorRecord], label: str, domain: str, role: str) -> Any:
+        parts = self._parts(records, label, domain)
+        if not parts:
+            return self._values(records, label, domain, role, False)
+        return {part: self._values(records, label, f"{domain}.{part}", role, False) for part in parts}
 
     def source_view(
         self, node: Any, *, role: str = DEFAULT_ROLE, epoch: int | None = None, batch: int | None = None
@@ -187,7 +204,7 @@ class RecordedTensors:
         return lambda: self._source(head).get_sample_uuids()[self._stacked(records, label, "rows", role)]
 
     def _records(self, node: Any, domain: str, role: str) -> list[TensorRecord]:
-        check_choice(domain, "domain", DOMAINS)
+        check_choice(domain.partition(".")[0], "domain", DOMAINS)
         # Once: a phase that runs meanwhile may drop the oldest.
         records = list(self.recording.tensors)
         self._check_recorded(records, _label(node), domain, role)
@@ -199,11 +216,13 @@ class RecordedTensors:
         return records
 
     def _values(
-        self, records: Sequence[TensorRecord], node: Any, domain: str, role: str, unscale: bool
+        self, records: Sequence[TensorRecord], node: Any, named: str, role: str, unscale: bool
     ) -> np.ndarray:
         label = _label(node)
-        head, where = self.heads[label], f"{domain} of {label!r} in {self!r}"
-        if unscale and (domain not in ("outputs", "targets") or head not in self.units):
+        head, where = self.heads[label], f"{named} of {label!r} in {self!r}"
+        domain, _, key = named.partition(".")
+        units = self._units_of(label, key, where) if unscale and domain in ("outputs", "targets") else None
+        if unscale and units is None:
             names_none = f"the reference of {head!r} names no targets"
             why = names_none if domain in ("outputs", "targets") else f"{domain} have no units"
             raise InvalidValueError(f"{where}: there is nothing to unscale, for {why}.")
@@ -211,18 +230,43 @@ class RecordedTensors:
             source, rows = self._source(head), self._stacked(records, label, "rows", role)
             found = source.get_sample_uuids() if domain == SAMPLE_UUIDS else source.get_tags("numpy")
             return np.asarray(found)[rows]
-        values = self._stacked(records, label, domain, role)
+        values = self._stacked(records, label, domain, role, key)
         shape = values.shape
         if domain == "targets":
-            outputs = records[0].outputs[stream_of(label, role)]
-            if outputs[0].size == values[0].size:
-                shape = (len(values), *outputs.shape[1:])
-        if not unscale:
+            shape = self._shape_beside(records, label, role, key, values)
+        if units is None:
             return values.reshape(shape)
         rows = self._stacked(records, label, "rows", role)
-        return self.units[head].unscale(values, rows, where).reshape(shape)
+        return units.unscale(values, rows, where).reshape(shape)
 
-    def _check_recorded(self, records: Sequence[TensorRecord], label: str, domain: str, role: str) -> None:
+    def _shape_beside(
+        self, records: Sequence[TensorRecord], label: str, role: str, key: str, targets: np.ndarray
+    ) -> tuple[int, ...]:
+        """Return the shape of the outputs that targets belong to, if they hold as many values."""
+        names = self._parts(records, label, "outputs")
+        part = key if key in names else names[0] if len(names) == 1 else None
+        outputs = records[0].outputs.get(stream_of(label, role, part))
+        if outputs is None or outputs[0].size != targets[0].size:
+            return targets.shape
+        return (len(targets), *outputs.shape[1:])
+
+    def _parts(self, records: Sequence[TensorRecord], label: str, domain: str) -> list[str]:
+        """Return the names of several outputs of a node, or of its targets where they are apart."""
+        streams = getattr(records[0], domain)
+        return parts_among(streams, label if domain == "outputs" else self.heads[label])
+
+    def _units_of(self, label: str, key: str, where: str) -> Units | None:
+        """Return how the targets, or the one of a key, were scaled; None if there are none."""
+        head = self.heads[label]
+        apart = parts_among(self.units, head)
+        if key in apart:
+            return self.units[stream_of(head, part=key)]
+        if apart:
+            raise InvalidValueError(f"{where} are those of no target: {apart}. There is nothing to unscale.")
+        units = self.units.get(head)
+        return units.of_key(key) if units is not None and key in units.keys else units
+
+    def _check_recorded(self, records: Sequence[TensorRecord], label: str, named: str, role: str) -> None:
         n_dropped = self.n_dropped_batches
         if not records:
             why = (
@@ -238,22 +282,45 @@ class RecordedTensors:
         roles = roles_among(records[0].outputs, label)
         if role not in roles:
             raise UnknownNameError(unknown_name("role", role, roles, where=f"{label!r} in {self!r}"))
-        head = self.heads[label]
-        if domain == "targets" and stream_of(head, role) not in records[0].targets:
+        domain, _, key = named.partition(".")
+        head, where = self.heads[label], f"{domain} of {label!r} in {self!r}"
+        if domain == "targets" and not any(label_and_role(s)[0] == head for s in records[0].targets):
             raise InvalidValueError(f"{self!r} holds no targets: the reference of {head!r} names none.")
+        parts = self._parts(records, label, domain) if domain in ("outputs", "targets") else []
+        if not key and len(parts) > 1:
+            raise InvalidValueError(f"{where} are several: {parts}; name one, e.g. '{domain}.{parts[0]}'.")
+        known = parts or (list(self.units[head].keys) if domain == "targets" and head in self.units else [])
+        if key and key not in known:
+            raise UnknownNameError(unknown_name(domain.removesuffix("s"), key, known, where=where))
 
-    def _stacked(self, records: Sequence[TensorRecord], label: str, domain: str, role: str) -> np.ndarray:
-        stream = stream_of(label if domain == "outputs" else self.heads[label], role)
-        return np.concatenate([getattr(record, domain)[stream] for record in records])
+    def _stacked(
+        self, records: Sequence[TensorRecord], label: str, domain: str, role: str, key: str = ""
+    ) -> np.ndarray:
+        of = label if domain == "outputs" else self.heads[label]
+        parts = self._parts(records, label, domain) if domain in ("outputs", "targets") else []
+        stream = stream_of(of, role, (key or parts[0]) if parts else None)
+        values = np.concatenate([getattr(record, domain)[stream] for record in records])
+        if domain == "targets" and key and not parts:
+            values = values[:, self.units[of].keys.index(key)]
+        return values
+
+
+def _part(values: Any, start: int, stop: int) -> Any:
+    return {k: v[start:stop] for k, v in values.items()} if isinstance(values, dict) else values[start:stop]
 
 
 def _label(node: Any) -> str:
     return str(getattr(node, "label", node))
 
 
-def _batches(records: Sequence[TensorRecord]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return epoch and batch of each recorded batch, and where each begins and the last one ends."""
-    sizes = [np.diff(record.offsets) for record in records]
+def _batches(records: Sequence[TensorRecord], head: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return epoch and batch of each recorded batch, and where each begins and the last one ends.
+
+    Args:
+        records: What was recorded.
+        head: The stream of the head whose batches these are.
+    """
+    sizes = [np.diff(record.offsets_of.get(head, record.offsets)) for record in records]
     coordinates = {
         "epoch": np.repeat([record.epoch for record in records], [len(of) for of in sizes]),
         "batch": np.concatenate([record.first_batch + np.arange(record.n_batches) for record in records]),

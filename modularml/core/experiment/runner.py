@@ -124,8 +124,23 @@ class Runner:
         self.position = Position(path=())
         self._begin_at = begin_at
         self._stop = threading.Event()
+        self._stopped_by = ""
+        self._calling, self._thread = "", threading.get_ident()
         self._phase: ExperimentPhase | None = None
         self._apart = False
+
+    def stop(self, by: str = "") -> None:
+        """End the run after its present batch.
+
+        Args:
+            by: Who asks; by default the callback that is called, or the thread that this is called in.
+        """
+        if self._stop.is_set():
+            return
+        own = threading.get_ident() == self._thread
+        called = f"the callback {self._calling!r}" if own and self._calling else ""
+        self._stopped_by = by or called or f"the thread {threading.current_thread().name!r}"
+        self._stop.set()
 
     def run(self, entry: Entry, record: ExperimentRun, *, whole_plan: bool = False) -> Results:
         """Run `entry` and complete its record, whatever happens.
@@ -143,7 +158,7 @@ class Runner:
             try:
                 record.metadata |= _versions()
                 closing.callback(open_live_view(self.experiment.events, self.options))
-                with _interrupts(self._stop):
+                with _interrupts(self._stop, functools.partial(self.stop, "Ctrl-C")):
                     self._run_root(entry, record, whole_plan)
             except BaseException as error:
                 record.status = _status_after(error)
@@ -151,6 +166,9 @@ class Runner:
                 raise
             finally:
                 record.ended_at = now()
+                record.metadata.pop("stopped_by", None)
+                if self._stop.is_set():
+                    record.metadata["stopped_by"] = self._stopped_by
                 self._emit(
                     RunEnded(
                         run_id=record.id,
@@ -488,7 +506,7 @@ class Runner:
                 plan=tuple(_plan(entry, (entry.label,))),
                 preview=self.preview,
                 options=self.options,
-                stop=self._stop.set,
+                stop=functools.partial(self.stop, "Stop"),
                 epochs_before=self._epochs_before(entry),
             )
         )
@@ -522,7 +540,9 @@ class Runner:
         for i, callback in enumerate(callbacks[n_called:], start=n_called + 1):
             if callback.listens(hook):
                 self.position = replace(self.position, hook=hook, n_called=i)
+                self._calling = callback.label
                 returned = _call(callback, hook, experiment=self.experiment, **arguments)
+                self._calling = ""
                 if keep is not None and returned is not None:
                     keep(callback, returned)
         self.position = replace(self.position, hook=hook, n_called=len(callbacks))
@@ -585,7 +605,7 @@ def _plan(entry: Entry, path: tuple[str, ...]) -> Iterator[PlanEntry]:
 
 
 @contextlib.contextmanager
-def _interrupts(stop: threading.Event) -> Iterator[None]:
+def _interrupts(stopped: threading.Event, stop: Callable[[], None]) -> Iterator[None]:
     """Let the first Ctrl-C finish the batch, and the second raise.
 
     Only the main thread receives signals; elsewhere nothing is changed.
@@ -595,9 +615,9 @@ def _interrupts(stop: threading.Event) -> Iterator[None]:
         return
 
     def on_interrupt(signum: int, frame: Any) -> None:
-        if stop.is_set():
+        if stopped.is_set():
             raise KeyboardInterrupt
-        stop.set()
+        stop()
 
     before = signal.signal(signal.SIGINT, on_interrupt)
     try:

@@ -39,6 +39,7 @@ class Runs:
         self.bookmark = Bookmark()
         self._trained: dict[str, weakref.WeakSet[Any]] = {}
         self._running = threading.Lock()
+        self._runner: Runner | None = None
         self._told: tuple[Any, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -54,6 +55,21 @@ class Runs:
     def is_running(self) -> bool:
         """Whether a run or a preview goes on."""
         return self._running.locked()
+
+    def request_stop(self) -> bool:
+        """End the run that goes on after its present batch, and tell whether there is one."""
+        runner = self._runner
+        if runner is not None:
+            runner.stop()
+        return runner is not None
+
+    @contextlib.contextmanager
+    def _as_the_present(self, runner: Runner) -> Iterator[None]:
+        self._runner = runner
+        try:
+            yield
+        finally:
+            self._runner = None
 
     @contextlib.contextmanager
     def exclusively(self, experiment: Any) -> Iterator[None]:
@@ -133,7 +149,7 @@ class Runs:
         runner = Runner(experiment, _display_options(display), preview=True)
         with self.exclusively(experiment), experiment.random_stream.active():
             record = ExperimentRun(label=entry.label, started_at=now())
-            with restored(experiment, phases_of(entry)):
+            with restored(experiment, phases_of(entry)), self._as_the_present(runner):
                 return runner.run(entry, record)
 
     def tell_outdated(self, entry: Entry) -> None:
@@ -156,7 +172,7 @@ class Runs:
     ) -> Any:
         self.bookmark.begin(runner, record, entry, whole_plan=whole_plan, point=point)
         try:
-            with experiment.results_config.written(record):
+            with self._as_the_present(runner), experiment.results_config.written(record):
                 return runner.run(entry, record, whole_plan=whole_plan)
         finally:
             self.bookmark.end()

@@ -56,6 +56,30 @@ class AxisSeries(Generic[T]):
         self._coordinates = {axis: _column(column) for axis, column in coordinates.items()}
         self._values, self._weights, self._where = values, weights, where
 
+    @classmethod
+    def gathered(cls, axis: str, parts: Mapping[str, Any], *, where: str = "the series") -> AxisSeries[Any]:
+        """Return values by their names on an axis; of series, that axis comes before their own.
+
+        Raises:
+            InvalidValueError: If some are series and others not, or their axes differ.
+        """
+        names, found = list(parts), list(parts.values())
+        kinds = {one.axes if isinstance(one, AxisSeries) else None for one in found}
+        if kinds <= {None}:
+            return cls({axis: names}, np.array(found) if _are_numbers(found) else found, where=where)
+        if len(kinds) > 1:
+            told = {name: getattr(one, "axes", type(one).__name__) for name, one in parts.items()}
+            raise InvalidValueError(f"{where} cannot be put together: {told}.")
+        columns = {axis: _column([name for name, one in parts.items() for _ in range(len(one))])}
+        for own in found[0].axes:
+            columns[own] = np.concatenate([one._coordinates[own] for one in found])
+        arrays = [one.values() for one in found]
+        are_arrays = all(isinstance(array, np.ndarray) for array in arrays)
+        values = np.concatenate(arrays) if are_arrays else [value for array in arrays for value in array]
+        weights = [one._weights for one in found]
+        counted = None if any(of is None for of in weights) else np.concatenate(weights)
+        return cls(columns, values, weights=counted, where=where)
+
     # -- what is in it ---------------------------------------------------------------
 
     @property

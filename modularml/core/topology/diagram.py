@@ -11,6 +11,7 @@ from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_node import ModelNode
+from modularml.display.figures import format_shape
 from modularml.display.spec import EdgeSpec, GraphSpec, NodeSpec
 
 
@@ -27,18 +28,20 @@ def graph_spec(title: str, nodes: Sequence[GraphNode], ctx: ExperimentContext) -
     feeding = {ctx.get_node(ref).label for node in nodes for ref in node.node_refs}
     boxes = [_node_box(box_of[node.label], node) for node in nodes]
     boxes += [_featureset_box(box_of[label], fs) for label, fs in sources.items()]
-    arrows: list[tuple[str, str, tuple[int, ...] | None]] = []
+    arrows: list[tuple[str, str, str | None]] = []
     for node in nodes:
         box = box_of[node.label]
         for ref, shape in zip(node.upstream_refs, node.input_shapes, strict=True):
-            arrows.append((box_of[ctx.get_node(ref).label], box, shape))
+            arrows.append(
+                (box_of[ctx.get_node(ref).label], box, format_shape(shape, getattr(ref, "output", None)))
+            )
         if node.label not in feeding:
             terminal = NodeSpec(id=f"n{len(boxes)}", kind="OutputTerminal", shape="circle")
             boxes.append(terminal)
-            arrows.append((box, terminal.id, node.output_shape))
+            arrows.append((box, terminal.id, format_shape(node.output_shape)))
     edges = tuple(
-        EdgeSpec(id=f"e{i}", source=source, target=target, label=None if shape is None else str(shape))
-        for i, (source, target, shape) in enumerate(arrows)
+        EdgeSpec(id=f"e{i}", source=source, target=target, label=label)
+        for i, (source, target, label) in enumerate(arrows)
     )
     return GraphSpec(title=title, nodes=tuple(boxes), edges=edges)
 

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from modularml.base.errors import Faults, GraphError, unknown_name
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
-from modularml.core.data.reference import FeatureSetReference
+from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode, UpstreamReference
 
@@ -23,8 +23,27 @@ def wiring_of(nodes: Sequence[GraphNode], ctx: ExperimentContext) -> dict[str, t
     return {node.label: tuple(_point(ref, ctx) for ref in node.upstream_refs) for node in nodes}
 
 
+class _Output(str):
+    """One of several outputs of a node: it stands for the node, and differs from its other outputs."""
+
+    output: str
+
+    def __new__(cls, label: str, output: str) -> _Output:
+        made = super().__new__(cls, label)
+        made.output = output
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) and getattr(other, "output", self.output) == self.output
+
+    __hash__ = str.__hash__
+
+
 def _point(ref: UpstreamReference, ctx: ExperimentContext) -> Hashable:
-    return ref if isinstance(ref, FeatureSetReference) else ctx.label_of(ref)
+    if isinstance(ref, FeatureSetReference):
+        return ref
+    label = ctx.label_of(ref)
+    return label if ref.output is None else _Output(label, ref.output)
 
 
 def point_of(upstream: GraphNode | FeatureSet | UpstreamReference | str, ctx: ExperimentContext) -> Hashable:
@@ -36,6 +55,8 @@ def point_of(upstream: GraphNode | FeatureSet | UpstreamReference | str, ctx: Ex
     if isinstance(upstream, FeatureSetReference):
         return upstream
     found = ctx.get_node(upstream)
+    if isinstance(upstream, GraphNodeReference):
+        return _point(upstream, ctx)
     return found.label if isinstance(found, GraphNode) else found.reference()
 
 
@@ -92,4 +113,6 @@ def apply(wiring: Wiring, nodes: Mapping[str, GraphNode], ctx: ExperimentContext
 
 
 def _reference(point: Hashable, nodes: Mapping[str, GraphNode]) -> UpstreamReference:
-    return point if isinstance(point, FeatureSetReference) else nodes[str(point)].reference()
+    if isinstance(point, FeatureSetReference):
+        return point
+    return nodes[str(point)].reference(getattr(point, "output", None))

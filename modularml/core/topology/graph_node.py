@@ -18,6 +18,7 @@ from modularml.display.card import Html, Shown, card, fields
 
 UpstreamReference = FeatureSetReference | GraphNodeReference
 Shape = tuple[int, ...]
+OutputShape = Shape | dict[str, Shape]
 
 
 @checked_keywords
@@ -112,9 +113,18 @@ class GraphNode(Shown):
         self._context = ctx
         ctx.replace(self)
 
-    def reference(self) -> GraphNodeReference:
-        """Return a reference to this node's output."""
-        return GraphNodeReference(self.label, self.node_id)
+    def reference(self, output: str | None = None) -> GraphNodeReference:
+        """Return a reference to what this node puts out.
+
+        Args:
+            output: The name of one of its outputs, where it has several.
+
+        Raises:
+            GraphError: If it is built and has no such output.
+        """
+        if output is not None and self.is_built:
+            self.output_name(output)
+        return GraphNodeReference(self.label, self.node_id, output=output)
 
     # -- what feeds it -----------------------------------------------------------
 
@@ -185,9 +195,43 @@ class GraphNode(Shown):
         raise NotImplementedError
 
     @property
-    def output_shape(self) -> Shape | None:
-        """Shape of one output sample, or None before `build`."""
+    def output_shape(self) -> OutputShape | None:
+        """Shape of one output sample, or None before `build`; by name where it has several outputs."""
         raise NotImplementedError
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of its outputs; none before `build`, and where its one output has no name."""
+        shape = self.output_shape
+        return tuple(shape) if isinstance(shape, dict) else ()
+
+    def output_name(self, output: str | None = None) -> str | None:
+        """Return the name of the output that is meant; None for one that has none.
+
+        Args:
+            output: Its name, which may be left out where there is one.
+
+        Raises:
+            GraphError: If there is no such output, or there are several and none is named.
+        """
+        names = self.output_names
+        if output is None and len(names) < 2:
+            return names[0] if names else None
+        if output is None:
+            raise GraphError(
+                f"{self!r} has the outputs {list(names)}; name one: reference({names[0]!r}), or in losses "
+                f"and results 'outputs.{names[0]}'."
+            )
+        if not names:
+            raise GraphError(f"{self!r} has one output, without a name; there is no {output!r}.")
+        if output not in names:
+            raise GraphError(unknown_name("output", output, names, where=repr(self)))
+        return output
+
+    def shape_of_output(self, output: str | None = None) -> Shape | None:
+        """Return the shape of a sample of one output; None before `build`. Raises as `output_name`."""
+        shape, name = self.output_shape, self.output_name(output)
+        return shape[str(name)] if isinstance(shape, dict) else shape
 
     @property
     def is_built(self) -> bool:

@@ -45,6 +45,8 @@ from modularml.display.diagram import Diagram
 from modularml.display.live import pin_live_view
 
 Shape = tuple[int, ...]
+Wanted = Iterable[GraphNode | GraphNodeReference | str] | None
+"""What may be asked for: nodes and single outputs of nodes; None is a default."""
 
 
 @checked_keywords
@@ -79,7 +81,7 @@ class ModelGraph:
         self.label = check_label(label, "ModelGraph")
         self.ctx = ctx or ExperimentContext.get_active()
         faults = Faults(f"ModelGraph {label!r}")
-        self.optimizer = None if optimizer is None else faults.attempt(as_optimizer, optimizer)
+        self._optimizer = None if optimizer is None else faults.attempt(as_optimizer, optimizer)
         faults.raise_if_any()
         self.absent: dict[str, Any] = {}  # what a loaded graph reads of FeatureSets that may not be there
         self._was_built = False
@@ -156,6 +158,15 @@ class ModelGraph:
         memo[id(self)] = made
         vars(made).update(copy.deepcopy(vars(self), memo))
         return made
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """What trains all torch nodes together; a new one counts from the next phase on."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer | str | Callable[..., Any] | None) -> None:
+        self._optimizer = None if optimizer is None else as_optimizer(optimizer)
 
     # The text of print() is the plain object's; repr() is the stable one.
     __str__ = object.__repr__
@@ -270,7 +281,7 @@ class ModelGraph:
             again = node.label in anew
             known = node.model.own_output_shape if again else node.model.output_shape
             if predicts and known is None:
-                wanted = self.target_shape(node)
+                wanted = self._wanted_shape(node)
             shapes = [self.shape_of_input(node, ref) for ref in node.upstream_refs]
             node.build(shapes if node.takes_list else shapes[0], wanted, force=again)
         self._build_optimizers(force is True)
@@ -297,7 +308,10 @@ class ModelGraph:
                 f"The output shape of {upstream!r} is unknown, so {node!r} behind it cannot be built: "
                 f"{first if upstream.is_built else 'build it first'}, then build the graph again."
             )
-        shape: Shape = upstream.output_shape
+        try:
+            shape: Shape = upstream.shape_of_output(ref.output)
+        except GraphError as error:
+            raise GraphError(f"{node!r}: {error}") from error
         return shape
 
     def target_shape(self, node: GraphNode) -> Shape | None:
@@ -306,6 +320,15 @@ class ModelGraph:
             table = self._featureset(entry.ref, node).table
             check_feeds({name: table.column(name)[:1] for name in entry.ref.targets}, repr(node))
         return shape_of(self.origin(node), "targets", self.ctx)
+
+    def _wanted_shape(self, node: ModelNode) -> Shape | None:
+        """Return the shape that a tail is to have; None where targets of several shapes have a loss each."""
+        try:
+            return self.target_shape(node)
+        except InvalidValueError:
+            if node.model.takes_output_shape:
+                raise
+            return None
 
     def origin(self, node: GraphNode, domain: str = "targets") -> Origin:
         """Where the targets or tags come from that belong to the outputs of `node`."""
@@ -412,9 +435,7 @@ class ModelGraph:
         changed = structure.with_replaced({k: v for k, v in wiring.items() if k != label}, label, entering)
         return self._changed(changed | {entering: ups}, [new], leaving=label)
 
-    def insert_node_between(
-        self, new: GraphNode | str, *, upstream: Any, downstream: GraphNode | str
-    ) -> Self:
+    def insert_node_between(self, new: GraphNode | str, upstream: Any, downstream: GraphNode | str) -> Self:
         """Put a node on the way from an upstream, a node or a FeatureSet, to a node that it feeds.
 
         Raises:
@@ -427,7 +448,7 @@ class ModelGraph:
         changed = {entering: (ups[i],), label: (*ups[:i], entering, *ups[i + 1 :])}
         return self._changed(wiring | changed, [new])
 
-    def insert_node_before(self, new: GraphNode | str, *, downstream: GraphNode | str) -> Self:
+    def insert_node_before(self, new: GraphNode | str, downstream: GraphNode | str) -> Self:
         """Put a node before another: fed by all that feeds that one, which it then feeds alone.
 
         Raises:
@@ -437,7 +458,7 @@ class ModelGraph:
         entering = list(wiring)[-1]
         return self._changed(wiring | {entering: wiring[label], label: (entering,)}, [new])
 
-    def insert_node_after(self, new: GraphNode | str, *, upstream: GraphNode | str) -> Self:
+    def insert_node_after(self, new: GraphNode | str, upstream: GraphNode | str) -> Self:
         """Put a node behind another: fed by it, feeding all that it fed.
 
         Raises:
@@ -450,7 +471,7 @@ class ModelGraph:
     def _labels(self, nodes: Iterable[GraphNode | str]) -> list[str]:
         return [self._member(node) for node in nodes]
 
-    def _member(self, node: GraphNode | str) -> str:
+    def _member(self, node: GraphNode | GraphNodeReference | str) -> str:
         label = str(self.ctx.get_node(node, GraphNode).label)
         if label not in self.node_labels:
             raise GraphError(unknown_name("node", label, self.node_labels, where=repr(self)))
@@ -625,30 +646,34 @@ class ModelGraph:
     # -- new data ----------------------------------------------------------------
 
     def predict(
-        self, data: Any, *, nodes: Iterable[GraphNode | str] | None = None, unscale: bool = False
-    ) -> np.ndarray | dict[str, np.ndarray]:
+        self, data: Any, *, nodes: Wanted = None, unscale: bool = False
+    ) -> np.ndarray | dict[str, Any]:
         """Return the outputs for new data, in evaluation mode and without a trace.
 
         Args:
             data: For all heads, or by the labels of heads: an array or tensor ``(n_samples, ...)``, a
                 FeatureSet or view with the columns of the head's reference, `SampleData`, a `Batch`, or
                 a mapping from keys of features to arrays.
-            nodes: The nodes whose outputs are returned; None takes the tails.
-            unscale: Return them in the units that the targets had before they were scaled.
+            nodes: The nodes whose outputs are returned, or ``node.reference("logits")`` for one of
+                several outputs; None takes the tails.
+            unscale: Return them in the units that the targets had before they were scaled; an output
+                with a name is that of the target of this key.
 
         Returns:
-            ``(n_samples, *output_shape)`` for a single node, else a dict of such by label.
+            ``(n_samples, *output_shape)`` for a single node, else a dict of such by label. Several
+            outputs of a node are a dict by name.
 
         Raises:
             StateError: If the graph is not built, or an estimator is not fitted.
-            GraphError: If data are of another shape than a head takes.
+            GraphError: If data are of another shape than a head takes, or there is no such output.
             InvalidValueError: If data or columns are missing, or there is nothing to unscale.
         """
-        wanted = [node.label for node in self.tail_nodes] if nodes is None else self._labels(nodes)
-        found = prediction.outputs_of(self._ready(wanted), data, wanted)
+        wanted = self._wanted(nodes, self.tail_nodes)
+        found = prediction.outputs_of(self._ready(one.label for one in wanted), data, wanted)
         if unscale:
-            found = {label: self._unscaled(label, values) for label, values in found.items()}
-        return found[wanted[0]] if len(wanted) == 1 else found
+            found = [(one, self._unscaled(one, values)) for one, values in found]
+        outputs: np.ndarray | dict[str, Any] = prediction.only_or_all(found)
+        return outputs
 
     def forward(
         self, inputs: Any, *, active_nodes: Iterable[GraphNode | str] | None = None
@@ -660,32 +685,41 @@ class ModelGraph:
             active_nodes: The nodes to return, and all that feed them to run; None is all.
 
         Returns:
-            Id of each node -> its outputs, as the features of a `Batch`.
+            Id of each node -> its outputs, as the features of a `Batch`; several outputs are a dict by name.
 
         Raises:
             StateError: If the graph is not built, or an estimator is not fitted.
             GraphError: If data are of another shape than a head takes.
             InvalidValueError: If data or columns are missing.
         """
-        wanted = self.node_labels if active_nodes is None else self._labels(active_nodes)
-        found = prediction.outputs_of(self._ready(wanted), inputs, wanted)
-        return {self.ctx.get_node(label).node_id: prediction.as_batch(found[label]) for label in wanted}
+        wanted = self._wanted(active_nodes, self._members())
+        found = prediction.outputs_of(self._ready(one.label for one in wanted), inputs, wanted)
+        return {self.ctx.get_node(one.label).node_id: prediction.as_batch(values) for one, values in found}
 
     __call__ = forward
 
-    def to_torch_module(self, nodes: Iterable[GraphNode | str] | None = None) -> prediction.GraphModule:
+    def to_torch_module(self, nodes: Wanted = None) -> prediction.GraphModule:
         """Return the graph as one torch module that shares its weights.
 
         Args:
-            nodes: The nodes whose outputs it returns; None takes the tails.
+            nodes: The nodes whose outputs it returns, or references to single outputs; None takes the tails.
 
         Raises:
             StateError: If the graph is not built, or holds estimators; they are named.
         """
-        wanted = [node.label for node in self.tail_nodes] if nodes is None else self._labels(nodes)
-        ready = self._ready(wanted)
+        wanted = self._wanted(nodes, self.tail_nodes)
+        ready = self._ready(one.label for one in wanted)
         prediction.refuse_estimators(ready)
         return prediction.GraphModule(ready, wanted)
+
+    def _wanted(self, nodes: Wanted, default: Iterable[GraphNode]) -> list[prediction.Wanted]:
+        """Return what is asked for of which nodes."""
+        found = []
+        for node in default if nodes is None else nodes:
+            label = self._member(node)
+            output = node.output if isinstance(node, GraphNodeReference) else None
+            found.append(prediction.Wanted.of_node(self.ctx.get_node(label, GraphNode), output))
+        return found
 
     def _ready(self, wanted: Iterable[str]) -> list[GraphNode]:
         needed = structure.ancestors(self.upstreams(), wanted)
@@ -694,20 +728,28 @@ class ModelGraph:
             raise StateError(f"The nodes {missing} are not built; call graph.build() first.")
         return [node for node in self.topological_nodes() if node.label in needed]
 
-    def _unscaled(self, label: str, values: np.ndarray) -> np.ndarray:
+    def _unscaled(self, wanted: prediction.Wanted, values: Any) -> Any:
+        if isinstance(values, dict):
+            return {name: self._unscaled_output(wanted.label, one, name) for name, one in values.items()}
+        return self._unscaled_output(wanted.label, values, wanted.names[0] if wanted.names else None)
+
+    def _unscaled_output(self, label: str, values: np.ndarray, output: str | None) -> np.ndarray:
         origin = self.origin(self.ctx.get_node(label))
         if not isinstance(origin, Entry) or not origin.columns("targets"):
             raise InvalidValueError(f"The outputs of {label!r} belong to no targets of one FeatureSet.")
-        shape = shape_of(origin, "targets", self.ctx)
-        if values.dtype.kind not in "biuf" or values[0].size != math.prod(shape or ()):
+        own = [name for name in origin.columns("targets") if name.split(".")[1] == output]
+        columns = own or list(origin.columns("targets"))
+        samples = {name: self.ctx.get_node(origin.ref).table.column(name)[:1] for name in columns}
+        shape = stack(samples).shape[1:]
+        if values.dtype.kind not in "biuf" or values[0].size != math.prod(shape):
             raise InvalidValueError(
                 f"The outputs of {label!r} of shape {values.shape[1:]} do not hold the targets "
-                f"{list(origin.columns('targets'))} of shape {shape}."
+                f"{columns} of shape {shape}."
             )
         featureset = self.ctx.get_node(origin.ref, FeatureSet)
-        beside = values.reshape(len(values), *(shape or ()))
+        beside = values.reshape(len(values), *shape)
         restored: np.ndarray = featureset.unscale_data_for_cols(
-            data=beside, domain="targets", columns=list(origin.columns("targets"))
+            data=beside, domain="targets", columns=columns
         )
         return restored.reshape(values.shape)
 

@@ -23,8 +23,9 @@ from modularml.base.errors import (
 )
 from modularml.base.keywords import checked_keywords
 from modularml.core.data.batch import SampleData
-from modularml.core.topology.graph_node import GraphNode, UpstreamReference
+from modularml.core.topology.graph_node import GraphNode, OutputShape, UpstreamReference
 from modularml.core.training.optimizer import Optimizer, as_optimizer
+from modularml.display.figures import format_shape
 from modularml.models import BaseModel, wrap_model
 from modularml.models.torch import TorchModelWrapper
 
@@ -37,8 +38,9 @@ class ModelNode(GraphNode):
         label: Its name; unique in the experiment.
         model: A `BaseModel`, a `torch.nn.Module` or a scikit-learn estimator.
         upstream_ref: Where its input comes from: a `FeatureSet`, ``fs.reference(...)``,
-            or another node. A module that takes several inputs gets a list of these, by position, or a
-            dict of them, by the argument of its ``forward()``; rows and targets are those of the first.
+            another node, or ``node.reference("logits")`` for one of several outputs. A module that
+            takes several inputs gets a list of these, by position, or a dict of them, by the argument of
+            its ``forward()``; rows and targets are those of the first.
         optimizer: Trains this node alone, in graphs without an optimizer of their own: an `Optimizer`,
             its name or its class.
         accelerator: The device that it computes on during phases, whatever theirs is.
@@ -67,9 +69,9 @@ class ModelNode(GraphNode):
         several, names = _several(upstream_ref)
         if not several:
             faults.add(InvalidValueError("it needs an upstream, and the list of them is empty."))
-        self.optimizer: Optimizer | None = None
+        self._optimizer: Optimizer | None = None
         if optimizer is not None:
-            self.optimizer = faults.attempt(as_optimizer, optimizer)
+            self._optimizer = faults.attempt(as_optimizer, optimizer)
         self.accelerator = faults.attempt(as_accelerator, accelerator)
         try:
             self.model: BaseModel = wrap_model(model)
@@ -98,9 +100,18 @@ class ModelNode(GraphNode):
         return super()._facts() | {
             "model": repr(self.model),
             "input shape": self.input_shape,
-            "output shape": self.output_shape,
+            "output shape": format_shape(self.output_shape),
             "optimizer": None if self.optimizer is None else repr(self.optimizer),
         }
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """What trains it alone; a new one counts from the next phase on."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer | str | Callable[..., Any] | None) -> None:
+        self._optimizer = None if optimizer is None else as_optimizer(optimizer)
 
     @property
     def backend(self) -> str:
@@ -147,8 +158,8 @@ class ModelNode(GraphNode):
         return self.model.input_shape
 
     @property
-    def output_shape(self) -> tuple[int, ...] | None:
-        """Shape of one output sample, or None before `build`."""
+    def output_shape(self) -> OutputShape | None:
+        """Shape of one output sample, or None before `build`; by name where it has several outputs."""
         return self.model.output_shape
 
     @property

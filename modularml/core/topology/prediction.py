@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,42 +22,45 @@ from modularml.core.data.view import Selection
 from modularml.core.topology.graph_node import GraphNode, Shape
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_node import ModelNode
+from modularml.models.torch.outputs import pick
 
 
 class GraphModule(torch.nn.Module):
     """The torch nodes and merges of a graph as one module, which shares their weights.
 
     `forward` takes a tensor for each FeatureSet that feeds a node, in the order of
-    `input_names`, and returns the outputs of the tails: one tensor, or a dict by label.
+    `input_names`, and returns the outputs of the tails: one tensor, or a dict by label. Of a tail
+    with several outputs it is a dict by their names.
 
     Args:
         nodes: The nodes, in topological order; all are built, and none holds an estimator.
-        tails: The labels of those whose outputs are returned.
+        wanted: What is returned.
     """
 
-    def __init__(self, nodes: Sequence[GraphNode], tails: Sequence[str]) -> None:
+    def __init__(self, nodes: Sequence[GraphNode], wanted: Sequence[Wanted]) -> None:
         super().__init__()
         # Labels may hold dots, which names of modules may not.
         self.models = torch.nn.ModuleList(node.module for node in nodes if isinstance(node, ModelNode))
-        self.labels, self.tails = [node.label for node in nodes], list(tails)
+        self.labels, self.tails = [node.label for node in nodes], [one.label for one in wanted]
         self.input_names: list[str] = []
-        self._steps: list[tuple[Any, list[int], bool]] = []
+        self._steps: list[tuple[Any, list[tuple[int, str | None]], bool]] = []
         slot_of: dict[str, int] = {}
         n_inputs = sum(len(node.featureset_refs) for node in nodes)
         models = iter(range(len(self.models)))
         for i, node in enumerate(nodes):
-            read = []
+            read: list[tuple[int, str | None]] = []
             for ref in node.upstream_refs:
                 if isinstance(ref, FeatureSetReference):
                     several = len(node.featureset_refs) > 1
-                    read.append(len(self.input_names))
+                    read.append((len(self.input_names), None))
                     self.input_names.append(f"{node.label} <- {ref.node_label}" if several else node.label)
                 else:
-                    read.append(slot_of[node.context.label_of(ref)])
+                    upstream = node.context.get_node(ref, GraphNode)
+                    read.append((slot_of[upstream.label], upstream.output_name(ref.output)))
             slot_of[node.label] = n_inputs + i
             takes_list = isinstance(node, ModelNode) and node.takes_list
             self._steps.append((node if isinstance(node, MergeNode) else next(models), read, takes_list))
-        self._outputs = [slot_of[label] for label in self.tails]
+        self._wanted = [(slot_of[one.label], one) for one in wanted]
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         """Return the outputs for a tensor ``(n_samples, *input_shape)`` an input."""
@@ -66,22 +70,68 @@ class GraphModule(torch.nn.Module):
             )
         slots: list[Any] = list(inputs)
         for step, read, takes_list in self._steps:
-            values = [slots[i] for i in read]
+            values = [slots[i] if output is None else pick(slots[i], output) for i, output in read]
             if isinstance(step, MergeNode):
                 slots.append(step.forward(values))
             else:
                 slots.append(self.models[step](values if takes_list else values[0]))
-        outputs = [slots[i] for i in self._outputs]
-        return outputs[0] if len(outputs) == 1 else dict(zip(self.tails, outputs, strict=True))
+        return only_or_all([(one, one.of(slots[i])) for i, one in self._wanted])
 
 
-def outputs_of(nodes: Sequence[GraphNode], data: Any, tails: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the outputs of some nodes for new data, by label.
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a node: its outputs, or one of them.
+
+    Attributes:
+        label: The node.
+        names: The names of its outputs that are returned; none where its one output has no name.
+        is_one: Whether one output is returned by itself.
+    """
+
+    label: str
+    names: tuple[str, ...] = ()
+    is_one: bool = True
+
+    @classmethod
+    def of_node(cls, node: GraphNode, output: str | None = None) -> Wanted:
+        """Return all outputs of a node, or one; raises GraphError if there is no such output."""
+        if output is None and len(node.output_names) > 1:
+            return cls(node.label, node.output_names, is_one=False)
+        name = node.output_name(output)
+        return cls(node.label, () if name is None else (name,))
+
+    def of(self, outputs: Any) -> Any:
+        """Return what is wanted of that which the node put out."""
+        found = {name: pick(outputs, name) for name in self.names}
+        if not self.names:
+            return outputs
+        return found[self.names[0]] if self.is_one else found
+
+
+def only_or_all(found: Sequence[tuple[Wanted, Any]]) -> Any:
+    """Return the only thing that was wanted, or all by the labels of their nodes.
+
+    Of a node of which several outputs were asked for one by one they stand in a dict by name.
+    """
+    if len(found) == 1:
+        return found[0][1]
+    several = {one.label for one, _ in found if [other.label for other, _ in found].count(one.label) > 1}
+    by_label: dict[str, Any] = {}
+    for one, values in found:
+        if one.label in several:
+            by_label.setdefault(one.label, {})[one.names[0]] = values
+        else:
+            by_label[one.label] = values
+    return by_label
+
+
+def outputs_of(nodes: Sequence[GraphNode], data: Any, wanted: Sequence[Wanted]) -> list[tuple[Wanted, Any]]:
+    """Return the outputs of some nodes for new data as arrays, in dicts by name where there are several.
 
     Args:
         nodes: The nodes to run, in topological order.
         data: The inputs; see `ModelGraph.predict`.
-        tails: The labels of the nodes whose outputs are returned.
+        wanted: What is returned.
     """
     found: dict[str, Any] = {}
     n_of: dict[str, int] = {}
@@ -93,24 +143,30 @@ def outputs_of(nodes: Sequence[GraphNode], data: Any, tails: Sequence[str]) -> d
                     value = _entering(node, ref, shape, _for_node(node, data, nodes))
                     n_of[node.label] = len(value)
                 else:
-                    value = found[node.context.label_of(ref)]
+                    upstream = node.context.get_node(ref, GraphNode)
+                    value = Wanted.of_node(upstream, ref.output).of(found[upstream.label])
                 values.append(value)
             if len(set(n_of.values())) > 1:
                 raise InvalidValueError(f"The inputs have different numbers of samples: {n_of}.")
             found[node.label] = _run(node, values)
-    return {label: _array(found[label]) for label in tails}
+    return [(one, _arrays(one.of(found[one.label]))) for one in wanted]
 
 
-def as_batch(outputs: np.ndarray) -> Batch:
-    """Return outputs as a batch of samples that all count alike."""
-    data, ones = SampleData(features=outputs, kind="output"), np.ones(len(outputs))
+def as_batch(outputs: Any) -> Batch:
+    """Return outputs, or a dict of them by name, as a batch of samples that all count alike."""
+    data = SampleData(features=outputs, kind="output")
+    ones = np.ones(data.n_samples)
     return Batch(
-        batch_size=len(outputs),
+        batch_size=data.n_samples,
         role_data=RoleData({"default": data}),
         shapes={"default": data.shapes},
         role_weights={"default": ones},
         role_masks={"default": ones},
     )
+
+
+def _arrays(value: Any) -> Any:
+    return {name: _array(one) for name, one in value.items()} if isinstance(value, dict) else _array(value)
 
 
 def _array(value: Any) -> np.ndarray:

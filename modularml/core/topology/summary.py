@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from modularml.core.topology.graph_node import GraphNode
+from modularml.core.data.reference import GraphNodeReference
+from modularml.core.topology.graph_node import GraphNode, OutputShape, UpstreamReference
 from modularml.core.topology.model_node import ModelNode
 from modularml.display.card import Html, Shown, card, table
+from modularml.display.figures import format_shape
 
 HEADS = (
     "node",
@@ -36,7 +38,8 @@ class NodeSummary:
         kind: The class of its model, or of the node where it has none.
         fed_by: The labels of what feeds it.
         input_shapes: Shape of a sample of each input; None before the build.
-        output_shape: Shape of an output sample; None before the build.
+        output_shape: Shape of an output sample, by name where there are several outputs; None before the
+            build.
         n_parameters: How many numbers its parameters are; None where it has no torch module.
         n_trainable: How many of them training changes.
         device: Where its parameters are.
@@ -48,7 +51,7 @@ class NodeSummary:
     kind: str
     fed_by: tuple[str, ...]
     input_shapes: tuple[tuple[int, ...] | None, ...]
-    output_shape: tuple[int, ...] | None
+    output_shape: OutputShape | None
     n_parameters: int | None
     n_trainable: int | None
     device: str | None
@@ -66,7 +69,7 @@ def summary_of(node: GraphNode) -> NodeSummary:
     return NodeSummary(
         label=node.label,
         kind=_kind(node),
-        fed_by=tuple(node.context.label_of(ref) for ref in node.upstream_refs),
+        fed_by=tuple(_source(node.context.label_of(ref), ref) for ref in node.upstream_refs),
         input_shapes=node.input_shapes,
         output_shape=node.output_shape,
         n_parameters=None if module is None else sum(p.numel() for p in parameters),
@@ -75,6 +78,11 @@ def summary_of(node: GraphNode) -> NodeSummary:
         dtype=", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in parameters})) or None,
         is_frozen=node.is_frozen,
     )
+
+
+def _source(label: str, ref: UpstreamReference) -> str:
+    output = ref.output if isinstance(ref, GraphNodeReference) else None
+    return label if output is None else f"{label}.{output}"
 
 
 def _kind(node: GraphNode) -> str:
@@ -135,6 +143,7 @@ def _cells(node: NodeSummary) -> list[str]:
     values["input_shapes"] = " + ".join(
         UNKNOWN if shape is None else str(shape) for shape in node.input_shapes
     )
+    values["output_shape"] = format_shape(node.output_shape)
     values["is_frozen"] = "frozen" if node.is_frozen else ""
     for name in ("n_parameters", "n_trainable"):
         values[name] = UNKNOWN if values[name] is None else f"{values[name]:,}"

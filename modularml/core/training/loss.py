@@ -43,6 +43,8 @@ class Loss(Shown, Configurable):
         InvalidTypeError: If `loss` can be none of these.
     """
 
+    _fixed = ("loss", "loss_kwargs", "backend", "reduction", "factory")
+
     def __init__(
         self,
         loss: str | type | Callable[..., Any] | None = None,
@@ -198,6 +200,10 @@ class AppliedLoss(Shown, Configurable):
         sample_weight: A column whose values multiply the losses of the samples, before
             their mean, e.g. ``"tags.importance"``.
         trainable: False for a loss that is recorded and not minimized.
+        class_weight: ``"balanced"``, or label -> weight (1 for those that are not named): multiplies the
+            losses of the samples in training, by the class that is their target. Balanced weights are
+            those of scikit-learn, ``n_samples / (n_classes * count)``, counted in the rows that the
+            phase trains on, and so in each fold anew. Evaluations count every sample alike.
 
     Raises:
         LossError: If an input, the weight or an argument's name is not allowed.
@@ -214,6 +220,7 @@ class AppliedLoss(Shown, Configurable):
         label: str | None = None,
         sample_weight: str | None = None,
         trainable: bool = True,
+        class_weight: str | Mapping[Any, float] | Sequence[tuple[Any, float]] | None = None,
     ) -> None:
         self.loss = loss if isinstance(loss, Loss) else Loss(loss)
         self.label = check_label(self.loss.name if label is None else label, "loss")
@@ -229,8 +236,19 @@ class AppliedLoss(Shown, Configurable):
         self.weight = weight
         self.sample_weight = sample_weight
         self.trainable = trainable
+        self.class_weight: str | dict[Any, float] | None = (
+            class_weight if isinstance(class_weight, str | None) else dict(class_weight)
+        )
         self._check()
         cells.define(self, "loss", f"{self.label} on {self.node_label}", self.context)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments; weights of classes as pairs, for labels need not be text."""
+        config = super().get_config()
+        if isinstance(self.class_weight, dict):
+            pairs = [(getattr(k, "item", lambda k=k: k)(), w) for k, w in self.class_weight.items()]
+            config["class_weight"] = [list(pair) for pair in pairs]
+        return config
 
     def refresh(self) -> None:
         """Take the loss function that came in the place of its own as a cell ran again."""
@@ -269,9 +287,21 @@ class AppliedLoss(Shown, Configurable):
             _check_input(self.sample_weight, ("tags", "targets", "features"), faults)
         if not isinstance(self.trainable, bool):
             faults.add(InvalidTypeError(f"trainable must be a bool, got {self.trainable!r}"))
+        if self.class_weight is not None:
+            self._check_class_weight(faults)
         if isinstance(self.inputs, dict):
             self._check_names(faults)
         faults.raise_if_any()
+
+    def _check_class_weight(self, faults: Faults) -> None:
+        if not isinstance(self.class_weight, dict):
+            faults.attempt(check_choice, self.class_weight, "class_weight", ("balanced",))
+        else:
+            wrong = {k: w for k, w in self.class_weight.items() if not isinstance(w, int | float) or w < 0}
+            if wrong:
+                faults.add(LossError(f"class_weight must hold numbers of at least 0, got {wrong}"))
+        if not any(isinstance(name, str) and name.partition(".")[0] == "targets" for name in self.arguments):
+            faults.add(LossError("class_weight needs targets among the inputs, by which classes are told"))
 
     def _check_names(self, faults: Faults) -> None:
         allowed = self.loss.allowed_keywords
@@ -301,20 +331,35 @@ Losses = Sequence[AppliedLoss] | AppliedLoss | Loss | str | Callable[..., Any] |
 """What may be given as the losses of a phase."""
 
 
-def applied_losses(losses: Losses | None, tails: Sequence[Any], faults: Faults) -> list[AppliedLoss]:
+def applied_losses(
+    losses: Losses | None,
+    tails: Sequence[Any],
+    faults: Faults,
+    targets_of: Callable[[str], Sequence[str]] = lambda _: (),
+) -> list[AppliedLoss]:
     """Return the losses that are meant by a list of them, or by something shorter.
 
     Args:
         losses: A list of `AppliedLoss`; or for the only tail a `Loss`, its name, its class or
             a function ``(outputs, targets) -> tensor``; or for several a mapping from labels
-            of nodes to these.
+            of nodes to these; or for a node with several outputs a mapping from their names. An
+            output is compared with the target of its name if there is one, else with the targets.
         tails: The nodes that feed no other.
         faults: Where everything that is wrong is noted.
+        targets_of: From the label of a node to the keys of the targets that reach it.
     """
     if losses is None:
         return []
     if isinstance(losses, Mapping):
-        found = [faults.attempt(AppliedLoss, loss, on) for on, loss in losses.items()]
+        found = [
+            one
+            for on, loss in losses.items()
+            for one in (
+                _of_outputs(loss, on, faults, targets_of)
+                if isinstance(loss, Mapping)
+                else [faults.attempt(AppliedLoss, loss, on)]
+            )
+        ]
         made = [loss for loss in found if loss is not None]
         names = [loss.label for loss in made]
         for loss in made:
@@ -338,3 +383,17 @@ def applied_losses(losses: Losses | None, tails: Sequence[Any], faults: Faults) 
             got = f"{loss!r} ({type(loss).__name__})"
             faults.add(InvalidTypeError(f"losses must be a list of AppliedLoss objects, got {got}."))
     return listed
+
+
+def _of_outputs(
+    losses: Mapping[str, Any], on: Any, faults: Faults, targets_of: Callable[[str], Sequence[str]]
+) -> list[AppliedLoss | None]:
+    """Return the losses on some outputs of a node; their labels say which."""
+    keys = faults.attempt(targets_of, on) or ()
+    found = []
+    for output, loss in losses.items():
+        one = loss if isinstance(loss, Loss) else faults.attempt(Loss, loss)
+        inputs = (f"outputs.{output}", f"targets.{output}" if output in keys else "targets")
+        if one is not None:
+            found.append(faults.attempt(AppliedLoss, one, on, inputs, label=f"{one.name}/{output}"))
+    return found

@@ -38,6 +38,8 @@ class Optimizer(Shown, Configurable):
             or a value is not allowed.
     """
 
+    _fixed = ("opt", "opt_kwargs", "factory", "backend")
+
     def __init__(
         self,
         opt: str | type | None = None,
@@ -57,7 +59,7 @@ class Optimizer(Shown, Configurable):
         self.opt_kwargs = dict(opt_kwargs) if opt_kwargs else None
         self.factory = factory
         self.backend = str(Backend.TORCH)
-        self.schedule = None if schedule is None else as_schedule(schedule)
+        self._schedule = None if schedule is None else as_schedule(schedule)
         self._scheduler: Any = None
         self._names: tuple[str, ...] = ()
         self._parameters: tuple[Any, ...] = ()
@@ -88,6 +90,18 @@ class Optimizer(Shown, Configurable):
     def name(self) -> str:
         """The lower-cased name of the optimizer."""
         return str(getattr(self._make, "__name__", type(self._make).__name__)).lower()
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """How its learning rate changes; a new one counts from the next phase on."""
+        return self._schedule
+
+    @schedule.setter
+    def schedule(self, schedule: Schedule | str | Callable[..., Any] | None) -> None:
+        self._schedule = None if schedule is None else as_schedule(schedule)
+        self._scheduler = None
+        if self._schedule is not None and self.is_built:
+            self._scheduler = self._schedule.build(self._optimizer)
 
     @property
     def is_built(self) -> bool:

@@ -34,6 +34,8 @@ class Schedule(Configurable):
         InvalidTypeError: If `schedule` can be none of these.
     """
 
+    _fixed = ("schedule", "schedule_kwargs")
+
     def __init__(
         self,
         schedule: str | type | Callable[..., Any],

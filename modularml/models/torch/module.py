@@ -17,7 +17,16 @@ from torch import nn
 from modularml.backends.torch import as_tensor, copied_array, untouched_rng
 from modularml.base.config import to_config
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, ModularMLError, unknown_name
-from modularml.models.model import BaseModel, Shape, as_shape, is_several, same_values
+from modularml.models.model import (
+    BaseModel,
+    OutputShape,
+    Shape,
+    as_output_shape,
+    as_shape,
+    is_several,
+    same_values,
+)
+from modularml.models.torch.outputs import named, per_sample, side_by_side
 
 N_TRIED = 2
 """How many samples a module is tried with."""
@@ -66,7 +75,7 @@ class TorchBaseModel(nn.Module, BaseModel):
     def build(
         self,
         input_shape: Sequence[int] | None = None,
-        output_shape: Sequence[int] | None = None,
+        output_shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
         *,
         force: bool = False,
     ) -> None:
@@ -83,7 +92,7 @@ class TorchBaseModel(nn.Module, BaseModel):
             InvalidValueError: If the input shape is unknown, or shapes disagree.
         """
         asked_input = as_shape(input_shape, "input_shape")
-        asked_output = as_shape(output_shape, "output_shape")
+        asked_output = as_output_shape(output_shape, "output_shape")
         self._check_agreement(asked_input, asked_output, rebuild=force or not self.is_built)
         if self.is_built and not force:
             return
@@ -93,23 +102,27 @@ class TorchBaseModel(nn.Module, BaseModel):
             raise InvalidValueError(f"{type(self).__name__} needs an input_shape to be built.")
         built_input = as_shape(known_input, "input_shape")
         assert built_input is not None
-        self.build_layers(built_input, as_shape(known_output, "output_shape"))
+        # Outputs that have names are the module's own.
+        wanted = None if isinstance(known_output, Mapping) else as_shape(known_output, "output_shape")
+        self.build_layers(built_input, wanted)
         try:
-            output_shape, self.takes_integers = dry_run_any(self, built_input)
+            made, self.takes_integers = dry_run_any(self, built_input)
         except ModularMLError:
             raise
         except Exception as error:  # of a forward() that is the user's own
             raise InvalidValueError(raised(self, built_input, error)) from error
-        self.input_shape, self.output_shape = built_input, output_shape
+        self.input_shape, self.output_shape = built_input, made
         self.changes_input = changes_input(self, built_input, integers=self.takes_integers)
         self._initial = self.get_weights()
 
     def _check_agreement(
-        self, given_input: Shape | None, given_output: Shape | None, *, rebuild: bool
+        self, given_input: Shape | None, given_output: OutputShape | None, *, rebuild: bool
     ) -> None:
         faults = Faults(type(self).__name__)
         for name, given in (("input_shape", given_input), ("output_shape", given_output)):
             own = as_shape(self.init_args.get(name), name) if rebuild else getattr(self, name)
+            if isinstance(own, Mapping) or isinstance(given, Mapping):
+                continue  # outputs that have names are the module's own
             if own is not None and given is not None and not same_values(own, given):
                 hint = "" if rebuild else "; build(..., force=True) builds it anew"
                 faults.add(f"its {name} is {own}, it cannot be built for {given}{hint}")
@@ -191,7 +204,7 @@ def raised(module: nn.Module, input_shape: Any, error: Exception) -> str:
     return f"{type(module).__name__}.forward() raised {type(error).__name__} for {what}: {error}"
 
 
-def dry_run_any(module: nn.Module, input_shape: Shape) -> tuple[Shape, bool]:
+def dry_run_any(module: nn.Module, input_shape: Shape) -> tuple[OutputShape, bool]:
     """Return the shape of one output sample, and whether it takes integers only; see `dry_run`."""
     try:
         return dry_run(module, input_shape), False
@@ -211,33 +224,41 @@ def changes_input(module: nn.Module, input_shape: Any, *, integers: bool = False
     return any(one._version for one in (batch if isinstance(batch, list) else [batch]))
 
 
-def _zeros(module: nn.Module, input_shape: Any, integers: bool) -> Any:
-    """Return a batch of two samples; a list of batches for the shapes of several inputs."""
+def _zeros(module: nn.Module, input_shape: Any, integers: bool, n: int = N_TRIED) -> Any:
+    """Return a batch of a few samples; a list of batches for the shapes of several inputs."""
     if is_several(input_shape):
-        return [_zeros(module, shape, integers) for shape in input_shape]
+        return [_zeros(module, shape, integers, n) for shape in input_shape]
     parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
     dtype, device = (parameter.dtype, parameter.device) if parameter is not None else (torch.float32, None)
-    return torch.zeros(N_TRIED, *input_shape, dtype=torch.int64 if integers else dtype, device=device)
+    return torch.zeros(n, *input_shape, dtype=torch.int64 if integers else dtype, device=device)
 
 
-def dry_run(module: nn.Module, input_shape: Any, *, integers: bool = False) -> Shape:
+def dry_run(module: nn.Module, input_shape: Any, *, integers: bool = False) -> OutputShape:
     """Return the shape of one output sample, found with a batch of zeros that leaves no trace.
 
     Modes, buffers and random generators are as before afterwards.
 
+    Returns:
+        The shape; where the module returns several outputs, that of each by its name.
+
     Raises:
-        InvalidTypeError: If the module returns something else than one tensor.
+        InvalidTypeError: If the module returns no tensor with an entry a sample.
         InvalidValueError: If the first dimension of the outputs is not the batch.
     """
-    batch, n = _zeros(module, input_shape, integers), N_TRIED
+    n = N_TRIED
     with _as_it_was(module), untouched_rng(), torch.no_grad():
-        outputs = module.eval()(batch)
+        outputs = module.eval()(_zeros(module, input_shape, integers))
+        if not isinstance(outputs, torch.Tensor):
+            more = module(_zeros(module, input_shape, integers, n + 1)) if named(outputs) else outputs
+            names = per_sample((n, outputs), (n + 1, more))
+            if not names:
+                name, kind = type(module).__name__, type(outputs).__name__
+                raise InvalidTypeError(
+                    f"{name} returns a {kind}{_keys(outputs)}, and none of it is a tensor with an entry for "
+                    "each sample of a batch."
+                )
+            return {name: tuple(named(outputs)[name].shape[1:]) for name in names}
     name = type(module).__name__
-    if not isinstance(outputs, torch.Tensor):
-        raise InvalidTypeError(
-            f"{name} returns a {type(outputs).__name__}{_keys(outputs)}; a node passes on one tensor. "
-            "Say which: TorchModelWrapper(module, output=...)."
-        )
     if outputs.ndim == 0 or outputs.shape[0] != n:
         raise InvalidValueError(
             f"{name} turns {n} samples into outputs of shape {tuple(outputs.shape)}; "
@@ -250,7 +271,9 @@ def _keys(outputs: Any) -> str:
     return f" of {list(outputs)}" if isinstance(outputs, Mapping) else ""
 
 
-def mixes_samples(module: nn.Module, input_shape: Shape, *, integers: bool = False) -> bool:
+def mixes_samples(
+    module: nn.Module, input_shape: Shape, *, integers: bool = False, names: Sequence[str] = ()
+) -> bool:
     """Tell whether the output for one sample depends on another sample of its batch.
 
     So a module shows that it took the batch for something else, as those do that also
@@ -259,13 +282,15 @@ def mixes_samples(module: nn.Module, input_shape: Shape, *, integers: bool = Fal
     with _as_it_was(module), untouched_rng(), torch.no_grad():
         one, two, other = (_probe(module, input_shape, seed, integers) for seed in range(3))
         module.eval()
-        outputs = module(torch.stack([one, two]))
+        batches = [torch.stack(pair) for pair in ((one, two), (one, other), (other, two))]
         # Both ways, as a recurrent module looks back only.
-        kept_first, kept_last = module(torch.stack([one, other])), module(torch.stack([other, two]))
+        outputs, kept_first, kept_last = (side_by_side(module(batch), names) for batch in batches)
     return not (torch.equal(outputs[0], kept_first[0]) and torch.equal(outputs[1], kept_last[1]))
 
 
-def depends_on_rank(module: nn.Module, shape: Shape, other: Shape, *, integers: bool = False) -> bool:
+def depends_on_rank(
+    module: nn.Module, shape: Shape, other: Shape, *, integers: bool = False, names: Sequence[str] = ()
+) -> bool:
     """Tell whether a module gives other values for the same samples in another shape.
 
     Both shapes must be ones that it takes. Nothing is changed by the look.
@@ -273,7 +298,7 @@ def depends_on_rank(module: nn.Module, shape: Shape, other: Shape, *, integers: 
     with _as_it_was(module), untouched_rng(), torch.no_grad():
         batch = torch.stack([_probe(module, shape, seed, integers) for seed in range(2)])
         module.eval()
-        outputs, others = module(batch), module(batch.reshape(2, *other))
+        outputs, others = (side_by_side(module(one), names) for one in (batch, batch.reshape(2, *other)))
     return outputs.numel() != others.numel() or not torch.allclose(outputs.flatten(), others.flatten())
 
 

@@ -15,7 +15,15 @@ import torch
 from torch import nn
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError
-from modularml.models.model import BaseModel, Shape, as_shape, as_shapes, is_several, same_values
+from modularml.models.model import (
+    BaseModel,
+    OutputShape,
+    Shape,
+    as_output_shape,
+    as_shapes,
+    is_several,
+    same_values,
+)
 from modularml.models.torch.module import (
     changes_input,
     depends_on_rank,
@@ -42,8 +50,10 @@ class TorchModelWrapper(BaseModel):
         model_kwargs: Arguments for `model_class`.
         inject_input_shape_as: The argument of `model_class` that gets the input shape, if it has it.
         inject_output_shape_as: The argument that gets the output shape, if it has it.
-        output: Which of its outputs a module that returns several passes on: a key of a dict, or the
-            position in a tuple. None takes the first of a tuple, such as the outputs of an LSTM.
+        output: Which one of its outputs a module that returns several passes on: a key of a dict, or the
+            position in a tuple. None passes on all of them, each by its name: the key of a dict, the
+            field of a named tuple, the position in a tuple (``"0"``, ``"1"``); of torch's own recurrent
+            modules the first.
         input_names: The arguments of ``forward()`` that several inputs go to, in their order; None hands
             them over by position.
 
@@ -108,6 +118,11 @@ class TorchModelWrapper(BaseModel):
         return f"{type(self).__name__}({self.name})"
 
     @property
+    def takes_output_shape(self) -> bool:
+        """Whether `build` can be asked for an output shape: a class, and no module that is made already."""
+        return self.model is None
+
+    @property
     def name(self) -> str:
         """The name of the wrapped class."""
         return (self.model_class or type(self.model)).__name__
@@ -127,7 +142,7 @@ class TorchModelWrapper(BaseModel):
     def build(
         self,
         input_shape: Sequence[int] | None = None,
-        output_shape: Sequence[int] | None = None,
+        output_shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
         *,
         force: bool = False,
     ) -> None:
@@ -153,8 +168,9 @@ class TorchModelWrapper(BaseModel):
                 )
             return
         if self.model is None:
-            wanted = as_shape(output_shape, "output_shape") or self.output_shape
-            self._wrapped = self._instantiate(asked, wanted)
+            wanted = as_output_shape(output_shape, "output_shape") or self.output_shape
+            # Outputs that have names are the module's own.
+            self._wrapped = self._instantiate(asked, None if isinstance(wanted, Mapping) else wanted)
         elif self.is_built:
             self.reset_weights()
         assert self._wrapped is not None
@@ -181,10 +197,9 @@ class TorchModelWrapper(BaseModel):
         except TypeError as error:
             raise InvalidValueError(f"{self.name} cannot be made with {kwargs}: {error}") from error
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         """Return the module's outputs for a batch ``(n_samples, *input_shape)``."""
-        outputs: torch.Tensor = self.module(x)
-        return outputs
+        return self.module(x)
 
     def get_weights(self) -> dict[str, np.ndarray]:
         """Return copies of all parameters and buffers by name.
@@ -223,10 +238,9 @@ class Reshaped(nn.Module):
         self.module = module
         self.shape = shape
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         """Return the module's outputs for the reshaped batch."""
-        outputs: torch.Tensor = self.module(x.reshape(x.shape[0], *self.shape))
-        return outputs
+        return self.module(x.reshape(x.shape[0], *self.shape))
 
 
 class Spread(nn.Module):
@@ -254,7 +268,7 @@ class Spread(nn.Module):
 
 def fit_ranks(
     module: nn.Module, shapes: Sequence[Any], names: Sequence[str] | None, output: str | int | None
-) -> tuple[nn.Module, Shape]:
+) -> tuple[nn.Module, OutputShape]:
     """Return a module that takes a list of inputs of these shapes, and its output shape.
 
     They are tried without the axis of a single key first, as whoever writes a module means samples.
@@ -302,13 +316,13 @@ class Picked(nn.Module):
 
 
 def picking(module: nn.Module, output: str | int | None) -> nn.Module:
-    """Return a module that passes on one tensor, where it is known which."""
+    """Return a module that passes on one output, where it is known which."""
     if output is None and isinstance(module, nn.RNNBase):
         output = 0
     return module if output is None else Picked(module, output)
 
 
-def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, Shape, bool]:
+def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, OutputShape, bool]:
     """Return a module that takes samples of `input_shape`, its output shape, and whether it takes integers.
 
     The axis of a single key is left out where that makes a difference: whoever writes a
@@ -322,14 +336,16 @@ def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, Shape, b
     flat = (math.prod(input_shape),)
     tried: dict[Shape, Exception] = {}
     bare = input_shape[1:] if len(input_shape) > 1 and input_shape[0] == 1 else input_shape
-    found: dict[Shape, Shape] = {}
+    found: dict[Shape, OutputShape] = {}
+    names: Sequence[str] = ()
     integers = False
     for shape in dict.fromkeys((input_shape, bare, squeezed, flat, (1, *input_shape), (1, *squeezed))):
         if found and shape != bare:
             break
         try:
             output_shape, integers = dry_run_any(module, shape)
-            if shape != input_shape and mixes_samples(module, shape, integers=integers):
+            names = list(output_shape) if isinstance(output_shape, Mapping) else ()
+            if shape != input_shape and mixes_samples(module, shape, integers=integers, names=names):
                 raise InvalidValueError("its outputs mix the samples of a batch")
         except InvalidTypeError:
             raise
@@ -339,7 +355,7 @@ def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, Shape, b
             tried[shape] = error
             continue
         found[shape] = output_shape
-    if len(found) == 2 and not depends_on_rank(module, input_shape, bare, integers=integers):
+    if len(found) == 2 and not depends_on_rank(module, input_shape, bare, integers=integers, names=names):
         del found[bare]
     if found:
         shape, output_shape = found.popitem()

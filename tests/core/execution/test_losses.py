@@ -1,14 +1,18 @@
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn import functional as F
 
 from modularml.base.errors import LossError
+from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.experiment.experiment import Experiment
 from modularml.core.training.loss import AppliedLoss, Loss
 from modularml.samplers import SimpleSampler
 
@@ -136,3 +140,72 @@ def test_class_labels_that_no_output_stands_for_are_told_before_the_first_batch(
         bench.drain(bench.train([loss]))
     ignoring = AppliedLoss(Loss("cross_entropy", loss_kwargs={"ignore_index": 2}), "A")
     bench.drain(bench.train([ignoring]))
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "weights"),
+    [("balanced", None), ({0: 2.0, 2: 0.5}, [2.0, 1.0, 0.5]), ({}, [1.0, 1.0, 1.0])],
+)
+def test_class_weights_multiply_the_losses_of_training(
+    bench: Any, class_weight: Any, weights: list[float] | None
+) -> None:
+    bench.graph(bench.node("A", bench.ref(targets="kind"), nn.Linear(4, 3)), lr=1e-30)
+    loss = bench.loss(loss="cross_entropy", class_weight=class_weight)
+    whole = SimpleSampler(batch_size=1000)
+    _, results = bench.drain(bench.train([loss], sampler=whole))
+    rows = bench.fs.get_split("train").rows
+    labels = bench.fs.get_targets("numpy", targets="kind").ravel()[rows]
+    if weights is None:
+        weights = compute_class_weight("balanced", classes=np.arange(3), y=labels).tolist()
+    outputs = torch.tensor(results.stacked_tensors("A")).reshape(len(rows), 3)
+    values = nn.functional.cross_entropy(outputs, torch.tensor(labels), reduction="none")
+    assert results.batch_losses()[0] == pytest.approx(
+        (values.numpy() * np.array(weights)[labels]).mean(), rel=1e-5
+    )
+    _, evaluated = bench.drain(bench.evaluate([loss], split="train"))
+    assert evaluated.batch_losses()[0] == pytest.approx(values.mean().item(), rel=1e-5)
+
+
+def test_class_weights_are_those_of_the_rows_that_are_trained_on(bench: Any) -> None:
+    labels = bench.fs.get_targets("numpy", targets="kind").ravel()
+    bench.fs.clear_splits()
+    two = np.concatenate([np.flatnonzero(labels == 0)[:3], np.flatnonzero(labels == 1)[:9]])
+    bench.fs.add_split(bench.fs.take(two, label="train"))
+    bench.graph(bench.node("A", bench.ref(targets="kind"), nn.Linear(4, 3)))
+    loss = bench.loss(loss="cross_entropy", class_weight="balanced", label="w")
+    plain = bench.loss(loss="cross_entropy", trainable=False)
+    phase = bench.train([loss, plain], sampler=SimpleSampler(batch_size=3))
+    _, results = bench.drain(phase)
+    ratios = results.batch_losses("w") / results.batch_losses("cross_entropy")
+    assert ratios == pytest.approx([2.0] + [2 / 3] * 3, rel=1e-5)  # 12 / (2 * 3), 12 / (2 * 9)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"class_weight": "balance"}, "class_weight.*'balanced'"),
+        ({"class_weight": {0: -1.0}}, "at least 0"),
+        ({"class_weight": "balanced", "inputs": ["outputs", "features"]}, "needs targets"),
+    ],
+)
+def test_class_weights_that_cannot_be_are_refused(bench: Any, options: Any, match: str) -> None:
+    bench.node("A")
+    with pytest.raises(ValueError, match=match):
+        bench.loss(**options)
+
+
+def test_a_class_that_is_not_there_is_told(bench: Any) -> None:
+    bench.graph(bench.node("A", bench.ref(targets="kind"), nn.Linear(4, 3)))
+    loss = bench.loss(loss="cross_entropy", class_weight={7: 2.0})
+    with pytest.raises(LossError, match="Unknown class in class_weight 7. Available: '0', '1', '2'"):
+        bench.drain(bench.train([loss]))
+
+
+def test_files_hold_class_weights(bench: Any, tmp_path: Path) -> None:
+    bench.graph(bench.node("A", bench.ref(targets="kind"), nn.Linear(4, 3)))
+    loss = bench.loss(loss="cross_entropy", class_weight={0: 2.0, 1: 0.5})
+    bench.exp.execution_plan.add_phase(bench.train([loss]))
+    path = bench.exp.save(tmp_path / "weighted")
+    with ExperimentContext().temporary():
+        again = Experiment.load(path)
+        assert again.execution_plan["train"].losses[0].class_weight == {0: 2.0, 1: 0.5}

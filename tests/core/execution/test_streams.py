@@ -8,6 +8,8 @@ from modularml.core.execution.streams import (
     InputName,
     input_name,
     label_and_role,
+    part_of,
+    parts_among,
     roles_among,
     stream_of,
 )
@@ -28,6 +30,47 @@ def named(domain: str, column: str | None, role: str) -> InputName:
 def test_a_stream_tells_its_label_and_role(label: str, role: str) -> None:
     assert label_and_role(stream_of(label, role)) == (label, role)
     assert stream_of(label) == stream_of(label, DEFAULT_ROLE) == label
+
+
+@given(NAMES, NAMES, NAMES)
+def test_a_stream_tells_its_part(label: str, role: str, part: str) -> None:
+    stream = stream_of(label, role, part)
+    assert (*label_and_role(stream), part_of(stream)) == (label, role, part)
+    assert label_and_role(stream_of(label, part=part)) == (label, DEFAULT_ROLE)
+    assert part_of(stream_of(label, role)) is None
+
+
+def test_the_parts_of_a_label_are_named_once() -> None:
+    streams = [stream_of("A", role, part) for role in ("x", "y") for part in ("p", "q")]
+    assert (parts_among(streams, "A"), roles_among(streams, "A")) == (["p", "q"], ["x", "y"])
+    assert parts_among([stream_of("A", "x")], "A") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "roles", "output", "role"),
+    [
+        ("outputs.logits", [DEFAULT_ROLE], "logits", DEFAULT_ROLE),
+        ("outputs.logits.pair", ROLES, "logits", "pair"),
+        ("outputs.a.b", [DEFAULT_ROLE], "a.b", DEFAULT_ROLE),
+    ],
+)
+def test_an_input_names_one_of_several_outputs(name: str, roles: list[str], output: str, role: str) -> None:
+    found = input_name(name, roles, COLUMNS, "", ["logits", "a.b"])
+    assert found == InputName(domain="outputs", column=None, role=role, output=output)
+
+
+def test_the_name_of_a_single_output_may_be_left_out() -> None:
+    assert input_name("outputs", [DEFAULT_ROLE], COLUMNS, "", ["logits"]).output == "logits"
+    assert input_name("outputs.pair", ROLES, COLUMNS, "", ["logits"]).role == "pair"
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [("outputs", "names no output"), ("outputs.logit", "mean 'logits'"), ("outputs.soh", "Unknown output")],
+)
+def test_an_output_that_is_not_there_is_told(name: str, match: str) -> None:
+    with pytest.raises(LossError, match=match):
+        input_name(name, [DEFAULT_ROLE], COLUMNS, "", ["logits", "size"])
 
 
 def test_the_roles_of_a_label_are_not_those_of_another() -> None:

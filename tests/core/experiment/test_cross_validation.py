@@ -1,3 +1,4 @@
+import gc
 import subprocess
 import sys
 from itertools import combinations
@@ -400,3 +401,23 @@ def test_there_must_be_something_to_run(study):
 def test_pairs_of_folds_of_k_are_disjoint(study):
     vals = [set(fold.rows[0].val) for fold in study.cv(n_folds=4).parts()]
     assert all(not a & b for a, b in combinations(vals, 2))
+
+
+def test_the_label_may_come_first():
+    study = Study()
+    cv = CrossValidation("cv", CVBinding(study.data, ["train"]))
+    assert (cv.label, len(cv.bindings)) == ("cv", 1)
+    with pytest.raises(InvalidTypeError, match="first argument of CrossValidation is its label"):
+        CrossValidation(CVBinding(study.data, ["train"]))
+    with pytest.raises(InvalidValueError, match="at least one CVBinding"):
+        CrossValidation("cv")
+
+
+def test_one_whose_experiment_is_gone_says_so():
+    exp = Experiment("short-lived")
+    fs = FeatureSet.from_dict("fs", {"x": np.ones((8, 2)), "y": np.ones(8)}, "x", "y")
+    cv = CrossValidation("cv", CVBinding(fs))
+    del exp
+    gc.collect()
+    with pytest.raises(StateError, match="made in the experiment 'short-lived', which is gone"):
+        cv.run()

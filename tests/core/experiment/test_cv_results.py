@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from modularml import CVResults, PhaseGroupResults
-from modularml.base.errors import InvalidTypeError, UnknownNameError
+from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNameError
 from modularml.core.execution.recording import Recording
 from modularml.core.experiment.results import EvalResults, results_from_state
 
@@ -63,7 +63,23 @@ def test_losses_are_those_on_the_node(results):
 
 
 def test_collect_asks_each_fold(results):
-    assert results.collect(lambda fold: fold.label) == {"fold_0": "fold_0", "fold_1": "fold_1"}
+    labels = results.collect(lambda fold: fold.label)
+    assert labels.data == {"fold_0": "fold_0", "fold_1": "fold_1"} and labels.axes == ("fold",)
+    finals = results.collect(lambda fold: fold["inner"]["eval"].final()["mse"])
+    assert finals["fold_1"] == 3.0 and finals.values().mean() == 2.0
+
+
+def test_collected_series_get_the_axis_of_the_folds(results):
+    losses = results.collect(lambda fold: fold["inner"]["eval"].losses())
+    assert losses.axes == ("fold", "epoch", "batch", "label") and losses.shape == (2, 1, 1, 2)
+    assert losses.at(fold="fold_1", label="mae") == 6.0
+    assert losses.where(label="mse").collapse("fold").values().tolist() == [2.0]
+    with pytest.raises(InvalidValueError, match=r"put together.*'fold_1': 'str'"):
+        results.collect(lambda fold: fold.label if fold.label == "fold_1" else losses)
+
+
+def test_without_folds_nothing_is_collected():
+    assert len(CVResults("empty").collect(lambda fold: fold.label)) == 0
 
 
 def test_the_summary_is_a_table(results):

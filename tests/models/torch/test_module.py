@@ -37,6 +37,11 @@ class Ready(TorchBaseModel):
         return self.layer(x)
 
 
+class ReturnsText(nn.Module):
+    def forward(self, x: torch.Tensor) -> dict[str, str]:
+        return {"said": "nothing"}
+
+
 @pytest.fixture
 def net() -> Net:
     model = Net(output_shape=(2,))
@@ -180,13 +185,27 @@ def test_a_deep_copy_is_independent(net: Net) -> None:
 @pytest.mark.parametrize(
     ("module", "error", "match"),
     [
-        (nn.LSTM(4, 2, batch_first=True), TypeError, "LSTM returns a tuple"),
+        (ReturnsText(), TypeError, "ReturnsText returns a dict of .*none of it is a tensor"),
         (nn.Flatten(0), ValueError, "must stay the batch"),
     ],
 )
-def test_a_dry_run_wants_one_tensor_by_batch(module: nn.Module, error: type[Exception], match: str) -> None:
+def test_a_dry_run_wants_tensors_by_batch(module: nn.Module, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         dry_run(module, (3, 4))
+
+
+def test_what_holds_no_entry_for_each_sample_is_no_output() -> None:
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(4, 3, num_layers=2, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            outputs, (hidden, _) = self.lstm(x)
+            return {"tags": outputs, "hidden": hidden, "penalty": outputs.mean()}
+
+    # The state has as many layers as the first batch has samples.
+    assert dry_run(Tagger(), (5, 4)) == {"tags": (5, 3)}
 
 
 def test_a_dry_run_follows_the_modules_dtype() -> None:

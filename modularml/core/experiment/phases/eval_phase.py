@@ -108,7 +108,7 @@ class EvalPhase(ExperimentPhase):
             **options: What else a phase takes, such as `metrics`.
 
         Raises:
-            InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
+            InvalidValueError: If a FeatureSet of the heads has no such split.
         """
         return cls(
             label,

@@ -109,7 +109,7 @@ class FitPhase(ExperimentPhase):
             **options: What else a phase takes.
 
         Raises:
-            InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
+            InvalidValueError: If a FeatureSet of the heads has no such split.
         """
         return cls(
             label,

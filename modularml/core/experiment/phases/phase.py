@@ -7,7 +7,7 @@ to `core.execution`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -19,7 +19,6 @@ from modularml.base.errors import (
     DuplicateLabelError,
     Faults,
     InvalidTypeError,
-    InvalidValueError,
     StateError,
     check_label,
     unknown_name,
@@ -108,7 +107,7 @@ class ExperimentPhase(Configurable):
         self.input_sources = _checked(input_sources, InputBinding, "input_sources", faults)
         self.accelerator = faults.attempt(as_accelerator, accelerator)
         self._active = None if active_nodes is None else _active_refs(graph, active_nodes, faults)
-        self.losses = applied_losses(losses, self._tails(graph), faults)
+        self.losses = applied_losses(losses, self._tails(graph), faults, _target_keys(graph))
         faults.raise_if_any()
         self.callbacks = check_callbacks(callbacks, Callback, self._where)
         faults.raise_if_any()
@@ -225,8 +224,10 @@ class ExperimentPhase(Configurable):
                 if found is None:
                     break  # told above
                 where = f"the loss {loss.label!r} on {label!r}"
+                if name.startswith("outputs.") and not nodes[label].is_built:
+                    continue  # its outputs are known when it is built, and looked at when the phase runs
                 columns = {domain: graph.origin(nodes[label], domain).columns(domain) for domain in DOMAINS}
-                faults.attempt(input_name, name, found.roles, columns, where)
+                faults.attempt(input_name, name, found.roles, columns, where, nodes[label].output_names)
 
     def _refuse_samplers(self, bindings: Sequence[InputBinding], faults: Faults) -> None:
         for binding in bindings:
@@ -315,6 +316,16 @@ def active_graph(ctx: ExperimentContext, where: str) -> ModelGraph:
     return graph
 
 
+def _target_keys(graph: ModelGraph) -> Callable[[str], list[str]]:
+    """Return the function from a node to the keys of the targets that reach it."""
+
+    def keys(node: str) -> list[str]:
+        found = graph.origin(graph.ctx.get_node(node, GraphNode)).columns("targets")
+        return [name.split(".")[1] for name in found]
+
+    return keys
+
+
 def labels_of(nodes: Sequence[GraphNode]) -> tuple[str, ...]:
     """Return the labels of nodes."""
     return tuple(node.label for node in nodes)
@@ -338,10 +349,13 @@ def bindings_for_split(
     active_nodes: Sequence[GraphNode | str] | None,
     sampler: Sampler | None = None,
 ) -> list[InputBinding]:
-    """Bind every active head node of the active graph to one split of its FeatureSet.
+    """Bind every active head node of the active graph to one split of what feeds it.
+
+    Heads of several FeatureSets get the split of this name of their own; with one sampler they get the same
+    positions of it, where these have as many rows.
 
     Raises:
-        InvalidValueError: If the heads are fed by several FeatureSets, or the split is unknown.
+        InvalidValueError: If no FeatureSet feeds the heads, or one of them has no such split.
         StateError: If there is no graph.
     """
     ctx = ExperimentContext.get_active()
@@ -350,23 +364,26 @@ def bindings_for_split(
     refs = None if active_nodes is None else _active_refs(graph, active_nodes, faults)
     faults.raise_if_any()
     heads = [node for node in graph.head_nodes if refs is None or node.reference() in refs]
-    sources = list(dict.fromkeys(ctx.get_node(ref).label for head in heads for ref in head.featureset_refs))
-    if len(sources) != 1:
-        raise InvalidValueError(
-            f"{where}: from_split needs head nodes with one and the same FeatureSet upstream, "
-            f"found {sources}. Give an InputBinding for each head instead."
-        )
-    featureset = ctx.get_node(sources[0], FeatureSet)
-    if split not in featureset.available_splits:
-        place = f"FeatureSet {featureset.label!r}"
-        raise InvalidValueError(
-            f"{where}: {unknown_name('split', split, featureset.available_splits, where=place)}"
-        )
-    if sampler is None:
-        return [InputBinding.for_evaluation(node=head, split=split, upstream=featureset) for head in heads]
-    return [
-        InputBinding.for_training(node=head, sampler=sampler, split=split, upstream=featureset)
+    pairs = {
+        (head.label, ctx.label_of(ref)): (head, ctx.get_node(ref, FeatureSet))
         for head in heads
+        for ref in head.featureset_refs
+    }
+    if not pairs:
+        faults.add("from_split needs head nodes with a FeatureSet upstream, and there are none.")
+    sources = {fs.label: fs for _, fs in pairs.values()}
+    or_else = " Or give an InputBinding for each head instead." if len(sources) > 1 else ""
+    for label, featureset in sources.items():
+        known = featureset.available_splits
+        if split not in known:
+            missing = unknown_name("split", split, known, where=f"FeatureSet {label!r}")
+            faults.add(f"{missing}{or_else}")
+    faults.raise_if_any()
+    if sampler is None:
+        return [InputBinding.for_evaluation(node=n, split=split, upstream=fs) for n, fs in pairs.values()]
+    return [
+        InputBinding.for_training(node=n, sampler=sampler, split=split, upstream=fs)
+        for n, fs in pairs.values()
     ]
 
 

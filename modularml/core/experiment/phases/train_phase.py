@@ -8,21 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
+import torch
+
 from modularml.backends.accelerator import Accelerator
 from modularml.base.config import to_config
 from modularml.base.errors import Faults, InvalidValueError, LossError, StateError, check_choice, check_int
 from modularml.base.events import Event
+from modularml.core.execution import turns
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import NAN
-from modularml.core.execution.epochs import run_epochs
+from modularml.core.execution.epochs import Step, run_epochs
 from modularml.core.execution.feed import SCHEDULES
 from modularml.core.execution.forward import training_flags
+from modularml.core.execution.lessons import learns_by_batches
 from modularml.core.execution.placement import placed
 from modularml.core.execution.recording import KEEPS
-from modularml.core.execution.resolution import nodes_of_losses, nodes_with_gradients, resolve
+from modularml.core.execution.resolution import Resolved, nodes_of_losses, nodes_with_gradients, resolve
 from modularml.core.execution.schedules import Rates
 from modularml.core.execution.scope import PhaseScope
-from modularml.core.execution.train_loop import own_optimizer, stages, train_step
+from modularml.core.execution.train_loop import Stage, own_optimizer, stages, train_step
 from modularml.core.execution.updates import UpdateOptions
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.metrics import Metrics, as_metrics, log_metrics
@@ -47,12 +51,16 @@ class ResultRecording:
 class TrainPhase(ExperimentPhase):
     """Trains the torch nodes that its losses reach, by mini-batches, for some epochs.
 
+    Estimators that were wrapped with ``training_mode="partial_fit"`` and are not frozen learn from each
+    batch, too, and then answer for it; losses on their outputs are recorded. They need neither a loss nor
+    an optimizer.
+
     Args:
         label: Its name in plans, results and history.
         input_sources: One binding with a sampler for each active head node.
-        losses: At least one; their sum is minimized, but for those that say ``trainable=False``.
-            For the only tail a loss by itself or its name, ``losses="mse"``, or one for each label
-            of a node, ``{"tail": "mse"}``.
+        losses: At least one where torch nodes are trained; their sum is minimized, but for those that say
+            ``trainable=False``. For the only tail a loss by itself or its name, ``losses="mse"``, or one
+            for each label of a node, ``{"tail": "mse"}``, and of its outputs, ``{"tail": {"size": "mse"}}``.
         n_epochs: How many times it goes through the data.
         active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
         callbacks: Hooks at epochs and batches.
@@ -62,7 +70,10 @@ class TrainPhase(ExperimentPhase):
             step: ``"raise"``, ``"warn"`` or ``"allow"``.
         batch_schedule: What an epoch is where several heads have samplers of their own: ``"zip_strict"`` ends
             with the one that has the fewest batches, ``"zip_cycle"`` with the one that has the most,
-            while those of the others come again.
+            while those of the others come again. With ``"alternate_strict"`` and ``"alternate_cycle"`` the
+            samplers take turns: one after the other draws a batch, and only the nodes and losses that need
+            no other data take part, with an update of their own. A batch, as callbacks and results count
+            them, is a round then, in which each sampler had its turn.
         clip_norm: The most that the norm of all gradients of an optimizer may be; larger ones are
             scaled down. None: any.
         clip_value: The most that a gradient may be, up or down; larger ones are cut. None: any.
@@ -91,7 +102,7 @@ class TrainPhase(ExperimentPhase):
         label: str,
         *,
         input_sources: Sequence[InputBinding],
-        losses: Losses,
+        losses: Losses | None = None,
         n_epochs: int = 1,
         active_nodes: Sequence[GraphNode | str] | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -130,7 +141,7 @@ class TrainPhase(ExperimentPhase):
         split: str,
         sampler: Sampler | None = None,
         batch_size: int | None = None,
-        losses: Losses,
+        losses: Losses | None = None,
         n_epochs: int = 1,
         active_nodes: Sequence[GraphNode | str] | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -138,7 +149,7 @@ class TrainPhase(ExperimentPhase):
         nan: str = "raise",
         **options: Any,
     ) -> Self:
-        """Make a phase whose active heads all draw from one split with one sampler.
+        """Make a phase whose active heads all draw from one split, each of its FeatureSet, with one sampler.
 
         Args:
             label: Its name.
@@ -146,7 +157,7 @@ class TrainPhase(ExperimentPhase):
             sampler: Draws the batches; all heads get the same rows in the same order. None shuffles
                 the rows and draws `batch_size` of them at a time.
             batch_size: Rows a batch where there is no sampler; None is `BATCH_SIZE`.
-            losses: At least one; their sum is minimized.
+            losses: At least one where torch nodes are trained; their sum is minimized.
             n_epochs: How many times it goes through the data.
             active_nodes: The nodes that take part; None is all.
             callbacks: Hooks at epochs and batches.
@@ -155,8 +166,8 @@ class TrainPhase(ExperimentPhase):
             **options: What else a phase takes.
 
         Raises:
-            InvalidValueError: If the heads are fed by several FeatureSets, the split is unknown, or
-                both a sampler and a batch size are given.
+            InvalidValueError: If a FeatureSet of the heads has no such split, or both a sampler and a
+                batch size are given.
         """
         if sampler is None:
             sampler = SimpleSampler(batch_size=batch_size or BATCH_SIZE, shuffle=True)
@@ -183,6 +194,10 @@ class TrainPhase(ExperimentPhase):
         """How many times it goes through the data."""
         return int(self._n_epochs)
 
+    @n_epochs.setter
+    def n_epochs(self, n_epochs: int) -> None:
+        self._n_epochs = check_int(n_epochs, "n_epochs")
+
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
         own: dict[str, Any] = {
@@ -208,12 +223,22 @@ class TrainPhase(ExperimentPhase):
         faults.attempt(check_int, self._n_epochs, "n_epochs")
         faults.attempt(check_choice, self.result_recording, "result_recording", KEEPS)
         faults.attempt(check_choice, self.nan, "nan", NAN)
-        faults.attempt(check_choice, self.batch_schedule, "batch_schedule", SCHEDULES)
+        schedules = (*SCHEDULES, *turns.SCHEDULES)
+        faults.attempt(check_choice, self.batch_schedule, "batch_schedule", schedules)
+        if self.batch_schedule in turns.SCHEDULES and self.accumulate != 1:
+            faults.add("accumulate adds batches up, and samplers that take turns update one by one.")
         self._options.check(faults)
         if self.metrics and self.result_recording == ResultRecording.NONE:
             faults.add("metrics need outputs, and result_recording='none' keeps none.")
-        if not self._minimized:
+        learning = self._learning(graph)
+        if not self._minimized and not learning:
             faults.add(InvalidValueError("it needs at least one loss to minimize."))
+        several = [self._label_of(b.node_ref) for b in self.input_sources if len(b.roles) > 1]
+        if learning and several:
+            labels = [node.label for node in learning]
+            faults.add(
+                f"the estimators {labels} learn from single samples, and {several} draw several roles."
+            )
         for loss in self._minimized:
             if not any(name.partition(".")[0] in ("outputs", "module") for name in loss.arguments):
                 faults.add(
@@ -228,7 +253,7 @@ class TrainPhase(ExperimentPhase):
         trained = {node.label for node in self._trained(graph)}
         for node in self.nodes(graph):
             learns = isinstance(node, ModelNode) and node.backend == "torch" and not node.is_frozen
-            if self._minimized and learns and node.label not in trained:
+            if (self._minimized or learning) and learns and node.label not in trained:
                 faults.add(
                     f"no loss reaches the node {node.label!r}: put a loss on it or on a node that it feeds, "
                     "freeze it, or leave it out of active_nodes."
@@ -245,6 +270,9 @@ class TrainPhase(ExperimentPhase):
         reached = nodes_with_gradients(graph, self.nodes(graph), self._minimized)
         return [node for node in reached if not node.is_frozen]
 
+    def _learning(self, graph: ModelGraph) -> list[ModelNode]:
+        return [n for n in self.nodes(graph) if isinstance(n, ModelNode) and learns_by_batches(n)]
+
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`.
 
@@ -252,9 +280,10 @@ class TrainPhase(ExperimentPhase):
             StateError: If nothing is left to train, because all nodes are frozen.
         """
         graph = scope.graph
-        nodes = nodes_of_losses(graph, self._ready_nodes(graph), self.losses)
+        learning = self._learning(graph)
+        nodes = nodes_of_losses(graph, self._ready_nodes(graph), self.losses, learning)
         trained = self._trained(graph)
-        if not trained:
+        if not trained and not learning:
             raise StateError(
                 f"{self._where}: there is nothing to train; every torch node that a loss reaches is frozen."
             )
@@ -267,10 +296,12 @@ class TrainPhase(ExperimentPhase):
             where=self._where,
             nan=self.nan,
             devices=devices,
-            schedule=self.batch_schedule,
+            schedule=turns.SCHEDULES.get(self.batch_schedule, self.batch_schedule),
+            learning=learning,
+            trains=True,
         )
-        found = stages(graph, resolved, trained, self.losses)
-        step, begin = train_step(found, resolved, self._options, devices[trained[0].label], scope.start.batch)
+        device = devices[(trained or nodes)[0].label]
+        found, step, begin = self._steps(graph, resolved, trained, device, scope.start.batch)
         recording = scope.recording(resolved.loss_nodes, self.result_recording)
         announced = {name for c in self.callbacks for name in getattr(c, "metric_names", ())}
         optimizers = {stage.rate: stage.optimizer for stage in found if stage.optimizer is not None}
@@ -304,3 +335,31 @@ class TrainPhase(ExperimentPhase):
             rates={name: optimizer.rate for name, optimizer in optimizers.items()},
             devices={label: str(device) for label, device in devices.items()},
         )
+
+    def _steps(
+        self,
+        graph: ModelGraph,
+        resolved: Resolved,
+        trained: Sequence[GraphNode],
+        device: torch.device,
+        n_done: int | None,
+    ) -> tuple[list[Stage], Step, turns.Begin]:
+        """Return the stages, the step of a batch, and what is to be called at each epoch."""
+        if self.batch_schedule not in turns.SCHEDULES:
+            found = stages(graph, resolved, trained, self.losses)
+            return found, *train_step(found, resolved, self._options, device, n_done)
+        taken = turns.turns_of(graph, resolved, self.losses, self._where)
+        of_turns = [
+            stages(
+                graph,
+                turn.resolved,
+                [node for node in trained if node in turn.resolved.nodes],
+                [self.losses[i] for i in turn.indices],
+            )
+            for turn in taken
+        ]
+        steps = [
+            train_step(found, turn.resolved, self._options, device, n_done)
+            for turn, found in zip(taken, of_turns, strict=True)
+        ]
+        return [stage for found in of_turns for stage in found], *turns.round_of(taken, steps)

@@ -145,12 +145,31 @@ def test_without_a_graph_there_is_no_phase(kind: type) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_heads_of_several_featuresets_need_bindings(bench: Any, kind: type) -> None:
-    bench.graph(bench.node("A"), bench.node("B", bench.ref(bench.data("More")), Ridge()))
+def test_heads_of_several_featuresets_get_the_split_of_their_own(bench: Any, kind: type) -> None:
+    more = bench.data("More", seed=1)
+    bench.graph(bench.node("A"), bench.node("B", bench.ref(more), Ridge()))
+    options = {"losses": [bench.loss()]} if kind is TrainPhase else {}
+    active = ["A"] if kind is TrainPhase else None
+    phase = kind.from_split("p", split="train", active_nodes=active, **options)
+    assert [b.upstream_ref.node_label for b in phase.input_sources] == ["Sensor", "More"][: 2 - bool(active)]
+    more.clear_splits()
+    more.split_random({"fit": 0.5, "rest": 0.5})
     with pytest.raises(
-        InvalidValueError, match=r"one and the same FeatureSet upstream, found \['Sensor', 'More'\]"
+        InvalidValueError, match="Unknown split 'train' in FeatureSet 'More'.*'fit'.*an InputBinding for each"
     ):
-        make(bench, kind)
+        kind.from_split("q", split="train", **options)
+
+
+def test_heads_of_several_featuresets_are_in_step(bench: Any) -> None:
+    more = bench.data("More", seed=1)
+    bench.graph(bench.node("A"), bench.node("B", bench.ref(more)))
+    phase = bench.train({"A": "mse", "B": "mse"}, sampler=SimpleSampler(batch_size=16, shuffle=True))
+    _, results = bench.drain(phase)
+    at = {
+        label: np.searchsorted(np.sort(rows), rows)
+        for label, rows in ((name, results.stacked_tensors(name, "rows")) for name in "AB")
+    }
+    assert np.array_equal(at["A"], at["B"])
 
 
 def test_active_nodes_bring_those_that_feed_them(bench: Any) -> None:

@@ -1,0 +1,62 @@
+"""Attributes that are assigned without effect: an error at the line, with the nearest match.
+
+It knows no class; `modularml.base.keywords.checked_keywords` hands them in.
+
+The code of this package sets what it likes. From outside, what an object has may be set, unless its class
+says that it is ``_fixed``, and so may what begins with an underscore; a new name is a slip. Classes of a
+user's own, and torch modules, take any.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from modularml.base.errors import InvalidAttributeError, nearest
+
+
+def close(cls: type) -> None:
+    """Let instances of `cls` refuse attributes that nothing reads."""
+    if cls.__setattr__ is object.__setattr__:
+        cls.__setattr__ = _set  # type: ignore[assignment, method-assign]
+
+
+def _set(self: Any, name: str, value: Any) -> None:
+    cls = type(self)
+    if name[0] != "_" and (name not in vars(self) or name in getattr(cls, "_fixed", ())):
+        _check(self, cls, name)
+    object.__setattr__(self, name, value)
+
+
+def _check(instance: Any, cls: type, name: str) -> None:
+    frame = sys._getframe(2)
+    if _is_ours(frame.f_globals.get("__name__")) or not _is_ours(cls.__module__):
+        return
+    if hasattr(cls, "register_forward_hook"):
+        return
+    if name in getattr(cls, "_fixed", ()):
+        raise InvalidAttributeError(
+            f"{name!r} of {instance!r} is said when it is made, and nothing would follow from setting it "
+            f"now; make a new {cls.__name__}."
+        )
+    found = getattr(cls, name, None)
+    if isinstance(found, property) and found.fset is None:
+        raise InvalidAttributeError(
+            f"{name!r} of {instance!r} cannot be set: it follows from what that holds."
+        )
+    if not hasattr(cls, name):
+        known = _settable(instance, cls)
+        match = nearest(name, known)
+        hint = f"Did you mean {match!r}?" if match else f"It has: {', '.join(known)}."
+        raise InvalidAttributeError(f"{instance!r} has no {name!r} to set. {hint}")
+
+
+def _is_ours(module: Any) -> bool:
+    return str(module).partition(".")[0] == "modularml"
+
+
+def _settable(instance: Any, cls: type) -> list[str]:
+    """Return the names that may be set."""
+    properties = [name for name in dir(cls) if getattr(getattr(cls, name, None), "fset", None) is not None]
+    names = {*vars(instance), *properties} - set(getattr(cls, "_fixed", ()))
+    return sorted(name for name in names if not name.startswith("_"))
