@@ -1,6 +1,6 @@
 // The panel of one run: builds its elements once and patches them from then on.
 import { element, setAttribute, setText, sync } from "../shared/dom";
-import { clock, estimate, rate, value } from "../shared/format";
+import { clock, estimate, percent, rate, value } from "../shared/format";
 import { GraphPane } from "../graph/pane";
 import { makeGlyph, setGlyph } from "../shared/glyph";
 import { loadChart } from "../shared/library";
@@ -183,8 +183,8 @@ export class Panel {
     const current = this.run.phases[info.current ?? -1];
     const facts: [string, string][] = [];
     if (current && current.epochs > 1) facts.push(["Epoch", `${current.epoch} / ${current.epochs}`]);
-    if (current?.batches) facts.push(["Batch", `${current.batch} / ${current.batches}`]);
-    if (current?.evaluating) facts.push(["Evaluating", current.evaluating]);
+    if (current?.batches && current.kind !== "fit") facts.push(["Batch", `${current.batch} / ${current.batches}`]);
+    if (current?.work) facts.push([current.work.what, `${current.work.label} ${percent(current.work.fraction)}`.trim()]);
     if (current && current.best !== null) facts.push(["Best epoch", String(current.best)]);
     if (info.rate !== null && this.run.isRunning) facts.push(["Steps/s", rate(info.rate)]);
     facts.push(["Elapsed", clock(info.elapsed + sinceLast)]);
