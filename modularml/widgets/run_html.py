@@ -52,7 +52,8 @@ font-variant-numeric:tabular-nums}
 .modularml-run .scroll{overflow-x:auto}
 .modularml-run .scroll>svg{width:auto;min-width:calc(var(--width)*.65)}
 .modularml-run pre{max-height:180px;overflow:auto;margin:4px 0 0;font-size:11px;white-space:pre-wrap}
-.modularml-run .muted,.modularml-run th{color:var(--jp-ui-font-color2,#777);font-weight:400}
+.modularml-run .muted,.modularml-run th,.modularml-run summary{font-weight:400;
+color:var(--jp-ui-font-color2,var(--vscode-descriptionForeground,#767676))}
 .modularml-run table{border-collapse:collapse;margin:0;font-size:inherit}
 .modularml-run tr{border:0;background:none!important}
 .modularml-run tbody tr{border-top:1px solid var(--jp-border-color2,#8884)}
@@ -66,7 +67,7 @@ text-align:left!important}
 [data-jp-theme-light=false] .modularml-run .failed{color:#ff8a80}
 [data-jp-theme-light=false] .modularml-run :is(.stopped,.interrupted){color:#f5b04c}
 .modularml-run details{margin-top:8px}
-.modularml-run summary{cursor:pointer;color:var(--jp-ui-font-color2,#777)}
+.modularml-run summary{cursor:pointer}
 .modularml-run details table{margin-top:4px}
 </style>"""
 

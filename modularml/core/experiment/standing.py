@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from modularml.base.errors import InvalidTypeError, UnknownNameError
+from modularml.base.errors import InvalidTypeError, ModularMLError, UnknownNameError
 from modularml.core.experiment.comparison import Diff, compare
 from modularml.core.experiment.fingerprint import Tree, fingerprint
 from modularml.core.experiment.history import ExperimentRun
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
-from modularml.core.experiment.staleness import Status, resolve, status
+from modularml.core.experiment.staleness import STALE, Status, resolve, status
 
 Run = int | str | ExperimentRun
 
@@ -32,6 +32,23 @@ def status_of(experiment: Any) -> Status:
     """Compare what the phases of the plan consumed when they ran last with what they would consume now."""
     present = {name: (p.kind, fingerprint(p)) for name, p in phases_of(experiment.execution_plan)}
     return status(experiment.label, present, experiment.history)
+
+
+def stale_runs(experiment: Any) -> dict[int, tuple[str, ...]]:
+    """Return for each run by its index, if it holds stale results, what is stale in it, and why."""
+    told: dict[int, tuple[str, ...]] = {}
+    for entry in status_to_show(experiment):
+        if entry.run is not None and entry.state == STALE:
+            told[entry.run] = (*told.get(entry.run, ()), str(entry))
+    return told
+
+
+def status_to_show(experiment: Any) -> Status:
+    """Return the status to stand beside something: empty before the first run, and if nothing could run."""
+    try:
+        return status_of(experiment) if experiment.history else Status()
+    except ModularMLError:
+        return Status()
 
 
 def only(group: PhaseGroup, names: set[str], above: str = "") -> PhaseGroup:
