@@ -12,7 +12,7 @@ const KEYS: Pages["keys"] = [["train", "mse", "min"], ["eval", "accuracy", "max"
 
 function row(n: number, more: Partial<Row> = {}): Row {
   const about = { id: `r${n}`, source: 0, n, label: "demo", status: "completed" as const, error: null };
-  return { ...about, started: 1000 * n, duration: 10 - n, seed: "5", changed: n ? "lr 0.1 → 0.2" : "", nChanged: n ? 1 : null, final: { 0: 1 / (n + 1) }, ...more };
+  return { ...about, started: 1000 * n, duration: 10 - n, seed: "5", stale: [], changed: n ? "lr 0.1 → 0.2" : "", nChanged: n ? 1 : null, final: { 0: 1 / (n + 1) }, ...more };
 }
 
 function detail(n: number, more: Partial<Detail> = {}): Detail {
@@ -142,4 +142,19 @@ test("a colour stays with its run, and no more are picked than can be told apart
   choice.toggle("r15");
   assert.equal(choice.picked.get("r15"), 0);
   assert.equal(choice.picked.get("r1"), 1);
+});
+
+test("what is stale is marked, told why, and found by that word", async () => {
+  const why = "results of 'train' (run 0) are stale: node 'net' changed lr 0.1 -> 0.2 after it ran";
+  const { el, text, order, model } = await open(pages([row(0, { stale: [why] }), row(1)], [detail(0), detail(1)]));
+  const marked = el.querySelector('[data-id="r0"]');
+  assert.equal(marked?.querySelector('[data-column="status"]')?.textContent, "Done · stale");
+  assert.equal(text(".mml-stale"), `#0: ${why}`);
+  const filter = el.querySelector("input") as HTMLInputElement;
+  filter.value = "stale";
+  filter.dispatchEvent(new window.Event("input"));
+  assert.deepEqual(order(), ["r0"]);
+  model.receive({ type: "patch", patch: { ...pages([row(0)]), total: 2, seq: 1 } });
+  await settle();
+  assert.equal(el.querySelector(".mml-stale"), null);
 });

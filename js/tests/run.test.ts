@@ -3,7 +3,8 @@ import { test } from "node:test";
 import recorded from "../../tests/fixtures/progress_run.json";
 import { axisEnd, curvesOf } from "../src/progress/curves";
 import { isWide, valueAt } from "../src/shared/lines";
-import { fractionOf, Run, type Phase, type RunPatch } from "../src/progress/run";
+import { fractionOf, isVague, Run, type Phase, type RunPatch } from "../src/progress/run";
+import { factOf } from "../src/graph/facts";
 
 // What Python sends for one run, and what it hands to a page that connects at its end.
 const patches = recorded.patches as unknown as RunPatch[];
@@ -74,4 +75,12 @@ test("a curve has the value of the point before", () => {
 test("only what is positive and spans two decades is drawn on a logarithmic axis", () => {
   const of = (...y: (number | null)[]) => isWide([{ x: y.map((_, i) => i), y }]);
   assert.deepEqual([of(), of(1, null), of(1, 50), of(1, null, 0.001), of(100, 0), of(100, -1)], [false, false, false, true, false, false]);
+});
+
+test("a fit is as far as its estimator tells, and vague where that does not", () => {
+  const of = (fraction: number | null) =>
+    phaseOf({ kind: "fit", status: "running", epochs: 1, epoch: 1, batches: 1, batch: 0, rates: {}, devices: {}, work: { what: "Fitting", label: "forest", fraction } });
+  assert.deepEqual([isVague(of(null)), isVague(of(0.25)), fractionOf(of(0.25))], [true, false, 0.25]);
+  const fact = (phase: Phase, name: string) => factOf({ id: "n0", kind: "ModelNode", name }, phase, whole.run);
+  assert.deepEqual([fact(of(0.25), "forest"), fact(of(null), "forest"), fact(of(0.25), "other")], ["fitting 25%", "fitting …", ""]);
 });

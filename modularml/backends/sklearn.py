@@ -15,6 +15,7 @@ from sklearn.base import clone, is_clusterer, is_outlier_detector
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from modularml.backends.sklearn_progress import watched as watched
 from modularml.base.config import same_tree
 
 OUTPUT_METHODS = ("predict", "transform", "predict_proba", "decision_function", "score_samples")

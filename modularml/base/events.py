@@ -12,7 +12,8 @@ A run emits, in this order (groups and phases nest as the plan does)::
       GroupEnded
     RunEnded
 
-What a callback evaluates within a phase tells of itself by `EvaluationAdvanced`, if it takes its time.
+Work that a batch or the end of an epoch waits for tells of itself by `WorkAdvanced`: the fit of an
+estimator, or what a callback evaluates.
 
 `BatchesEnded` is not one event a batch: it carries the losses of all the batches
 since the last one and comes at most `BATCH_EVENTS_PER_S` times a second, and before
@@ -211,19 +212,19 @@ class BatchesEnded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationAdvanced(Event):
-    """A callback evaluates at the end of an epoch of the phase `path`, and has some way to go.
+class WorkAdvanced(Event):
+    """Something that the phase `path` waits for goes on; it is over with the next batch, epoch or phase.
 
     Attributes:
-        label: The phase that it evaluates by.
-        n_done: Its batches that are done.
-        n_batches: All of its batches.
+        what: What is being done, in one word for people: ``"Evaluating"``, ``"Fitting"``.
+        label: What it is done to: a phase or a node.
+        fraction: The share that is done, from 0 to 1, or None where that is not known.
     """
 
     path: tuple[str, ...]
+    what: str
     label: str
-    n_done: int
-    n_batches: int
+    fraction: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, check_int
-from modularml.base.events import BatchesEnded, EvaluationAdvanced
+from modularml.base.events import BatchesEnded, WorkAdvanced
 from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import EvaluationCallbackResult
@@ -149,12 +149,12 @@ class Evaluation(Callback):
         for event in execution.events:
             if exec_ctx is None or not isinstance(event, BatchesEnded) or event.n_done == execution.n_batches:
                 continue
-            advanced = EvaluationAdvanced(
+            advanced = WorkAdvanced(
                 run_id=exec_ctx.run_id,
                 path=exec_ctx.path,
+                what="Evaluating",
                 label=label,
-                n_done=event.n_done,
-                n_batches=execution.n_batches,
+                fraction=event.n_done / execution.n_batches,
             )
             experiment.events.emit(advanced)
         evaluated: Any = execution.results

@@ -103,6 +103,11 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, max_rows: int 
     )
 
 
+def remark(text: str) -> Html:
+    """Return a sentence that something should be seen to."""
+    return Html(f'<p class="stopped">{html(text)}</p>')
+
+
 def unfolding(summary: str, *parts: Html, is_open: bool = False) -> Html:
     """Return what is shown when its summary is clicked on."""
     opened = " open" if is_open else ""

@@ -61,7 +61,7 @@ class RunBook:
             for i, (run, before) in enumerate(zip(runs, predecessors(runs), strict=True)):
                 row_id = _id(source, run)
                 known = self._rows.get(row_id)
-                if known is None or known["duration"] != run.duration_s:
+                if known is None or (known["duration"], known["stale"]) != (run.duration_s, list(run.stale)):
                     known = self._rows[row_id] = self._row(source, i, run, before)
                 rows.append(known)
         return rows
@@ -143,6 +143,7 @@ class RunBook:
             "started": round(run.started_at.timestamp() * 1000),
             "duration": run.duration_s,
             "seed": run.seed,
+            "stale": list(run.stale),
             "changed": changes_in_words(told),
             "nChanged": None if told is None else len(told),
             "final": {str(self._key(key, None)): _number(value) for key, value in run.final.items()},

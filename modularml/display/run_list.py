@@ -11,7 +11,7 @@ from html import escape
 
 import numpy as np
 
-from modularml.display.card import Html, card, fields, table, unfolding
+from modularml.display.card import Html, card, fields, remark, table, unfolding
 from modularml.display.curves import curve_svg
 from modularml.display.figures import format_s, format_value
 from modularml.display.runs import Key, RunSource, RunView, changes, changes_in_words, predecessors, sampled
@@ -73,6 +73,7 @@ def runs_html(sources: Sequence[RunSource], token: str = "") -> Html:
 def run_details(run: RunView, before: RunView | None = None) -> Html:
     """Draw one run: its error, its phases, least, last and best value of each curve, and what changed."""
     parts = [Html(f'<p class="failed">{escape(run.error)}</p>')] if run.error else []
+    parts += map(remark, run.stale)
     if run.phases:
         rows = [
             (phase.path, phase.kind, _status(phase.status), format_s(phase.duration_s))
@@ -136,7 +137,7 @@ def _row(
         i,
         *([source] if with_source else []),
         run.label,
-        _status(run.status),
+        _status(run.status, is_stale=bool(run.stale)),
         f"{run.started_at:%Y-%m-%d %H:%M}",
         format_s(run.duration_s),
         run.seed,
@@ -166,8 +167,9 @@ def _is_wide(series: Mapping[str, np.ndarray]) -> bool:
     return bool(len(values) and values.min() > 0 and values.max() > 100 * values.min())
 
 
-def _status(status: str) -> Html:
-    return Html(f'<span class="{escape(status)}">{MARKS.get(status, "")} {escape(status)}</span>')
+def _status(status: str, *, is_stale: bool = False) -> Html:
+    behind = ' · <span class="stopped">stale</span>' if is_stale else ""
+    return Html(f'<span class="{escape(status)}">{MARKS.get(status, "")} {escape(status)}</span>{behind}')
 
 
 def _best(goal: str, y: np.ndarray) -> str:

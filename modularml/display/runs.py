@@ -84,6 +84,7 @@ class RunView:
         read_curves: Reads the curves.
         checkpoints: Names of the checkpoints that were written meanwhile.
         children: The runs that it is made of, such as folds.
+        stale: Which of its results no longer come from what there is now, and why: a sentence each.
     """
 
     id: str
@@ -99,6 +100,7 @@ class RunView:
     phases: tuple[PhaseView, ...] = ()
     checkpoints: tuple[str, ...] = ()
     children: tuple[RunView, ...] = ()
+    stale: tuple[str, ...] = ()
 
     @property
     def curves(self) -> tuple[CurveView, ...]:

@@ -5,7 +5,8 @@ It knows no node and no phase; scikit-learn is loaded when an estimator is wrapp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,18 @@ class ScikitModelWrapper(BaseModel):
             self.fit(x, y)
             return
         self.partial_fit(x, y, classes=None if y is None else np.unique(self._sklearn.as_targets(y)))
+
+    @contextmanager
+    def watched(self, tell: Callable[[float | None], None]) -> Iterator[None]:
+        """Follow what the estimator learns within the block.
+
+        Args:
+            tell: Takes the share that is done; None at first, and for ever if the estimator has no
+                callbacks that could tell it.
+        """
+        tell(None)
+        with self._sklearn.watched(self.estimator, tell):
+            yield
 
     def partial_fit(self, x: Any, y: Any = None, *, classes: Any = None) -> None:
         """Let the estimator learn from one more batch.

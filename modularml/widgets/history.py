@@ -42,23 +42,27 @@ class BookSource:
 
     def __init__(self, book: RunBook) -> None:
         self.book = book
-        self._told: dict[str, str] = {}
+        self._told: dict[str, Json] = {}
 
     def snapshot(self) -> Json:
         """The newest page of rows; the browser asks for the others."""
-        self._told = {row["id"]: row["status"] for row in self.book.rows()}
+        self._told = {row["id"]: _standing(row) for row in self.book.rows()}
         return self.page(0)
 
     def take_patch(self) -> Json:
-        """The rows that are new, or whose run came to its end."""
+        """The rows that are new, whose run came to its end, or whose results became stale."""
         rows = self.book.rows()
-        news = [row for row in rows if self._told.get(row["id"]) != row["status"]]
-        self._told = {row["id"]: row["status"] for row in rows}
+        news = [row for row in rows if self._told.get(row["id"]) != _standing(row)]
+        self._told = {row["id"]: _standing(row) for row in rows}
         return self.book.pages(news, [], total=len(rows))
 
     def page(self, n_known: int) -> Json:
         """The newest page of rows but for the newest `n_known`."""
         return self.book.page_of_rows(n_known)
+
+
+def _standing(row: Json) -> Json:
+    return {"status": row["status"], "stale": row["stale"]}
 
 
 class OpenBrowser:

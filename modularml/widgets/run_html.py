@@ -9,6 +9,7 @@ expression can take it out of a notebook that is compared:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from itertools import islice
@@ -37,7 +38,7 @@ WORDS = {
 MARKS = {"completed": "✓", "stopped": "■", "interrupted": "■", "failed": "✕", "running": "…", "waiting": "–"}
 
 STYLE = """<style>
-.modularml-run{max-width:880px;box-sizing:border-box;padding:10px 14px;
+.modularml-run{max-width:1200px;box-sizing:border-box;padding:10px 14px;
 border:1px solid var(--jp-border-color2,#8884);border-radius:8px;color:var(--jp-ui-font-color1,inherit);
 font:var(--jp-ui-font-size1,13px)/1.5 var(--jp-ui-font-family,system-ui,sans-serif);
 font-variant-numeric:tabular-nums}
@@ -48,9 +49,11 @@ font-variant-numeric:tabular-nums}
 .modularml-run figcaption{font-size:11px;text-align:right}
 .modularml-run svg{display:block;width:100%;height:auto}
 .modularml-run .graph{margin:0 0 12px}
-.modularml-run .scroll{overflow-x:auto}.modularml-run .scroll>svg{width:auto;max-width:none!important}
+.modularml-run .scroll{overflow-x:auto}
+.modularml-run .scroll>svg{width:auto;min-width:calc(var(--width)*.65)}
 .modularml-run pre{max-height:180px;overflow:auto;margin:4px 0 0;font-size:11px;white-space:pre-wrap}
-.modularml-run .muted,.modularml-run th{color:var(--jp-ui-font-color2,#777);font-weight:400}
+.modularml-run .muted,.modularml-run th,.modularml-run summary{font-weight:400;
+color:var(--jp-ui-font-color2,var(--vscode-descriptionForeground,#767676))}
 .modularml-run table{border-collapse:collapse;margin:0;font-size:inherit}
 .modularml-run tr{border:0;background:none!important}
 .modularml-run tbody tr{border-top:1px solid var(--jp-border-color2,#8884)}
@@ -64,7 +67,7 @@ text-align:left!important}
 [data-jp-theme-light=false] .modularml-run .failed{color:#ff8a80}
 [data-jp-theme-light=false] .modularml-run :is(.stopped,.interrupted){color:#f5b04c}
 .modularml-run details{margin-top:8px}
-.modularml-run summary{cursor:pointer;color:var(--jp-ui-font-color2,#777)}
+.modularml-run summary{cursor:pointer}
 .modularml-run details table{margin-top:4px}
 </style>"""
 
@@ -113,7 +116,10 @@ def _picture(run: RunState) -> str:
 
 def _svg(run: RunState, index: int | None) -> str:
     assert index is not None
-    return f'<div class="scroll">{run.pictures[index].svg}</div>'
+    svg = run.pictures[index].svg
+    width = re.search(r'width="(\d+)"', svg)
+    # It shrinks to fit, but no further than its texts can be read; from there on it scrolls.
+    return f'<div class="scroll" style="--width:{width[1] if width else 0}px">{svg}</div>'
 
 
 def _messages(run: RunState) -> str:

@@ -25,13 +25,13 @@ from modularml.base.events import (
     BatchesEnded,
     EpochEnded,
     EpochStarted,
-    EvaluationAdvanced,
     Event,
     PhaseEnded,
     PhaseStarted,
     PlanEntry,
     RunEnded,
     RunStarted,
+    WorkAdvanced,
 )
 from modularml.widgets.pictures import Pictures
 from modularml.widgets.trace import TRACE_POINTS, Trace
@@ -46,7 +46,7 @@ PACE_WINDOW_S = 3.0
 
 Json = dict[str, Any]
 PhaseEvent = (
-    PhaseStarted | EpochStarted | BatchesDrawn | BatchesEnded | EvaluationAdvanced | EpochEnded | PhaseEnded
+    PhaseStarted | EpochStarted | BatchesDrawn | BatchesEnded | WorkAdvanced | EpochEnded | PhaseEnded
 )
 
 
@@ -85,7 +85,7 @@ class PhaseState:
         self.devices: Mapping[str, str] = {}
         self.best_epoch: int | None = None
         self.is_early = self.is_drawing = False
-        self.evaluating: EvaluationAdvanced | None = None
+        self.work: WorkAdvanced | None = None
         self._draw_s = 0.0
         self._epoch_sum = np.zeros(0)
 
@@ -113,7 +113,7 @@ class PhaseState:
 
     def add_batches(self, event: BatchesEnded) -> None:
         """Add losses: a point a batch, and their mean over the epoch so far."""
-        n_new = len(event.losses)
+        n_new, self.work = len(event.losses), None
         if event.epoch != self.epoch or self.n_done == 0:
             self._epoch_sum = np.zeros(len(self.losses))
         self.epoch, self.n_done = event.epoch, event.n_done
@@ -132,7 +132,7 @@ class PhaseState:
         self.epoch, self.n_done = event.epoch, self.n_batches
         self.metrics.update(event.metrics)
         self.rates |= {name: value for name, value in event.metrics.items() if _is_rate(name)}
-        self.best_epoch, self.evaluating = event.best_epoch, None
+        self.best_epoch, self.work = event.best_epoch, None
         self.epochs.append((event.epoch, event.metrics))
         if self.kind != "train":
             return
@@ -146,6 +146,7 @@ class PhaseState:
         """End, in whatever way."""
         self.status, self.duration_s, self.is_early = event.status, event.duration_s, event.is_early
         self.metrics.update(event.metrics)
+        self.work = None
 
     @property
     def note(self) -> str:
@@ -155,9 +156,10 @@ class PhaseState:
         return f"ended early, after epoch {self.epoch + 1} of {self.n_epochs}"
 
     @property
-    def _evaluating(self) -> str:
-        event = self.evaluating
-        return f"{event.label} {event.n_done} / {event.n_batches}" if event is not None else ""
+    def _work(self) -> Json | None:
+        if self.work is None:
+            return None
+        return {"what": self.work.what, "label": self.work.label, "fraction": self.work.fraction}
 
     def row(self, index: int) -> Json:
         """All but the curves, as JSON."""
@@ -180,7 +182,7 @@ class PhaseState:
             "note": self.note,
             "drawing": self.is_drawing,
             "validation": self.validation,
-            "evaluating": self._evaluating,
+            "work": self._work,
         }
 
     def _trace(self, name: str, per: str) -> Trace:
@@ -324,8 +326,8 @@ class RunState:
             phase.start_epoch(event)
         elif isinstance(event, BatchesDrawn):
             phase.end_drawing(event)
-        elif isinstance(event, EvaluationAdvanced):
-            phase.evaluating = event
+        elif isinstance(event, WorkAdvanced):
+            phase.work = event
         elif isinstance(event, EpochEnded):
             phase.end_epoch(event)
         else:

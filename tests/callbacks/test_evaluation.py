@@ -9,7 +9,7 @@ import pytest
 from modularml import AppliedLoss, EvalPhase, Loss
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import InvalidTypeError, InvalidValueError
-from modularml.base.events import EpochEnded, EvaluationAdvanced
+from modularml.base.events import EpochEnded, WorkAdvanced
 from modularml.callbacks import Evaluation
 from tests.callbacks.conftest import Regression
 
@@ -73,11 +73,11 @@ def test_one_that_takes_its_time_tells_how_far_it_is(
 ) -> None:
     monkeypatch.setattr("modularml.core.execution.epochs.BATCH_EVENTS_PER_S", math.inf)
     told: list[Any] = []
-    regression.exp.events.subscribe(lambda e: told.append(e) if isinstance(e, EvaluationAdvanced) else None)
+    regression.exp.events.subscribe(lambda e: told.append(e) if isinstance(e, WorkAdvanced) else None)
     evaluation = Evaluation.from_split(split="test", losses=[regression.loss], batch_size=1, label="often")
     regression.exp.run_phase(regression.train(evaluation, n_epochs=1))
-    n_batches = told[0].n_batches
-    assert [(e.path, e.label, e.n_done) for e in told] == [
-        (("train",), "often", i) for i in range(1, n_batches)
+    n_batches = round(1 / told[0].fraction)
+    assert [(e.path, e.what, e.label, e.fraction) for e in told] == [
+        (("train",), "Evaluating", "often", i / n_batches) for i in range(1, n_batches)
     ]
     assert n_batches > 1

@@ -18,10 +18,10 @@ from modularml.base.events import (
     BatchesEnded,
     EpochEnded,
     EpochStarted,
-    EvaluationAdvanced,
     PhaseEnded,
     PhaseStarted,
     PlanEntry,
+    WorkAdvanced,
 )
 from modularml.widgets.run_state import RunState
 from modularml.widgets.trace import TRACE_POINTS, Trace
@@ -266,10 +266,20 @@ def test_an_early_end_and_the_best_epoch_are_told_counted_from_one(script: Any) 
     assert (row["best"], row["note"]) == (3, "ended early, after epoch 3 of 3")
 
 
-def test_an_evaluation_within_training_is_told_until_its_epoch_ends(script: Any) -> None:
-    state = RunState(script.start())
-    path = ("train",)
-    state.apply(script(EvaluationAdvanced, path=path, label="test", n_done=3, n_batches=10))
-    assert state.snapshot()["phases"][0]["evaluating"] == "test 3 / 10"
-    state.apply(script(EpochEnded, path=path, epoch=0, metrics={}))
-    assert state.snapshot()["phases"][0]["evaluating"] == ""
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [
+        (BatchesEnded, {"epoch": 0, "n_done": 1, "losses": np.ones((1, 1))}),
+        (EpochEnded, {"epoch": 0, "metrics": {}}),
+        (PhaseEnded, {"status": "stopped", "metrics": {}, "duration_s": 1.0}),
+    ],
+)
+def test_work_within_a_phase_is_told_until_what_waits_for_it_comes(
+    script: Any, kind: Any, facts: Any
+) -> None:
+    state, path = RunState(script.start()), ("train",)
+    state.apply(next(event for event in script.train() if isinstance(event, PhaseStarted)))
+    state.apply(script(WorkAdvanced, path=path, what="Evaluating", label="test", fraction=0.3))
+    assert state.snapshot()["phases"][0]["work"] == {"what": "Evaluating", "label": "test", "fraction": 0.3}
+    state.apply(script(kind, path=path, **facts))
+    assert state.snapshot()["phases"][0]["work"] is None

@@ -1,6 +1,6 @@
 // What each box of a picture says while its phase runs: a state and one short fact.
 // It knows no DOM.
-import { rate, value } from "../shared/format";
+import { percent, rate, value } from "../shared/format";
 import type { Phase, RunInfo } from "../progress/run";
 
 export interface Box {
@@ -50,6 +50,7 @@ export function factOf(box: Box, phase: Phase, info: RunInfo): string {
 
 function nodeFact(box: Box, phase: Phase): string {
   const name = box.name ?? "";
+  if (phase.work?.label === name) return `${phase.work.what.toLowerCase()} ${percent(phase.work.fraction) || "…"}`;
   const speed = phase.rates[`lr/${name}`] ?? phase.rates["lr"];
   const device = phase.devices[name];
   const parts = [

@@ -4,7 +4,7 @@ import { element, setAttribute, setText } from "../shared/dom";
 import type { Phase, RunInfo } from "../progress/run";
 import { factOf, stateOf, type Picture } from "./facts";
 
-const LEAST_SCALE = 0.72;
+const LEAST_SCALE = 0.6;
 const ROOM_BELOW = 18; // for the chips of the lowest boxes
 
 interface Part {

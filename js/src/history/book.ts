@@ -13,6 +13,8 @@ export interface Row {
   started: number;
   duration: number;
   seed: string;
+  /** Which of its results no longer come from what there is now, and why. */
+  stale: string[];
   changed: string;
   nChanged: number | null;
   final: Record<string, number | string>;

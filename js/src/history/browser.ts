@@ -18,6 +18,7 @@ export class RunBrowser {
   private readonly status = element("select", { "aria-label": "Status" });
   private readonly tabs = element("div", { class: "mml-tabs", role: "tablist" });
   private readonly panel = element("div", { class: "mml-panel", role: "tabpanel", tabindex: "-1" });
+  private readonly remarks = element("div");
   private readonly facts = element("div", { class: "mml-tables" });
   private readonly choice: Choice;
   private readonly table: RunTable;
@@ -34,7 +35,7 @@ export class RunBrowser {
     this.table = new RunTable(book, this.choice, signal, () => this.update());
     this.curves = new Curves(book, signal, () => this.redraw());
     const tools = element("div", { class: "mml-tools", "data-lm-suppress-shortcuts": "true" }, this.filter, this.status);
-    this.panel.append(this.curves.root, this.facts);
+    this.panel.append(this.remarks, this.curves.root, this.facts);
     this.root.append(element("header", {}, this.title, this.count, tools), this.table.root, this.tabs, this.panel);
     this.filter.addEventListener("input", () => this.refilter(), { signal });
     this.filter.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
@@ -110,9 +111,11 @@ export class RunBrowser {
     setAttribute(this.panel, "aria-label", this.tab);
     const here = picked.filter(({ row }) => this.book.details.has(row.id));
     // Tables are made anew only if what they tell changed, so that no one loses the place in them.
-    const key = JSON.stringify([this.tab, picked.map(({ row, color }) => [row.id, color]), here.map(({ row }) => this.book.details.get(row.id)?.status)]);
+    const key = JSON.stringify([this.tab, picked.map(({ row, color }) => [row.id, color, row.stale]), here.map(({ row }) => this.book.details.get(row.id)?.status)]);
     if (key === this.drawn) return;
     this.drawn = key;
+    const stale = picked.flatMap(({ row }) => row.stale.map((text) => element("p", { class: "mml-stale" }, `#${row.n}: ${text}`)));
+    this.remarks.replaceChildren(...stale);
     this.curves.root.hidden = this.tab !== "Curves" || !this.curves.update(here);
     this.facts.replaceChildren(this.made(picked, here));
   }

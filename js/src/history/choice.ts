@@ -76,7 +76,7 @@ export class Choice {
 
   private textOf(row: Row): string {
     const about = [`#${row.n}`, row.label, row.status, STATUS_WORDS[row.status], row.seed, this.book.sources[row.source]];
-    return [...about, row.error, row.changed].join(" ").toLowerCase();
+    return [...about, row.error, row.changed, ...row.stale].join(" ").toLowerCase();
   }
 }
 

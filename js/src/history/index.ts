@@ -2,6 +2,8 @@
 // there already, and gives it back when it ends, so that what is saved needs no kernel; on a
 // page of its own it reads what lies in that page.
 import "../shared/theme.css";
+import "../shared/chart.css";
+import "../shared/glyph.css";
 import "./history.css";
 import type { WidgetModel } from "../shared/model";
 import { Book, liveBook, type Pages } from "./book";

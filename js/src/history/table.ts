@@ -43,9 +43,9 @@ export class RunTable {
     const metrics = this.choice.metrics.length;
     const hasSources = this.book.sources.length > 1;
     const source = hasSources ? "minmax(70px, 0.8fr) " : "";
-    const shape = `28px 44px ${source}minmax(90px, 1.2fr) 104px 110px 62px 52px minmax(130px, 1.8fr)${" minmax(76px, 0.7fr)".repeat(metrics)}`;
+    const shape = `28px 44px ${source}minmax(90px, 1.2fr) 126px 110px 62px 52px minmax(130px, 1.8fr)${" minmax(76px, 0.7fr)".repeat(metrics)}`;
     this.root.style.setProperty("--mml-columns", shape);
-    this.root.style.setProperty("--mml-least", `${640 + (hasSources ? 70 : 0) + 76 * metrics}px`);
+    this.root.style.setProperty("--mml-least", `${662 + (hasSources ? 70 : 0) + 76 * metrics}px`);
     this.space.style.height = `${this.rows.length * ROW_PX}px`;
     this.body.style.height = `${Math.min(Math.max(this.rows.length, 1), MAX_ROWS_SEEN) * ROW_PX}px`;
     sync(this.head, [null, ...this.columns], makeHead, (cell, column) => this.updateHead(cell, column));
@@ -83,6 +83,7 @@ export class RunTable {
     setAttribute(line, "data-id", row.id);
     setAttribute(line, "data-at", String(at));
     setAttribute(line, "data-status", row.status);
+    setAttribute(line, "data-stale", row.stale.length ? "" : null);
     setAttribute(line, "aria-rowindex", String(at + 2));
     setAttribute(line, "aria-selected", String(color !== undefined));
     setAttribute(line, "tabindex", at === this.active ? "0" : "-1");
@@ -102,6 +103,7 @@ export class RunTable {
     const text = this.textOf(column, row);
     if (column === "status") {
       if (!cell.querySelector("svg")) cell.replaceChildren(makeGlyph(), element("span"));
+      setAttribute(cell, "title", row.stale.join("\n") || null);
       return setText(cell.lastElementChild as Element, text);
     }
     if (cell.querySelector("svg")) cell.replaceChildren();
@@ -113,7 +115,7 @@ export class RunTable {
   private textOf(column: Column, row: Row): string {
     if (typeof column === "number") return column in row.final ? value(row.final[column] as number | string) : "";
     if (column === "source") return this.book.sources[row.source] ?? "";
-    if (column === "status") return STATUS_WORDS[row.status];
+    if (column === "status") return STATUS_WORDS[row.status] + (row.stale.length ? " · stale" : "");
     if (column === "started") return moment(row.started);
     if (column === "duration") return duration(row.duration);
     return column === "n" ? String(row.n) : row[column];

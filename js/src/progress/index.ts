@@ -1,5 +1,7 @@
 // The entry of the progress panel: one run a model, any number of views of it.
 import "../shared/theme.css";
+import "../shared/chart.css";
+import "../shared/glyph.css";
 import "../graph/graph.css";
 import "./progress.css";
 import { listen, subscribe, type WidgetModel } from "../shared/model";

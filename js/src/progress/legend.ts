@@ -16,7 +16,7 @@ export class Legend {
 
   /** Shows the values at `x`, or the last ones where `x` is null. */
   update(phase: Phase, curves: readonly Curve[], x: number | null): void {
-    setText(this.title, x === null ? (phase.path.at(-1) ?? "") : placeOf(phase, x));
+    setText(this.title, x === null ? phase.path.join(" / ") : placeOf(phase, x));
     sync(this.items, Object.keys(phase.metrics), makeItem, (item, name) => {
       const curve = curves.findLast((one) => one.name === name);
       const number = x === null || !curve ? phase.metrics[name] : valueAt(curve, x);

@@ -1,6 +1,6 @@
 // The panel of one run: builds its elements once and patches them from then on.
 import { element, setAttribute, setText, sync } from "../shared/dom";
-import { clock, estimate, rate, value } from "../shared/format";
+import { clock, estimate, percent, rate, value } from "../shared/format";
 import { GraphPane } from "../graph/pane";
 import { makeGlyph, setGlyph } from "../shared/glyph";
 import { loadChart } from "../shared/library";
@@ -167,7 +167,7 @@ export class Panel {
     this.blank.hidden = curves.length > 0;
     if (!phase) return setText(this.blank, "Preparing…");
     this.legend.update(phase, curves, this.hovered);
-    setText(this.blank, phase.status === "waiting" ? "Not started yet" : phase.status === "running" ? "Running…" : STATUS_WORDS[phase.status]);
+    setText(this.blank, phase.status === "waiting" ? "Not started yet" : phase.status === "running" ? `${phase.work?.what ?? "Running…"} ${workOf(phase)}` : STATUS_WORDS[phase.status]);
     this.scale.hidden = !canBeLog(curves);
     if (!curves.length) return this.chart?.clear();
     setAttribute(this.plot, "data-unit", unitOf(phase));
@@ -183,8 +183,8 @@ export class Panel {
     const current = this.run.phases[info.current ?? -1];
     const facts: [string, string][] = [];
     if (current && current.epochs > 1) facts.push(["Epoch", `${current.epoch} / ${current.epochs}`]);
-    if (current?.batches) facts.push(["Batch", `${current.batch} / ${current.batches}`]);
-    if (current?.evaluating) facts.push(["Evaluating", current.evaluating]);
+    if (current?.batches && current.kind !== "fit") facts.push(["Batch", `${current.batch} / ${current.batches}`]);
+    if (current?.work) facts.push([current.work.what, workOf(current)]);
     if (current && current.best !== null) facts.push(["Best epoch", String(current.best)]);
     if (info.rate !== null && this.run.isRunning) facts.push(["Steps/s", rate(info.rate)]);
     facts.push(["Elapsed", clock(info.elapsed + sinceLast)]);
@@ -220,4 +220,9 @@ export class Panel {
 
 function makeFact(): HTMLElement {
   return element("span", {}, ...makePair());
+}
+
+/** What a phase waits for, and how far that is: `forest 37%`. */
+function workOf({ work }: Phase): string {
+  return work ? `${work.label} ${percent(work.fraction)}`.trim() : "";
 }

@@ -1,6 +1,6 @@
 // The list of the plan's phases: states, counts, and which one the chart shows.
 import { element, setAttribute, setText, sync } from "../shared/dom";
-import { duration } from "../shared/format";
+import { duration, percent } from "../shared/format";
 import { makeGlyph, setGlyph } from "../shared/glyph";
 import { STATUS_WORDS, type Status } from "../shared/status";
 import { fractionOf, isVague, type Phase } from "./run";
@@ -104,5 +104,5 @@ function noteOf(phase: Phase): string {
   if (phase.kind === "group" || phase.status === "waiting") return "";
   if (phase.duration !== null) return duration(phase.duration);
   if (phase.epochs > 1) return `${phase.epoch}/${phase.epochs}`;
-  return phase.batches ? `${Math.floor(fractionOf(phase) * 100)}%` : "";
+  return isVague(phase) ? "" : percent(fractionOf(phase));
 }

@@ -45,8 +45,8 @@ export interface Phase {
   drawing: boolean;
   /** The metric that is drawn in the colour of validation. */
   validation: string;
-  /** How far the evaluation is that goes on within it, e.g. `test 3 / 10`; else empty. */
-  evaluating: string;
+  /** What it waits for, e.g. the fit of an estimator, and the share of that which is done, if known. */
+  work: { what: string; label: string; fraction: number | null } | null;
   rates: Record<string, number>;
   devices: Record<string, string>;
 }
@@ -151,11 +151,11 @@ export class Run {
 export function fractionOf(phase: Phase): number {
   if (phase.status === "waiting") return 0;
   if (phase.status !== "running") return 1;
-  const part = phase.batches ? phase.batch / phase.batches : 0;
+  const part = phase.kind === "fit" ? (phase.work?.fraction ?? 0) : phase.batches ? phase.batch / phase.batches : 0;
   return Math.min(1, (Math.max(phase.epoch, 1) - 1 + part) / Math.max(phase.epochs, 1));
 }
 
 /** Whether a phase runs without telling how far it is. */
 export function isVague(phase: Phase | undefined): boolean {
-  return phase?.status === "running" && phase.batches === 0;
+  return phase?.status === "running" && (phase.kind === "fit" ? phase.work?.fraction == null : phase.batches === 0);
 }

@@ -39,3 +39,8 @@ export function rate(perSecond: number): string {
   if (perSecond >= 100) return Math.round(perSecond).toLocaleString("en-US");
   return perSecond >= 1 ? perSecond.toFixed(1) : perSecond.toPrecision(2);
 }
+
+/** A share of what is to be done: `37%`; empty where it is not known. */
+export function percent(share: number | null): string {
+  return share === null ? "" : `${Math.floor(share * 100)}%`;
+}

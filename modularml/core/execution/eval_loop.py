@@ -6,6 +6,7 @@ It knows no epochs (`run_epochs` does) and no phase.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,10 @@ def eval_step(resolved: Resolved) -> Step:
 
 
 def fit_step(
-    resolved: Resolved, fitted: Sequence[ModelNode], targets: Callable[[str], np.ndarray | None]
+    resolved: Resolved,
+    fitted: Sequence[ModelNode],
+    targets: Callable[[str], np.ndarray | None],
+    watch: Callable[[ModelNode], AbstractContextManager[None]],
 ) -> Step:
     """Return the function that fits each of `fitted` when its input is there, in order.
 
@@ -38,6 +42,7 @@ def fit_step(
         resolved: What runs.
         fitted: The nodes to fit.
         targets: From the label of a node to the targets of the rows that are fitted on.
+        watch: Stands around the fit of each node.
     """
     to_fit = {resolved.forward.slot_of[node.label]: node for node in fitted}
 
@@ -46,7 +51,8 @@ def fit_step(
             for function, source, target in resolved.forward.calls:
                 if target in to_fit:
                     node = to_fit[target]
-                    node.model.learn(array_of(slots[source]), targets(node.label))  # type: ignore[attr-defined]
+                    with watch(node):
+                        node.model.learn(array_of(slots[source]), targets(node.label))  # type: ignore[attr-defined]
                 slots[target] = function(slots[source])
             return [loss(slots) for loss in resolved.losses]
 

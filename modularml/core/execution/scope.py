@@ -11,6 +11,7 @@ from typing import Any
 
 from modularml.backends.accelerator import Accelerator
 from modularml.base.errors import StateError
+from modularml.base.events import Event
 from modularml.core.context import ExperimentContext
 from modularml.core.execution.recording import DEFAULT_BUDGET_BYTES, Recording
 from modularml.core.topology.model_graph import ModelGraph
@@ -79,6 +80,7 @@ class PhaseScope:
         exec_ctx: Kept up to date for callbacks.
         budget_bytes: How much memory the recorded outputs may take.
         start: Where the epochs begin.
+        tell: Tells listeners what happens within a step, which the phase's own events cannot.
     """
 
     run_id: str
@@ -90,6 +92,7 @@ class PhaseScope:
     watch_batches: bool = False
     budget_bytes: int = DEFAULT_BUDGET_BYTES
     start: Start = Start()
+    tell: Callable[[Event], None] = field(default=lambda event: None)
 
     def recording(self, loss_nodes: Mapping[str, str], keeps: str = "all") -> Recording:
         """Return the recording that the phase writes to: a new one, or that of the earlier part.

@@ -5,7 +5,7 @@ It knows no group and no experiment: it is handed entries of a plan, and nodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from modularml.core.data.featureset import FeatureSet
@@ -15,11 +15,21 @@ from modularml.display.card import Html, table
 from modularml.display.figures import format_shape
 
 _INDENT = "\u2003"  # an em space, which markup does not fold
+_N_ALWAYS = 5
+"""Columns that a table of phases always has; others only if a phase has something to say there."""
 
 
-def plan_table(entries: Iterable[Any]) -> Html:
-    """Return phases and groups, nested ones indented, with what goes into each."""
-    return table(["phase", "kind", ">epochs", "data", "losses"], _plan_rows(entries, 0))
+def plan_table(entries: Iterable[Any], results: Mapping[str, Any] | None = None) -> Html:
+    """Return phases and groups, nested ones indented, with what goes into each.
+
+    Args:
+        entries: The phases and groups, in order.
+        results: What the results of each phase are worth, by its path in the plan.
+    """
+    rows = list(_plan_rows(entries, (), results or {}))
+    heads = ["phase", "kind", ">epochs", "data", "losses", "callbacks", "results"]
+    kept = [i for i in range(len(heads)) if i < _N_ALWAYS or any(row[i] for row in rows)]
+    return table([heads[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
 def node_table(nodes: Iterable[Any]) -> Html:
@@ -27,14 +37,20 @@ def node_table(nodes: Iterable[Any]) -> Html:
     return table(["node", "kind", "input", "output"], map(_node_row, nodes))
 
 
-def _plan_rows(entries: Iterable[Any], depth: int) -> Iterator[list[Any]]:
+def _plan_rows(
+    entries: Iterable[Any], above: tuple[str, ...], results: Mapping[str, Any]
+) -> Iterator[list[Any]]:
     for entry in entries:
-        name, kind = _INDENT * depth + entry.label, type(entry).__name__
+        path = (*above, entry.label)
+        name, kind = _INDENT * len(above) + entry.label, type(entry).__name__
         if isinstance(entry, ExperimentPhase):
-            yield [name, kind, entry.n_epochs, _data(entry), ", ".join(loss.label for loss in entry.losses)]
+            losses = ", ".join(loss.label for loss in entry.losses)
+            callbacks = ", ".join(type(callback).__name__ for callback in entry.callbacks)
+            worth = results.get("/".join(path), "")
+            yield [name, kind, entry.n_epochs, _data(entry), losses, callbacks, worth]
         else:
-            yield [name, kind, "", "", ""]
-            yield from _plan_rows(entry.all, depth + 1)
+            yield [name, kind, "", "", "", "", ""]
+            yield from _plan_rows(entry.all, path, results)
 
 
 def _data(phase: ExperimentPhase) -> str:

@@ -41,11 +41,19 @@ from modularml.core.experiment.results_config import ResultsConfig
 from modularml.core.experiment.resuming import Bookmark, point_in
 from modularml.core.experiment.runner import Entry
 from modularml.core.experiment.runs import Runs, own, own_plan, refreshed
-from modularml.core.experiment.staleness import Status
-from modularml.core.experiment.standing import Run, alone, diff_of, only, status_of
+from modularml.core.experiment.staleness import STALE, Status
+from modularml.core.experiment.standing import (
+    Run,
+    alone,
+    diff_of,
+    only,
+    stale_runs,
+    status_of,
+    status_to_show,
+)
 from modularml.core.experiment.state import put_back, take
 from modularml.core.topology.model_graph import ModelGraph
-from modularml.display.card import Html, Shown, card
+from modularml.display.card import Html, Shown, card, remark
 from modularml.display.notice import notice
 
 
@@ -222,7 +230,10 @@ class Experiment(Shown):
 
     def _card(self) -> Html:
         runs = len(self._runs.history)
-        parts = node_table(self.ctx.nodes.values()), plan_table(self._plan.all)
+        status = status_to_show(self)
+        worth = {entry.phase: entry.state for entry in status}
+        parts = [node_table(self.ctx.nodes.values()), plan_table(self._plan.all, worth)]
+        parts += [remark(str(entry)) for entry in status if entry.state == STALE]
         return card("Experiment", self.label, *parts, note=f"{runs} run{'' if runs == 1 else 's'}")
 
     # -- what is in it ---------------------------------------------------------------
@@ -242,7 +253,11 @@ class Experiment(Shown):
     def history(self) -> History:
         """All runs so far, oldest first; a copy of the list."""
         return History(
-            self._runs.history, name=self.label, bus=self.events, present=lambda: self._runs.history
+            self._runs.history,
+            name=self.label,
+            bus=self.events,
+            present=lambda: self._runs.history,
+            stale=lambda: stale_runs(self),
         )
 
     @property

@@ -222,6 +222,7 @@ class History(list[ExperimentRun]):
         name: The label of the experiment.
         bus: Where the experiment tells what happens, so that what is shown follows it.
         present: Returns the runs that there are by now; None for a list that does not change.
+        stale: Returns what is stale in the runs, and why, by their index; None if that is not known.
     """
 
     def __init__(
@@ -231,14 +232,20 @@ class History(list[ExperimentRun]):
         name: str = "",
         bus: EventBus | None = None,
         present: Callable[[], Iterable[ExperimentRun]] | None = None,
+        stale: Callable[[], Mapping[int, tuple[str, ...]]] | None = None,
     ) -> None:
         super().__init__(runs)
         self.name = name
-        self._bus, self._present = bus, present
+        self._bus, self._present, self._stale = bus, present, stale
 
     def views(self) -> list[RunView]:
         """Return what there is to show of the runs that there are by now."""
-        return [view_of(run) for run in list(self if self._present is None else self._present())]
+        runs = list(self if self._present is None else self._present())
+        # While a run goes on, what it works on is on its way to be up to date.
+        is_settled = self._stale is not None and all(run.status != "running" for run in runs)
+        stale = self._stale() if self._stale is not None and is_settled else {}
+        views = map(view_of, runs)
+        return [replace(view, stale=stale[i]) if i in stale else view for i, view in enumerate(views)]
 
     def follow(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed` when a run starts or ends; return a function that ends this."""

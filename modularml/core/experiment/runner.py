@@ -403,6 +403,7 @@ class Runner:
             exec_ctx=ExecutionContext(phase_label=phase.label, run_id=record.id, path=path),
             first_epoch=self.experiment.epochs_done.get(phase.label, 0) if phase.kind == "train" else 0,
             watch_batches=watched,
+            tell=self._emit,
         )
         if self._begin_at is not None and stage in ("running", "finished"):
             at, recorded = self._begin_at, record.results_at(path).recording.get_state()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modularml.base.errors import InvalidTypeError, UnknownNameError
+from modularml.base.errors import InvalidTypeError, ModularMLError, UnknownNameError
 from modularml.core.experiment.comparison import Diff, compare
 from modularml.core.experiment.fingerprint import Tree, fingerprint
 from modularml.core.experiment.history import ExperimentRun
@@ -17,7 +17,7 @@ from modularml.core.experiment.outdated import outdated
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
-from modularml.core.experiment.staleness import Status, resolve, status
+from modularml.core.experiment.staleness import STALE, Status, resolve, status
 
 Run = int | str | ExperimentRun
 
@@ -57,6 +57,23 @@ def alone(entry: ExperimentPhase | Group) -> PhaseGroup:
     around = PhaseGroup(entry.label)
     around.replace_items([entry])
     return around
+
+
+def stale_runs(experiment: Any) -> dict[int, tuple[str, ...]]:
+    """Return for each run by its index, if it holds stale results, what is stale in it, and why."""
+    told: dict[int, tuple[str, ...]] = {}
+    for entry in status_to_show(experiment):
+        if entry.run is not None and entry.state == STALE:
+            told[entry.run] = (*told.get(entry.run, ()), str(entry))
+    return told
+
+
+def status_to_show(experiment: Any) -> Status:
+    """Return the status to stand beside something: empty before the first run, and if nothing could run."""
+    try:
+        return status_of(experiment, experiment.execution_plan) if experiment.history else Status()
+    except ModularMLError:
+        return Status()
 
 
 def only(group: PhaseGroup, names: set[str], above: str = "") -> PhaseGroup:

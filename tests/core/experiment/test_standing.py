@@ -198,3 +198,25 @@ def test_a_loaded_experiment_knows_what_is_up_to_date(done: Any, tmp_path: Path)
     loaded = Experiment.load(path)
     assert loaded.history[0].fingerprint == done.exp.history[0].fingerprint
     assert loaded.status().stale == []
+
+
+def test_cards_and_the_history_say_what_is_stale_and_why(done: Any) -> None:
+    assert "up to date" in done.exp._repr_mimebundle_()["text/html"]
+    assert not any(view.stale for view in done.exp.history.views())
+    again(done, sampler=sampler(12))
+    (view,) = done.exp.history.views()
+    assert view.stale == tuple(str(entry) for entry in done.exp.status())
+    assert all("are stale: " in sentence for sentence in view.stale)
+    shown = done.exp._repr_mimebundle_()["text/html"]
+    assert "<td>stale</td>" in shown
+    assert "are stale: sampler of &#x27;train&#x27; changed batch_size" in shown
+    assert '<span class="stopped">stale</span>' in done.exp.history._repr_mimebundle_()["text/html"]
+    assert "stale" not in done.exp.execution_plan._repr_mimebundle_()["text/html"]
+    done.exp.run(stale_only=True)
+    assert [view.stale for view in done.exp.history.views()] == [(), ()]
+
+
+def test_a_plan_that_could_not_run_now_has_nothing_stale_to_show(done: Any) -> None:
+    done.exp.ctx.remove_node(label="data")
+    assert done.exp.history.views()[0].stale == ()
+    assert "up to date" not in done.exp._repr_mimebundle_()["text/html"]

@@ -6,13 +6,14 @@ It knows what is fitted; how is in `core.execution`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import numpy as np
 
 from modularml.backends.accelerator import Accelerator
 from modularml.base.errors import Faults, StateError, check_choice
-from modularml.base.events import Event
+from modularml.base.events import Event, WorkAdvanced
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import NAN
 from modularml.core.execution.epochs import run_epochs
@@ -167,7 +168,22 @@ class FitPhase(ExperimentPhase):
         def targets(label: str) -> np.ndarray | None:
             return resolved.targets_of(label, rows)
 
-        step = fit_step(resolved, fitted, targets)
+        def watch(node: ModelNode) -> AbstractContextManager[None]:
+            def tell(fraction: float | None) -> None:
+                scope.tell(
+                    WorkAdvanced(
+                        run_id=scope.run_id,
+                        path=scope.path,
+                        what="Fitting",
+                        label=node.label,
+                        fraction=fraction,
+                    )
+                )
+
+            watched: AbstractContextManager[None] = node.model.watched(tell)  # type: ignore[attr-defined]
+            return watched
+
+        step = fit_step(resolved, fitted, targets, watch)
 
         def events() -> Iterator[Event]:
             with placed(nodes, devices, self._on(graph, devices)), training_flags(nodes, trained=[]):

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from modularml.base.errors import InvalidValueError, StateError
+from modularml.base.events import WorkAdvanced
 from modularml.core.execution.binding import InputBinding
 from modularml.core.experiment.phases.fit_phase import FitPhase
 from modularml.models import ScikitModelWrapper
@@ -135,3 +136,18 @@ def test_an_estimator_that_learns_bit_by_bit_goes_on_and_others_begin_anew(bench
         assert np.array_equal(nodes[0].model.estimator.coef_, by_hand.coef_)
         fitted.append(nodes[1].model.estimator.coef_.copy())
     assert all(np.array_equal(one, fitted[0]) for one in fitted)
+
+
+def test_what_is_being_fitted_is_told_and_how_far_it_is_where_it_can_tell(bench: Any) -> None:
+    scaler = bench.node("A", bench.ref(targets="kind"), StandardScaler())
+    classifier = bench.node("B", scaler, LogisticRegression())
+    bench.graph(scaler, classifier, optimizer=None)
+    told: list[Any] = []
+    bench.exp.events.subscribe(lambda e: told.append(e) if isinstance(e, WorkAdvanced) else None)
+    bench.exp.run_phase(fit())
+    assert {(e.path, e.what) for e in told} == {(("fit",), "Fitting")}
+    begun = [(e.label, e.fraction) for e in told if e.fraction is None]
+    assert begun == [("A", None), ("B", None)]
+    shares = [e.fraction for e in told if e.label == "B" and e.fraction is not None]
+    assert shares == sorted(shares)
+    assert bool(shares) == hasattr(classifier.model.estimator, "set_callbacks")
