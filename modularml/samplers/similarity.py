@@ -93,10 +93,16 @@ class SimilarityCondition(Shown, Configurable):
             Float array of shape ``(n_pairs,)``.
         """
         if self.metric is not None:
-            return np.array([abs(float(self.metric(x, y))) for x, y in zip(a, b, strict=True)])
+            return np.array([self._measured(x, y) for x, y in zip(a, b, strict=True)])
         if not is_number(a):
             return np.where(a == b, 0.0, np.inf)
         return np.abs(a.astype(float) - b.astype(float))
+
+    def _measured(self, x: Any, y: Any) -> float:
+        measured = self.metric(x, y)  # type: ignore[misc]
+        if np.ndim(measured) or np.asarray(measured).dtype.kind not in "biuf":
+            raise InvalidTypeError(f"metric must return a number for two samples, got {measured!r:.60}.")
+        return abs(float(measured))
 
     def matches(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return which pairs match, bool of shape ``(n_pairs,)``."""

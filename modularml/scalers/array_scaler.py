@@ -14,6 +14,12 @@ from modularml.base.config import Configurable
 from modularml.display.card import Shown
 
 
+def as_floats(X: np.ndarray) -> np.ndarray:
+    """Return an array as one of floats: whole numbers wrap around where they get too large or negative."""
+    X = np.asarray(X)
+    return X if X.dtype.kind == "f" else X.astype(float)
+
+
 class ArrayScaler(Shown, Configurable, ABC):
     """A scaler of arrays, which learns nothing unless it says so."""
 

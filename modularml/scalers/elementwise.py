@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from modularml.base.errors import InvalidValueError, StateError
-from modularml.scalers.array_scaler import ArrayScaler
+from modularml.scalers.array_scaler import ArrayScaler, as_floats
 from modularml.scalers.registry import scaler_registry
 
 
@@ -21,11 +21,11 @@ class Negate(ArrayScaler):
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Return ``-X``, shape ``(n_samples, n_features)``."""
-        return -np.asarray(X)
+        return -as_floats(X)
 
     def inverse_transform(self, X: np.ndarray) -> np.ndarray:
         """Return ``-X``."""
-        return -np.asarray(X)
+        return -as_floats(X)
 
 
 @scaler_registry.register
@@ -37,8 +37,8 @@ class Absolute(ArrayScaler):
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Return ``|X|``, shape ``(n_samples, n_features)``."""
-        X = np.asarray(X)
-        self._signs = np.sign(X).astype(np.int8)
+        X = as_floats(X)
+        self._signs = np.where(X < 0, -1, 1).astype(np.int8)
         return np.abs(X)
 
     def inverse_transform(self, X: np.ndarray) -> np.ndarray:

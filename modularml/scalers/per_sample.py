@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError
-from modularml.scalers.array_scaler import ArrayScaler
+from modularml.scalers.array_scaler import ArrayScaler, as_floats
 from modularml.scalers.elementwise import last_transformed
 from modularml.scalers.registry import scaler_registry
 
@@ -44,10 +44,10 @@ class PerSampleMinMaxScaler(ArrayScaler):
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Stretch each row of `X`, shape ``(n_samples, n_features)``."""
-        X = np.asarray(X)
+        X = as_floats(X)
         low, high = self.feature_range
-        self._low = X.min(axis=1, keepdims=True)
-        span = X.max(axis=1, keepdims=True) - self._low
+        self._low = np.fmin.reduce(X, axis=1, keepdims=True)  # which leave out what is missing
+        span = np.fmax.reduce(X, axis=1, keepdims=True) - self._low
         self._span = np.where(span == 0, 1, span)
         return (X - self._low) / self._span * (high - low) + low
 
@@ -84,7 +84,7 @@ class PerSampleZeroStart(ArrayScaler):
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Shift each row of `X`, shape ``(n_samples, n_features)``."""
-        X = np.asarray(X)
+        X = as_floats(X)
         self._start = X[:, :1].copy()
         return X - self._start
 

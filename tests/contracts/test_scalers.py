@@ -40,6 +40,26 @@ def test_values_come_back(name: str) -> None:
 
 
 @every_scaler
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, bool])
+def test_whole_numbers_are_scaled_as_floats_are(name: str, dtype: type) -> None:
+    whole = np.random.default_rng(1).integers(-128, 128, (30, 6)).astype(dtype)
+    scaled = made(name).fit_transform(whole)
+    np.testing.assert_allclose(scaled, made(name).fit_transform(whole.astype(float)), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in scaler_registry if name != "Normalizer"]
+)  # it takes no NaN
+def test_what_is_missing_stays_missing_and_harms_no_other_sample(name: str) -> None:
+    gaps = X.copy()
+    gaps[3, 5] = gaps[7] = np.nan
+    scaler = made(name)
+    scaled = scaler.fit_transform(gaps)
+    np.testing.assert_array_equal(np.isnan(scaled), np.isnan(gaps))
+    np.testing.assert_allclose(scaler.inverse_transform(scaled), gaps, atol=1e-9)
+
+
+@every_scaler
 def test_its_class_is_used_as_those_of_scikit_learn(name: str) -> None:
     scaler = scaler_registry[name.upper()](**ARGUMENTS.get(name, {}))
     assert scaler.fit(X) is scaler

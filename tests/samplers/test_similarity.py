@@ -70,6 +70,12 @@ def test_wrong_options_are_refused(options: dict[str, Any], error: type[Exceptio
         SimilarityCondition(**options)
 
 
+@pytest.mark.parametrize("metric", [lambda a, b: a - b, lambda a, b: None, lambda a, b: "far"])
+def test_a_metric_returns_a_number(metric: Any) -> None:
+    with pytest.raises(InvalidTypeError, match="metric must return a number for two samples, got"):
+        SimilarityCondition(metric=metric).matches(np.ones((2, 3)), np.zeros((2, 3)))
+
+
 def test_config_makes_an_equal_condition() -> None:
     condition = SimilarityCondition("dissimilar", 0.5, weight_mode="exp", allow_fallback=True)
     assert from_config(to_config(condition)) == condition

@@ -141,6 +141,8 @@ def _to_numpy(series: Any) -> np.ndarray:
 def _distinct(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray, name: str) -> np.ndarray:
     """Return the one value of each group, or the distinct ones where every group has as many."""
     first = values[starts]
+    if isinstance(first[0], list | tuple | np.ndarray):
+        raise InvalidValueError(f"The cells of {name!r} hold arrays, but a tag has one value a group.")
     expected = np.repeat(first, sizes)
     differs = (values != expected) & (
         (values == values) | (expected == expected)

@@ -52,6 +52,10 @@ def test_groups_of_arrays_are_arrays_of_them() -> None:
     fs = FeatureSet.from_pandas("P", series, "v", group_by="g", tag_cols="g")
     assert fs.column("v").tolist() == [[[0.0] * 3, [2.0] * 3], [[1.0] * 3, [3.0] * 3]]
 
+    for cells in ([np.zeros(2)] * 4, [[1, 2]] * 4):
+        with pytest.raises(InvalidValueError, match="'T': The cells of 'a' hold arrays"):
+            FeatureSet.from_pandas("T", series.assign(a=cells), "v", group_by="g", tag_cols="a")
+
 
 def test_what_pyarrow_cannot_read_is_told() -> None:
     with pytest.raises(InvalidValueError, match="'P': pyarrow cannot read the DataFrame.*i128"):
