@@ -23,7 +23,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from modularml.base.config import from_config
-from modularml.base.errors import InvalidValueError, StateError
+from modularml.base.errors import InvalidValueError, StateError, unknown_name
 from modularml.core.context import ExperimentContext
 from modularml.core.data.columns import FEATURES, RAW, TARGETS, TRANSFORMED, Column
 from modularml.core.data.featureset import FeatureSet
@@ -36,6 +36,7 @@ from modularml.core.experiment.cross_validation import QUIET
 from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
+from modularml.core.experiment.tuning import settings_of, tune
 from modularml.core.topology.graph_file import make_graph
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
@@ -91,6 +92,11 @@ def estimator_of(experiment: Any) -> BaseEstimator:
         raise StateError(
             f"{where}: it needs one FeatureSet and one tail, and has {sorted(sources)} and "
             f"{[node.label for node in graph.tail_nodes]}."
+        )
+    if len(graph.tail_nodes[0].output_names) > 1:
+        raise StateError(
+            f"{where}: its tail has the outputs {list(graph.tail_nodes[0].output_names)}, and an estimator "
+            "predicts one target."
         )
     phases = _fitting(experiment.execution_plan)
     if not phases:
@@ -162,18 +168,56 @@ def _shares(phases: Sequence[ExperimentPhase], data: FeatureSet) -> dict[str, fl
 class ExperimentEstimator(BaseEstimator):
     """What regressor and classifier share; `Experiment.as_estimator` makes them.
 
+    What is searched over are parameters like any other (``get_params``, ``set_params``): ``n_epochs`` and
+    ``batch_size`` of all training, ``optimizer__lr`` and what else the optimizer takes, and
+    ``<node>__<argument>`` of the model of each node, ``mlp__hidden_dim``.
+
     Args:
         recipe: What experiments are made of.
         random_state: An int decides weights, batches and splits; None draws them.
+        settings: Name -> value of such parameters that differ from the recipe; ``set_params`` fills it.
 
     Attributes:
         experiment_: The experiment of the last fit, with its history.
         n_features_in_: How many columns ``X`` had.
     """
 
-    def __init__(self, recipe: Recipe | None = None, random_state: int | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe | None = None,
+        random_state: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self.recipe = recipe
         self.random_state = random_state
+        self.settings = settings
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name; `deep` adds what may be searched over."""
+        own: dict[str, Any] = super().get_params(deep=False)
+        # scikit-learn's checks set anything, and look at parameters before a fit would refuse them.
+        if not deep or not isinstance(self.recipe, Recipe):
+            return own
+        changed = self.settings if isinstance(self.settings, Mapping) else {}
+        return own | settings_of(self.recipe.tree) | dict(changed)
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name; see the class.
+
+        Raises:
+            InvalidValueError: If a name is unknown, with the nearest one there is.
+        """
+        own = super().get_params(deep=False)
+        known = self.get_params()
+        for name in params:
+            if name not in known:
+                raise InvalidValueError(unknown_name("parameter", name, known, where=type(self).__name__))
+        for name in params.keys() & own.keys():
+            setattr(self, name, params[name])
+        others = {name: value for name, value in params.items() if name not in own}
+        if others:
+            self.settings = {**(self.settings or {}), **others}
+        return self
 
     def _fit(self, X: np.ndarray, y: np.ndarray) -> None:
         recipe = self._recipe()
@@ -209,6 +253,7 @@ class ExperimentEstimator(BaseEstimator):
             )
         # A copy: estimators stand in it as they are, and are fitted in place.
         tree = copy.deepcopy(recipe.tree)
+        tune(tree, self.settings or {})
         graph = make_graph(ModelGraph, tree)
         assert graph is not None
         graph.build()
