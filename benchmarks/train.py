@@ -5,7 +5,7 @@ callback and checkpoint hooks. The competitors take turns in one process, on one
 thread, and CPU time is counted, so that a busy machine slows all alike. Run it with
 ``python benchmarks/train.py``, or with the names of some parts:
 ``python benchmarks/train.py steps chain``. skorch and Lightning are beside it where
-they are installed.
+they are installed. What live progress costs is measured by ``progress.py``.
 """
 
 from __future__ import annotations
@@ -270,13 +270,6 @@ def chain() -> None:
     )
 
 
-def progress() -> None:
-    """What live progress costs."""
-    runs = [ours((10, 32, 1), 20_000, 3, 32, progress=shown) for shown in (False, True)]
-    ratio = ratios(interleaved(runs, 11))[1]
-    CONSOLE.print(f"Live progress: {100 * (ratio - 1):.1f} % (at most 3)")
-
-
 def evaluation() -> None:
     """Evaluating a million rows."""
     n_samples = 1_000_000
@@ -341,7 +334,7 @@ def preview() -> None:
     )
 
 
-PARTS = {part.__name__: part for part in (steps, chain, progress, evaluation, phases, memory, preview)}
+PARTS = {part.__name__: part for part in (steps, chain, evaluation, phases, memory, preview)}
 
 
 def main() -> None:

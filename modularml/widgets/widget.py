@@ -25,8 +25,10 @@ from modularml.base.errors import InvalidTypeError, unknown_name
 STATIC_PATH = Path(__file__).parent / "static"
 MAX_RATE = 20
 """Messages a second, at most, whatever happens."""
-MIN_GAP_S = 0.1
-"""What is not urgent waits so long after the last message: each costs the loop that sends it."""
+MIN_GAP_S, MAX_GAP_S = 0.1, 0.5
+"""What is not urgent waits so long after the last message: each costs the loop that sends it. It waits
+longer while messages take more than `MAX_SHARE` of the process's time, as where others need the machine."""
+MAX_SHARE = 0.02
 
 Action = Callable[[dict[str, Any]], None]
 
@@ -95,6 +97,7 @@ class LiveWidget(anywidget.AnyWidget):
         self._lock = threading.RLock()  # pages connect on a thread of the kernel while a cell runs
         self._seq = 0
         self._sent_s = deque([-math.inf] * MAX_RATE, maxlen=MAX_RATE)
+        self._worked_s = self._cost_s = 0.0  # the process's time at the last message, and that of the message
         super().__init__(**traits)
         self.on_msg(self._handle_action)
 
@@ -113,13 +116,18 @@ class LiveWidget(anywidget.AnyWidget):
             change()
             now_s = time.monotonic()
             free_s = self._sent_s[0] + 1.0
-            if now_s >= free_s and (is_urgent or now_s - self._sent_s[-1] >= MIN_GAP_S):
+            if now_s >= free_s and (is_urgent or self._is_time(now_s - self._sent_s[-1])):
                 self._tell()
             elif is_urgent and self._timer is None:
                 # The kernel may be busy for long with what comes next, and send nothing by itself.
                 self._timer = threading.Timer(max(free_s - now_s, 0.0), self._tell_late)
                 self._timer.daemon = True
                 self._timer.start()
+
+    def _is_time(self, gap_s: float) -> bool:
+        if not MIN_GAP_S <= gap_s < MAX_GAP_S:
+            return gap_s >= MAX_GAP_S
+        return MAX_SHARE * (time.process_time() - self._worked_s) >= self._cost_s
 
     def flush(self) -> None:
         """Tell the browser what it was not told yet."""
@@ -132,7 +140,9 @@ class LiveWidget(anywidget.AnyWidget):
             self._timer = None
         self._sent_s.append(time.monotonic())
         self._seq += 1
+        began_s = time.thread_time()
         self.send({"type": "patch", "patch": self._source.take_patch() | {"seq": self._seq}})
+        self._worked_s, self._cost_s = time.process_time(), time.thread_time() - began_s
 
     def _tell_late(self) -> None:
         with self._lock:

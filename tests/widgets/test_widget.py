@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modularml.base.errors import InvalidTypeError
-from modularml.widgets.widget import MAX_RATE, LiveWidget
+from modularml.widgets.widget import MAX_GAP_S, MAX_RATE, LiveWidget
 
 
 class Count:
@@ -55,6 +55,27 @@ def test_no_more_than_twenty_messages_go_in_a_second_and_nothing_is_lost(comms: 
         time.sleep(0.02)
     assert sum(m["patch"]["new"] for m in comms[-1].custom) == 500
     widget.close()
+
+
+class DearCount(Count):
+    """A count that takes its time to tell."""
+
+    def take_patch(self) -> dict[str, Any]:
+        until = time.thread_time() + 0.02
+        while time.thread_time() < until:
+            pass
+        return super().take_patch()
+
+
+def test_what_is_dear_to_tell_is_told_seldom(comms: list[Any]) -> None:
+    count = DearCount()
+    widget = CountWidget(count)
+    began = time.monotonic()
+    while (took_s := time.monotonic() - began) < 0.7:
+        widget.update(count.grow)
+    assert 2 <= len(comms[-1].custom) <= 2 + took_s / MAX_GAP_S
+    widget.flush()
+    assert sum(m["patch"]["new"] for m in comms[-1].custom) == count.value
 
 
 def test_a_page_that_connects_gets_the_whole_with_its_number(comms: list[Any]) -> None:
