@@ -295,10 +295,11 @@ def is_again(taken_by: Cell | None) -> bool:
     return notebook is not None and taken_by is not None and notebook.match(taken_by)
 
 
-def made_before(kind: str, label: str) -> Any:
-    """Return what the present cell made of this kind and label when it last ran, or None."""
+def made_before(kind: str, label: str, owner: Owner | None = None) -> Any:
+    """Return what the present cell made of this kind and label for its owner when it last ran, or None."""
     notebook = _notebook()
-    return notebook.made_before((kind, label, 0)) if notebook is not None else None
+    place = (kind, label, id(owner) if owner is not None else 0)
+    return notebook.made_before(place) if notebook is not None else None
 
 
 def binder(name: str) -> Cell | None:

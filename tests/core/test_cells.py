@@ -8,6 +8,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from modularml import Experiment
+from modularml.base.errors import ModularMLWarning, ResolutionError
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 
@@ -255,6 +256,101 @@ def test_a_set_is_not_replaced_silently_by_a_node(
     capsys.readouterr()
     notebook.run("data")
     assert "FeatureSet 'Two' made room for a ModelNode" in capsys.readouterr().err
+
+
+SCALE = "fs.fit_transform('StandardScaler', domain='features', fit_to_split='train')"
+
+
+def test_a_scaler_that_is_applied_again_takes_the_place_of_itself(notebook: Notebook) -> None:
+    notebook.cells |= {"scale": SCALE, "limit": SCALE.replace("Standard", "MinMax")}
+    notebook.run("scale")
+    once = notebook["fs"].table.column("features.x.transformed").copy()
+    notebook.run("scale", "scale")
+    assert [record.scaler_obj.scaler_name for record in notebook["fs"].scaler_records] == ["StandardScaler"]
+    assert (notebook["fs"].table.column("features.x.transformed") == once).all()
+    notebook.run("limit", "limit")
+    assert len(notebook["fs"].scaler_records) == 2
+    with pytest.warns(ModularMLWarning, match=r"this cell scales .* is gone, too. Run cell \[\d+\] fs.fit"):
+        notebook.run("scale")
+    assert (notebook["fs"].table.column("features.x.transformed") == once).all()
+    notebook.run("limit")
+    assert len(notebook["fs"].scaler_records) == 2
+
+
+def test_scalers_of_one_cell_are_applied_again_in_their_order(notebook: Notebook) -> None:
+    notebook.cells["scale"] = f"{SCALE}\n{SCALE.replace('Standard', 'MinMax')}"
+    notebook.run("scale", "scale")
+    names = [record.scaler_obj.scaler_name for record in notebook["fs"].scaler_records]
+    assert names == ["StandardScaler", "MinMaxScaler"]
+
+
+def test_a_set_that_got_another_label_says_which_cell_and_what_to_do(shell: None) -> None:
+    notebook = Notebook()
+    notebook.run()
+    notebook.edit("data", '"Sensor"', '"Probe"')
+    notebook.run("data")
+    told = "'Sensor' in this experiment. Available: 'MLP', 'Probe'. Cell \\[\\d+\\] rng = np.random"
+    with pytest.raises(ResolutionError, match=f"{told}.* ran again and defines it no more; run the cells"):
+        notebook.run("run")
+    notebook.cells["status"] = "status, diff = exp.status(), exp.diff(0)"
+    notebook.run("status")
+    assert "'train' (run 0) are stale: it cannot run now: Unknown node 'Sensor'" in str(notebook["status"])
+    assert "'train' cannot run now: Unknown node 'Sensor'" in repr(notebook["diff"])
+    notebook.run("node", "graph", "loss", "phase", "plan", "run")
+    assert notebook["exp"].status().stale == []
+    assert list(notebook["exp"].ctx.nodes) == ["MLP", "Probe"]
+
+
+@pytest.mark.parametrize("where", ["data", "rename"])
+def test_a_node_that_was_renamed_is_one_after_its_cell_ran_again(notebook: Notebook, where: str) -> None:
+    notebook.cells["rename"] = ""
+    notebook.cells[where] += "\nfs.label = 'Probe'"
+    notebook.run(where)
+    assert sorted(notebook["exp"].ctx.nodes) == ["MLP", "Probe"]
+    notebook.run("data")
+    assert sorted(notebook["exp"].ctx.nodes) == ["MLP", "Sensor" if where == "rename" else "Probe"]
+    notebook.run("node", "graph", "loss", "phase", "plan", "run")
+
+
+def test_nodes_that_a_loop_renames_are_replaced_too(notebook: Notebook) -> None:
+    notebook.cells["loop"] = """
+for i in range(3):
+    spare = ModelNode('spare', SequentialMLP(output_shape=(1, 1)), fs.reference())
+    spare.label = f'spare {i}'
+"""
+    notebook.run("loop", "loop")
+    assert list(notebook["exp"].ctx.nodes) == ["Sensor", "MLP", "spare 0", "spare 1", "spare 2"]
+    notebook.cells["other"] = "node.label = 'spare 1'"
+    assert "that label is taken" in str(notebook.fail("other"))
+
+
+def test_a_callback_that_is_added_again_takes_the_place_of_itself(notebook: Notebook) -> None:
+    notebook.cells["callback"] = """
+class Say(ExperimentCallback):
+    pass
+exp.add_callback(Say())
+exp.add_callback(Say(label='twice', execution_order=-1))
+"""
+    notebook.run("callback")
+    notebook.edit("callback", "pass", "text = 'a'")
+    notebook.run("callback", "experiment")
+    assert [callback.label for callback in notebook["exp"].exp_callbacks] == ["twice", "Say"]
+    assert all(type(callback) is notebook["Say"] for callback in notebook["exp"].exp_callbacks)
+    notebook.run("callback", "run")
+    assert len(notebook["exp"].exp_callbacks) == 2
+
+
+def test_a_node_that_is_added_again_stays_in_the_graph(notebook: Notebook) -> None:
+    notebook.cells["add"] = """
+tail = ModelNode('tail', SequentialMLP(output_shape=(1, 1)), node)
+graph.add_node(tail).build()
+"""
+    notebook.run("add", "add")
+    assert notebook["graph"].tail_nodes == [notebook["tail"]]
+    notebook.cells["twice"] = "graph.add_node(tail)"
+    assert "already" in str(notebook.fail("twice"))
+    notebook.run("node", "graph", "add", "add")
+    assert notebook["graph"].node_labels == ["MLP", "tail"]
 
 
 def test_fifty_runs_of_a_whole_notebook_leave_one_of_each(notebook: Notebook) -> None:

@@ -20,6 +20,7 @@ from modularml.base.errors import (
     Faults,
     InvalidTypeError,
     InvalidValueError,
+    ModularMLError,
     StateError,
     check_label,
     unknown_name,
@@ -114,6 +115,11 @@ class Experiment(Shown):
         else:
             self._begin(ExperimentContext(registration_policy=registration_policy) if ctx is None else ctx)
         self._callbacks: list[ExperimentCallback] = self._checked(callbacks)
+        self._added_in: dict[int, cells.Cell | None] = {}
+        if former is not None:
+            self._added_in = former._added_in
+            added = [known for known in former._callbacks if id(known) in self._added_in]
+            self._callbacks = self._checked([*self._callbacks, *added])
         self.set_checkpointing(checkpointing)
         self._bind(former, registration_policy)
         self.ctx.seed = seed
@@ -172,7 +178,7 @@ class Experiment(Shown):
             memo[id(self.events)], memo[id(self._running)] = EventBus(), threading.Lock()
             ctx = self.ctx.copied(memo, (), self.ctx.nodes.values())
             ctx.set_experiment(made)
-            vars(made).update(copy.deepcopy(vars(self) | {"_trained": {}}, memo))
+            vars(made).update(copy.deepcopy(vars(self) | {"_trained": {}, "_added_in": {}}, memo))
             if self.model_graph is not None:
                 ctx.register_model_graph(copy.deepcopy(self.model_graph, memo))
             for label, nodes in self._trained.items():
@@ -267,12 +273,17 @@ class Experiment(Shown):
         return list(self._callbacks)
 
     def add_callback(self, callback: ExperimentCallback) -> None:
-        """Register a callback.
+        """Register a callback; a cell of a notebook that is executed again replaces what it added before.
 
         Raises:
             InvalidTypeError: If it is no `ExperimentCallback`.
         """
-        self._callbacks = self._checked([*self._callbacks, callback])
+        kept = [known for known in self._callbacks if not cells.is_again(self._added_in.get(id(known)))]
+        self._callbacks = self._checked([*kept, callback])
+        self._added_in = {
+            id(known): self._added_in[id(known)] for known in kept if id(known) in self._added_in
+        }
+        self._added_in[id(callback)] = cells.current()
 
     def _checked(self, callbacks: Sequence[ExperimentCallback] | None) -> list[ExperimentCallback]:
         return check_callbacks(callbacks, ExperimentCallback, f"Experiment {self.label!r}")
@@ -457,7 +468,11 @@ class Experiment(Shown):
 
     def _tell_outdated(self, entry: ExperimentPhase | Group) -> None:
         """Say, once in a cell, what a run will use that was defined anew since."""
-        words, cell = outdated(_phases(entry)), cells.current()
+        cell = cells.current()
+        try:
+            words = outdated(_phases(entry))
+        except ModularMLError:  # the run itself will say what is wrong
+            return
         told = (None if cell is None else cell.execution, *words)
         if words and told != self._told:
             notice(None, "\n".join(words))
