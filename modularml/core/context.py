@@ -248,6 +248,11 @@ class ExperimentContext:
                 self.withdraw(former)  # it was renamed since
             cells.define(thing, "node", label, self)
 
+    def keep(self, node: Registered) -> None:
+        """Let a cell that runs again, and would define this node just so, be the one that defines it."""
+        if cells.made_before("node", node.label, self) is node:
+            cells.define(node, "node", node.label, self)
+
     def withdraw(self, thing: Any) -> None:
         """Forget a node that its cell, run again, does not define any more."""
         if self.has_node(thing):

@@ -1,13 +1,15 @@
 """Cells that run again, edited, out of order, and by halves, in a real IPython shell."""
 
 import gc
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from modularml import Experiment
+from modularml import Experiment, FeatureSet
 from modularml.base.errors import ModularMLWarning, ResolutionError
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
@@ -351,6 +353,56 @@ graph.add_node(tail).build()
     assert "already" in str(notebook.fail("twice"))
     notebook.run("node", "graph", "add", "add")
     assert notebook["graph"].node_labels == ["MLP", "tail"]
+
+
+def test_a_cell_that_loads_an_experiment_loads_it_again(
+    notebook: Notebook, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = notebook["exp"].save(tmp_path / "lab")
+    notebook.cells["away"] = "ctx = ExperimentContext().activate()"
+    notebook.cells["load"] = f"loaded = Experiment.load({str(path)!r})"
+    notebook.run("away", "load")
+    notebook.cells["again"] = f"other = Experiment.load({str(path)!r})"
+    assert "belongs to the experiment 'lab'" in str(notebook.fail("again"))
+    notebook.cells["more"] = "results = loaded.run()"
+    notebook.run("more")
+    capsys.readouterr()
+    notebook.run("load", "load")
+    assert capsys.readouterr().err.count("without 1 run that it does not hold") == 1
+    if notebook.sends_ids:
+        notebook.cells["load"] += "  # edited"
+        notebook.run("load", "more", "load")
+    assert len(notebook["loaded"].history) == 1
+    assert notebook["loaded"].ctx.experiment is notebook["loaded"]
+    assert sorted(notebook["ctx"].nodes) == ["MLP", "Sensor"]
+
+
+def test_a_cell_that_loads_a_set_loads_it_again(notebook: Notebook, tmp_path: Path) -> None:
+    path = tmp_path / "probe.fs.mml"
+
+    def write(n: int) -> None:
+        with ExperimentContext().temporary():
+            FeatureSet.from_dict("Probe", {"x": np.zeros((n, 3))}, "x").save(path, overwrite=True)
+
+    write(4)
+    notebook.cells["load"] = f"probe = FeatureSet.load({str(path)!r})"
+    notebook.run("load", "load")
+    write(5)
+    notebook.run("load")
+    assert list(notebook["exp"].ctx.nodes) == ["Sensor", "MLP", "Probe"]
+    assert notebook["exp"].ctx.get_node("Probe").n_samples == 5
+
+
+def test_a_script_that_is_run_twice_in_a_cell_leaves_one_of_each(notebook: Notebook, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    own = "def own(a, b):\n    return (a - b) ** 2\n"
+    lines = [text for text in NOTEBOOK.values() if text != LOSS]
+    script.write_text(own + "\n".join([*lines[:5], "mse = AppliedLoss(Loss(own), on=node)", *lines[5:]]))
+    notebook.cells["script"] = f"%run {script}"
+    notebook.run("script", "script")
+    assert list(notebook["exp"].ctx.nodes) == ["Sensor", "MLP"]
+    assert len(notebook["exp"].history) == 2
+    assert notebook["exp"].status().stale == []  # also outside of the script, whose source is found otherwise
 
 
 def test_fifty_runs_of_a_whole_notebook_leave_one_of_each(notebook: Notebook) -> None:

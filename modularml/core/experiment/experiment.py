@@ -804,7 +804,8 @@ class Experiment(Shown):
         Args:
             filepath: The file.
             checkpoint_dir: The folder that its checkpoints are in now.
-            overwrite: Take over the active context from the experiment it belongs to.
+            overwrite: Take over the active context from the experiment it belongs to. A cell of a
+                notebook that is executed again takes it over from the one that it loaded before.
             symbols: Name -> class or function, for those of your own that are not defined
                 in this session.
 

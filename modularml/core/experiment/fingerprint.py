@@ -136,4 +136,4 @@ def _text(value: Any) -> str:
     symbol = describe(value) if is_own(value) else None
     if symbol is None or not symbol.source:
         return f"{value.__module__}.{value.__qualname__}"
-    return f"{symbol.full_name} (source {digest(symbol.source.encode()).partition(' ')[2]})"
+    return f"{symbol.full_name} (source {digest(symbol.source.strip().encode()).partition(' ')[2]})"
