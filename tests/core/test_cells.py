@@ -1,7 +1,9 @@
 """Cells that run again, edited, out of order, and by halves, in a real IPython shell."""
 
 import gc
+from abc import ABCMeta
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -418,10 +420,29 @@ def test_fifty_runs_of_a_whole_notebook_leave_one_of_each(notebook: Notebook) ->
             "EvalPhase",
             "AppliedLoss",
             "SimpleSampler",
+            "ScalerRecord",
+            "Net",
+            "Say",
         )
-        names = [type(thing).__name__ for thing in gc.get_objects()]
-        return {kind: names.count(kind) for kind in kinds}
+        things = gc.get_objects()
+        names = [type(thing).__name__ for thing in things]
+        own = [thing.__name__ for thing in things if type(thing) in (type, ABCMeta)]
+        own += [thing.__name__ for thing in things if type(thing) is FunctionType]
+        counts = {kind: names.count(kind) for kind in kinds}
+        return counts | {f"{name} itself": own.count(name) for name in ("Net", "Say", "own_loss")}
 
+    notebook.cells["node"] = """
+class Net(torch.nn.Linear):
+    pass
+def own_loss(a, b):
+    return (a - b) ** 2
+node = ModelNode("MLP", Net(3, 1), fs.reference())
+node
+"""
+    notebook.edit("loss", "'mse'", "own_loss")
+    notebook.cells["scale"] = SCALE.replace("features", "targets")
+    notebook.cells["say"] = "class Say(ExperimentCallback):\n    pass\nexp.add_callback(Say())"
+    notebook.cells["status"] = "exp.status()"
     notebook.run()
     before, n_runs = alive(), len(notebook["exp"].history)
     for _ in range(50):
