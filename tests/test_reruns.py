@@ -1,12 +1,18 @@
 """A notebook in a real kernel, driven as JupyterLab does: out of order, again, edited, interrupted."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from jupyter_client import BlockingKernelClient, KernelManager
+from nbclient import NotebookClient
 
 from tests.core.test_cells import NOTEBOOK
 
@@ -123,3 +129,48 @@ def test_after_every_step_all_is_as_a_person_expects(lab: Lab) -> None:
     lab.run("phase", "run")
     expected |= {"runs": [*expected["runs"], "stopped", "completed"], "epochs": 1}
     assert lab.state() == expected
+
+
+def test_one_notebook_says_the_same_in_a_kernel_under_nbval_and_as_a_script(tmp_path: Path) -> None:
+    again = [text for name, text in NOTEBOOK.items() if name not in ("experiment", "run")]
+    policy = "exp.ctx.set_registration_policy('overwrite')"  # as in a script there are no cells to run again
+    texts = [*NOTEBOOK.values(), STATE, policy, *again, STATE]
+    texts = [text.replace("exp.run()", "results = exp.run()") for text in texts]
+    texts = [text.replace("\ngraph.build()", "\ngraph = graph.build()") for text in texts]
+    texts = [text.replace("\nexp.execution_plan.add", "\n_ = exp.execution_plan.add") for text in texts]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in texts])
+    path = tmp_path / "notebook.ipynb"
+    NotebookClient(notebook, timeout=180, kernel_name="python3").execute()
+    nbformat.write(notebook, path)
+    printed = [
+        json.loads(output.text)
+        for cell in notebook.cells
+        for output in cell.outputs
+        if output.output_type == "stream" and output.name == "stdout"
+    ]
+    whole = {"nodes": ["Sensor", "MLP"], "plan": ["train", "eval"], "runs": ["completed"], "batch_size": 8}
+    assert printed == [whole | {"stale": stale, "epochs": 2} for stale in ([], ["train", "eval"])]
+
+    sanitize = Path(__file__).parents[1] / "notebooks" / "nbval-sanitize.cfg"
+    flags = [
+        "--nbval",
+        "--nbval-current-env",
+        "--nbval-sanitize-with",
+        str(sanitize),
+        "-p",
+        "no:cacheprovider",
+    ]
+    call(sys.executable, "-m", "pytest", *flags, path.name, cwd=tmp_path)
+
+    call(sys.executable, "-m", "nbconvert", "--to", "script", path.name, cwd=tmp_path)
+    said = call(sys.executable, "notebook.py", cwd=tmp_path)
+    assert [json.loads(line) for line in said.splitlines() if line.startswith("{")] == printed
+
+
+def call(*command: str, cwd: Path) -> str:
+    """Run a command with this package before all others, and return what it printed."""
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

@@ -4,7 +4,7 @@ It alone asks IPython, and it names no class: whoever makes something says so he
 
 A cell is known by the id that the front end sends with it. Where none comes, the hash of its
 source stands in; an edited cell is then known by what it defines: a label that was taken
-by a cell that bound mostly the same names.
+by a cell that bound mostly the same names, or some of these alone.
 """
 
 from __future__ import annotations
@@ -225,7 +225,8 @@ class _Notebook:
         if taken_by.id == cell.id:
             return True
         either, both = taken_by.names | cell.names, taken_by.names & cell.names
-        if taken_by.from_front_end or cell.from_front_end or 2 * len(both) < len(either) or not both:
+        is_alike = 2 * len(both) >= len(either) or both == taken_by.names  # or it binds more by now
+        if taken_by.from_front_end or cell.from_front_end or not both or not is_alike:
             return False
         if self.before is None:
             self.before = self._last.get(taken_by.id)
@@ -295,10 +296,11 @@ def is_again(taken_by: Cell | None) -> bool:
     return notebook is not None and taken_by is not None and notebook.match(taken_by)
 
 
-def made_before(kind: str, label: str) -> Any:
-    """Return what the present cell made of this kind and label when it last ran, or None."""
+def made_before(kind: str, label: str, owner: Owner | None = None) -> Any:
+    """Return what the present cell made of this kind and label for its owner when it last ran, or None."""
     notebook = _notebook()
-    return notebook.made_before((kind, label, 0)) if notebook is not None else None
+    place = (kind, label, id(owner) if owner is not None else 0)
+    return notebook.made_before(place) if notebook is not None else None
 
 
 def binder(name: str) -> Cell | None:

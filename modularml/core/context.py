@@ -98,6 +98,7 @@ class ExperimentContext:
     def __init__(self, *, registration_policy: str | None = None) -> None:
         self._nodes: dict[str, Any] = {}
         self._cells: dict[str, cells.Cell] = {}
+        self._withdrawn: dict[str, cells.Cell | None] = {}
         self._model_graph: Any = None
         self._graph_cell: cells.Cell | None = None
         self._experiment: weakref.ref[Any] | None = None
@@ -239,27 +240,38 @@ class ExperimentContext:
         """Note which cell defines what."""
         cell = cells.current()
         self._cells.pop(label, None)
+        self._withdrawn.pop(label, None)
         if cell is not None:
             self._cells[label] = cell
+            former = cells.made_before("node", label, self)
+            if former not in (None, thing) and self.may_replace(self._cells.get(former.label)):
+                self.withdraw(former)  # it was renamed since
             cells.define(thing, "node", label, self)
+
+    def keep(self, node: Registered) -> None:
+        """Let a cell that runs again, and would define this node just so, be the one that defines it."""
+        if cells.made_before("node", node.label, self) is node:
+            cells.define(node, "node", node.label, self)
 
     def withdraw(self, thing: Any) -> None:
         """Forget a node that its cell, run again, does not define any more."""
         if self.has_node(thing):
+            self._withdrawn[thing.label] = cells.current()
             self.remove_node(label=thing.label)
 
     def rename(self, node: Registered, label: str) -> None:
         """Keep a registered node under another label; setting ``node.label`` calls this.
 
         Raises:
-            DuplicateLabelError: If the label is taken by another node.
+            DuplicateLabelError: If the label is taken by another node, which may not be replaced.
         """
         check_label(label, "node")
         taken = self._nodes.get(label)
-        if taken is not None and taken is not node:
+        if taken is not None and taken is not node and not self.may_replace(self._cells.get(label)):
             raise DuplicateLabelError(f"Cannot rename {node.label!r} to {label!r}: that label is taken.")
         cell = self._cells.pop(node.label, None)
-        self._nodes = {(label if n is node else key): n for key, n in self._nodes.items()}
+        kept = {key: n for key, n in self._nodes.items() if n is node or key != label}
+        self._nodes = {(label if n is node else key): n for key, n in kept.items()}
         if cell is not None:
             self._cells[label] = cell
 
@@ -309,7 +321,13 @@ class ExperimentContext:
             )
         if found is None:
             name = getattr(node, "node_label", getattr(node, "label", node))
-            raise UnknownNameError(unknown_name("node", name, self._nodes, where="this experiment"))
+            fault = unknown_name("node", name, self._nodes, where="this experiment")
+            cell = self._withdrawn.get(str(name))
+            if cell is not None:
+                fault += (
+                    f" Cell {cell} ran again and defines it no more; run the cells that use it again, too."
+                )
+            raise UnknownNameError(fault)
         if enforce_type is not None and not isinstance(found, enforce_type):
             raise InvalidTypeError(
                 f"{found.label!r} is a {type(found).__name__}; a {enforce_type.__name__} is needed here."
@@ -339,6 +357,7 @@ class ExperimentContext:
         """Forget every node and the model graph."""
         self._nodes.clear()
         self._cells.clear()
+        self._withdrawn.clear()
         self._model_graph = None
 
     # -- copies ------------------------------------------------------------------

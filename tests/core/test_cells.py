@@ -1,13 +1,18 @@
 """Cells that run again, edited, out of order, and by halves, in a real IPython shell."""
 
 import gc
+from abc import ABCMeta
+from pathlib import Path
+from types import FunctionType
 from typing import Any
 
+import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from modularml import Experiment
+from modularml import Experiment, FeatureSet
+from modularml.base.errors import ModularMLWarning, ResolutionError
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 
@@ -257,6 +262,151 @@ def test_a_set_is_not_replaced_silently_by_a_node(
     assert "FeatureSet 'Two' made room for a ModelNode" in capsys.readouterr().err
 
 
+SCALE = "fs.fit_transform('StandardScaler', domain='features', fit_to_split='train')"
+
+
+def test_a_scaler_that_is_applied_again_takes_the_place_of_itself(notebook: Notebook) -> None:
+    notebook.cells |= {"scale": SCALE, "limit": SCALE.replace("Standard", "MinMax")}
+    notebook.run("scale")
+    once = notebook["fs"].table.column("features.x.transformed").copy()
+    notebook.run("scale", "scale")
+    assert [record.scaler_obj.scaler_name for record in notebook["fs"].scaler_records] == ["StandardScaler"]
+    assert (notebook["fs"].table.column("features.x.transformed") == once).all()
+    notebook.run("limit", "limit")
+    assert len(notebook["fs"].scaler_records) == 2
+    with pytest.warns(ModularMLWarning, match=r"this cell scales .* is gone, too. Run cell \[\d+\] fs.fit"):
+        notebook.run("scale")
+    assert (notebook["fs"].table.column("features.x.transformed") == once).all()
+    notebook.run("limit")
+    assert len(notebook["fs"].scaler_records) == 2
+
+
+def test_scalers_of_one_cell_are_applied_again_in_their_order(notebook: Notebook) -> None:
+    notebook.cells["scale"] = f"{SCALE}\n{SCALE.replace('Standard', 'MinMax')}"
+    notebook.run("scale", "scale")
+    names = [record.scaler_obj.scaler_name for record in notebook["fs"].scaler_records]
+    assert names == ["StandardScaler", "MinMaxScaler"]
+
+
+def test_a_set_that_got_another_label_says_which_cell_and_what_to_do(shell: None) -> None:
+    notebook = Notebook()
+    notebook.run()
+    notebook.edit("data", '"Sensor"', '"Probe"')
+    notebook.run("data")
+    told = "'Sensor' in this experiment. Available: 'MLP', 'Probe'. Cell \\[\\d+\\] rng = np.random"
+    with pytest.raises(ResolutionError, match=f"{told}.* ran again and defines it no more; run the cells"):
+        notebook.run("run")
+    notebook.cells["status"] = "status, diff = exp.status(), exp.diff(0)"
+    notebook.run("status")
+    assert "'train' (run 0) are stale: it cannot run now: Unknown node 'Sensor'" in str(notebook["status"])
+    assert "'train' cannot run now: Unknown node 'Sensor'" in repr(notebook["diff"])
+    notebook.run("node", "graph", "loss", "phase", "plan", "run")
+    assert notebook["exp"].status().stale == []
+    assert list(notebook["exp"].ctx.nodes) == ["MLP", "Probe"]
+
+
+@pytest.mark.parametrize("where", ["data", "rename"])
+def test_a_node_that_was_renamed_is_one_after_its_cell_ran_again(notebook: Notebook, where: str) -> None:
+    notebook.cells["rename"] = ""
+    notebook.cells[where] += "\nfs.label = 'Probe'"
+    notebook.run(where)
+    assert sorted(notebook["exp"].ctx.nodes) == ["MLP", "Probe"]
+    notebook.run("data")
+    assert sorted(notebook["exp"].ctx.nodes) == ["MLP", "Sensor" if where == "rename" else "Probe"]
+    notebook.run("node", "graph", "loss", "phase", "plan", "run")
+
+
+def test_nodes_that_a_loop_renames_are_replaced_too(notebook: Notebook) -> None:
+    notebook.cells["loop"] = """
+for i in range(3):
+    spare = ModelNode('spare', SequentialMLP(output_shape=(1, 1)), fs.reference())
+    spare.label = f'spare {i}'
+"""
+    notebook.run("loop", "loop")
+    assert list(notebook["exp"].ctx.nodes) == ["Sensor", "MLP", "spare 0", "spare 1", "spare 2"]
+    notebook.cells["other"] = "node.label = 'spare 1'"
+    assert "that label is taken" in str(notebook.fail("other"))
+
+
+def test_a_callback_that_is_added_again_takes_the_place_of_itself(notebook: Notebook) -> None:
+    notebook.cells["callback"] = """
+class Say(ExperimentCallback):
+    pass
+exp.add_callback(Say())
+exp.add_callback(Say(label='twice', execution_order=-1))
+"""
+    notebook.run("callback")
+    notebook.edit("callback", "pass", "text = 'a'")
+    notebook.run("callback", "experiment")
+    assert [callback.label for callback in notebook["exp"].exp_callbacks] == ["twice", "Say"]
+    assert all(type(callback) is notebook["Say"] for callback in notebook["exp"].exp_callbacks)
+    notebook.run("callback", "run")
+    assert len(notebook["exp"].exp_callbacks) == 2
+
+
+def test_a_node_that_is_added_again_stays_in_the_graph(notebook: Notebook) -> None:
+    notebook.cells["add"] = """
+tail = ModelNode('tail', SequentialMLP(output_shape=(1, 1)), node)
+graph.add_node(tail).build()
+"""
+    notebook.run("add", "add")
+    assert notebook["graph"].tail_nodes == [notebook["tail"]]
+    notebook.cells["twice"] = "graph.add_node(tail)"
+    assert "already" in str(notebook.fail("twice"))
+    notebook.run("node", "graph", "add", "add")
+    assert notebook["graph"].node_labels == ["MLP", "tail"]
+
+
+def test_a_cell_that_loads_an_experiment_loads_it_again(
+    notebook: Notebook, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = notebook["exp"].save(tmp_path / "lab")
+    notebook.cells["away"] = "ctx = ExperimentContext().activate()"
+    notebook.cells["load"] = f"loaded = Experiment.load({str(path)!r})"
+    notebook.run("away", "load")
+    notebook.cells["again"] = f"other = Experiment.load({str(path)!r})"
+    assert "belongs to the experiment 'lab'" in str(notebook.fail("again"))
+    notebook.cells["more"] = "results = loaded.run()"
+    notebook.run("more")
+    capsys.readouterr()
+    notebook.run("load", "load")
+    assert capsys.readouterr().err.count("without 1 run that it does not hold") == 1
+    if notebook.sends_ids:
+        notebook.cells["load"] += "  # edited"
+        notebook.run("load", "more", "load")
+    assert len(notebook["loaded"].history) == 1
+    assert notebook["loaded"].ctx.experiment is notebook["loaded"]
+    assert sorted(notebook["ctx"].nodes) == ["MLP", "Sensor"]
+
+
+def test_a_cell_that_loads_a_set_loads_it_again(notebook: Notebook, tmp_path: Path) -> None:
+    path = tmp_path / "probe.fs.mml"
+
+    def write(n: int) -> None:
+        with ExperimentContext().temporary():
+            FeatureSet.from_dict("Probe", {"x": np.zeros((n, 3))}, "x").save(path, overwrite=True)
+
+    write(4)
+    notebook.cells["load"] = f"probe = FeatureSet.load({str(path)!r})"
+    notebook.run("load", "load")
+    write(5)
+    notebook.run("load")
+    assert list(notebook["exp"].ctx.nodes) == ["Sensor", "MLP", "Probe"]
+    assert notebook["exp"].ctx.get_node("Probe").n_samples == 5
+
+
+def test_a_script_that_is_run_twice_in_a_cell_leaves_one_of_each(notebook: Notebook, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    own = "def own(a, b):\n    return (a - b) ** 2\n"
+    lines = [text for text in NOTEBOOK.values() if text != LOSS]
+    script.write_text(own + "\n".join([*lines[:5], "mse = AppliedLoss(Loss(own), on=node)", *lines[5:]]))
+    notebook.cells["script"] = f"%run {script}"
+    notebook.run("script", "script")
+    assert list(notebook["exp"].ctx.nodes) == ["Sensor", "MLP"]
+    assert len(notebook["exp"].history) == 2
+    assert notebook["exp"].status().stale == []  # also outside of the script, whose source is found otherwise
+
+
 def test_fifty_runs_of_a_whole_notebook_leave_one_of_each(notebook: Notebook) -> None:
     def alive() -> dict[str, int]:
         gc.collect()
@@ -270,10 +420,29 @@ def test_fifty_runs_of_a_whole_notebook_leave_one_of_each(notebook: Notebook) ->
             "EvalPhase",
             "AppliedLoss",
             "SimpleSampler",
+            "ScalerRecord",
+            "Net",
+            "Say",
         )
-        names = [type(thing).__name__ for thing in gc.get_objects()]
-        return {kind: names.count(kind) for kind in kinds}
+        things = gc.get_objects()
+        names = [type(thing).__name__ for thing in things]
+        own = [thing.__name__ for thing in things if type(thing) in (type, ABCMeta)]
+        own += [thing.__name__ for thing in things if type(thing) is FunctionType]
+        counts = {kind: names.count(kind) for kind in kinds}
+        return counts | {f"{name} itself": own.count(name) for name in ("Net", "Say", "own_loss")}
 
+    notebook.cells["node"] = """
+class Net(torch.nn.Linear):
+    pass
+def own_loss(a, b):
+    return (a - b) ** 2
+node = ModelNode("MLP", Net(3, 1), fs.reference())
+node
+"""
+    notebook.edit("loss", "'mse'", "own_loss")
+    notebook.cells["scale"] = SCALE.replace("features", "targets")
+    notebook.cells["say"] = "class Say(ExperimentCallback):\n    pass\nexp.add_callback(Say())"
+    notebook.cells["status"] = "exp.status()"
     notebook.run()
     before, n_runs = alive(), len(notebook["exp"].history)
     for _ in range(50):

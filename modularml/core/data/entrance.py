@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from modularml.core import cells
 from modularml.core.context import ExperimentContext, new_id
 from modularml.display.notice import notice
 
@@ -28,14 +29,16 @@ def enter(loaded: Any, context: ExperimentContext, *, overwrite: bool) -> Any:
     Args:
         loaded: The set.
         context: Where it goes.
-        overwrite: Whether it takes the place of a set of its id or label; else it gets
-            an id and, if taken, a label of its own.
+        overwrite: Whether it takes the place of a set of its id or label, as it does of one that the
+            same cell of a notebook loaded before; else it gets an id and, if taken, a label of its own.
     """
     known = next((node for node in context.nodes.values() if node.node_id == loaded.node_id), None)
     if known is not None and known == loaded:
         tell_identical(known)
+        context.keep(known)
         return known
-    if overwrite:
+    present = context.nodes.get(loaded.label)
+    if overwrite or (present is not None and cells.is_again(cells.maker(present))):
         if known is not None:
             context.remove_node(node_id=known.node_id)
         context.replace(loaded)

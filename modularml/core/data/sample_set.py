@@ -270,6 +270,8 @@ class SampleSet(Selection):
     ) -> None:
         """Fit a scaler, apply it to all rows, and keep the result as ``transformed`` columns.
 
+        Where a cell of a notebook is executed again, what it did to these keys before is taken back first.
+
         Args:
             scaler: A `Scaler`, or anything that it takes; it is not changed. Of one key of the
                 features it may make more numbers or fewer, as an encoder does.
@@ -285,10 +287,16 @@ class SampleSet(Selection):
         fit_rows = None if fit_to_split is None else self._splits[fit_to_split].rows
         scaler = scaler if isinstance(scaler, Scaler) else Scaler(scaler)
         keys = keys_of(self._table, domain, keys, self._where)
+        self._table, later = self._scaling.without_this_cell(self._table, domain, keys)
+        for record in later:
+            warn(
+                f"{self._where}: this cell scales the {domain} {keys} anew, so what {record.scaler_obj!r} "
+                f"made of that is gone, too. Run cell {record.cell} again."
+            )
         if self._scaling.was_last(scaler, domain, keys, fit_to_split):
             warn(
                 f"{scaler!r} was the last one applied to the {domain} {keys} of {self._where}, and is now "
-                "applied again, to what it made. If a cell was run again, call undo_last_transform first."
+                "applied again, to what it made. To replace it, call undo_last_transform first."
             )
         with told_of(self._where):
             self._table = self._scaling.fit_transform(

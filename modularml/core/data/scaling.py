@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import InvalidTypeError, InvalidValueError, check_choice
+from modularml.core import cells
 from modularml.core.data.columns import DOMAINS, FEATURES, RAW, TARGETS, TRANSFORMED, Column, one
 from modularml.core.data.formats import as_array
 from modularml.core.data.reader import locked
@@ -35,6 +36,7 @@ class ScalerRecord:
         fit_split: The split it was fitted to; None for all rows.
         merged_axes: The axes that were merged, see `flatten`.
         scaler_obj: The fitted scaler.
+        cell: The cell of a notebook that applied it, or None.
     """
 
     order: int
@@ -45,6 +47,7 @@ class ScalerRecord:
     fit_split: str | None
     merged_axes: tuple[int, ...] | None
     scaler_obj: Scaler
+    cell: cells.Cell | None = field(default=None, compare=False, repr=False)
 
     def columns(self, rep: str) -> list[str]:
         """Return the full names of its columns in a representation."""
@@ -204,6 +207,7 @@ class Scaling:
             fit_split=fit_split,
             merged_axes=None if merged_axes is None else tuple(merged_axes),
             scaler_obj=scaler.clone_unfitted(),
+            cell=cells.current(),
         )
         data = locked(table.stack(record.columns(record.rep_in)))  # for scalers that work in place
         record.fit(data if fit_rows is None else data[fit_rows])
@@ -237,6 +241,22 @@ class Scaling:
                 merged_axes=record.merged_axes,
             )
         return twin, table
+
+    def without_this_cell(
+        self, table: SampleCollection, domain: str, keys: Sequence[str]
+    ) -> tuple[SampleCollection, list[ScalerRecord]]:
+        """Take back what the present cell did to these keys when it ran before, and what is on top of it.
+
+        Returns:
+            The table, and the records of other cells that were taken back with it.
+        """
+        touching = [r for r in self.records if r.domain == domain and set(r.keys) & set(keys)]
+        again = [cells.is_again(record.cell) for record in touching]
+        if True not in again:
+            return table, []
+        undone = touching[again.index(True) :]
+        table = self._without(table, undone)
+        return table, [record for record in undone if not cells.is_again(record.cell)]
 
     def was_last(self, scaler: Scaler, domain: str, keys: Sequence[str], fit_split: str | None) -> bool:
         """Tell whether the newest scaler of these keys was one like this."""

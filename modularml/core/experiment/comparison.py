@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modularml.base.trees import Difference, differences
-from modularml.core.experiment.staleness import OWN, PARTS, Tree, in_words, resolve
+from modularml.core.experiment.staleness import FAULT, OWN, PARTS, Tree, in_words, resolve
 from modularml.display.card import Html, Shown, card, table
 
 
@@ -64,6 +64,9 @@ def compare(before: Mapping[str, Tree], after: Mapping[str, Tree], names: tuple[
             words.append(f"{phase!r} is in {names[0]} only")
             continue
         unmet.pop(other, None)
+        if FAULT in after[other]:
+            words.append(f"{other!r} cannot run {names[1]}: {after[other][FAULT]}")
+            continue
         words += in_words(tree, after[other], other)
         rows += [(other, found) for found in differences(*(_own(t) for t in (tree, after[other])))]
     words += [f"{phase!r} is in {names[1]} only" for phase in unmet]

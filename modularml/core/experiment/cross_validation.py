@@ -290,6 +290,7 @@ class CrossValidation(Shown, Group):
 
     def consumed(self) -> dict[str, Any]:
         """Return what a run of it would consume now; see `fold_fingerprint`."""
+        self._check_phases(self.all, self.ctx)
         config = self.get_config()
         settings = {name: config[name] for name in ("n_folds", "seed", "splitter")}
         settings["bindings"] = {b.fs: {k: v for k, v in vars(b).items() if k != "fs"} for b in self.bindings}

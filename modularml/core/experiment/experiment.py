@@ -118,6 +118,11 @@ class Experiment(Shown):
         else:
             self._begin(ExperimentContext(registration_policy=registration_policy) if ctx is None else ctx)
         self._callbacks: list[ExperimentCallback] = self._checked(callbacks)
+        self._added_in: dict[int, cells.Cell | None] = {}
+        if former is not None:
+            self._added_in = former._added_in
+            added = [known for known in former._callbacks if id(known) in self._added_in]
+            self._callbacks = self._checked([*self._callbacks, *added])
         self.set_checkpointing(checkpointing)
         self._bind(former, registration_policy)
         self.ctx.seed = seed
@@ -170,7 +175,7 @@ class Experiment(Shown):
             memo[id(self.events)] = EventBus()
             ctx = self.ctx.copied(memo, (), self.ctx.nodes.values())
             ctx.set_experiment(made)
-            vars(made).update(copy.deepcopy(vars(self), memo))
+            vars(made).update(copy.deepcopy(vars(self) | {"_added_in": {}}, memo))
             if self.model_graph is not None:
                 ctx.register_model_graph(copy.deepcopy(self.model_graph, memo))
         return made
@@ -271,12 +276,17 @@ class Experiment(Shown):
         return list(self._callbacks)
 
     def add_callback(self, callback: ExperimentCallback) -> None:
-        """Register a callback.
+        """Register a callback; a cell of a notebook that is executed again replaces what it added before.
 
         Raises:
             InvalidTypeError: If it is no `ExperimentCallback`.
         """
-        self._callbacks = self._checked([*self._callbacks, callback])
+        kept = [known for known in self._callbacks if not cells.is_again(self._added_in.get(id(known)))]
+        self._callbacks = self._checked([*kept, callback])
+        self._added_in = {
+            id(known): self._added_in[id(known)] for known in kept if id(known) in self._added_in
+        }
+        self._added_in[id(callback)] = cells.current()
 
     def _checked(self, callbacks: Sequence[ExperimentCallback] | None) -> list[ExperimentCallback]:
         return check_callbacks(callbacks, ExperimentCallback, f"Experiment {self.label!r}")
@@ -686,7 +696,8 @@ class Experiment(Shown):
         Args:
             filepath: The file.
             checkpoint_dir: The folder that its checkpoints are in now.
-            overwrite: Take over the active context from the experiment it belongs to.
+            overwrite: Take over the active context from the experiment it belongs to. A cell of a
+                notebook that is executed again takes it over from the one that it loaded before.
             symbols: Name -> class or function, for those of your own that are not defined
                 in this session.
 

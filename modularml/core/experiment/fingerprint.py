@@ -20,7 +20,7 @@ from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.binding import InputBinding
-from modularml.core.experiment.phases.phase import ExperimentPhase
+from modularml.core.experiment.phases.phase import ExperimentPhase, active_graph
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
@@ -41,7 +41,7 @@ def fingerprint(phase: ExperimentPhase) -> Tree:
         nodes that take part, by label, and the optimizer) and ``phase`` (its settings, its losses
         and callbacks by label, its bindings by node).
     """
-    graph: ModelGraph = phase.ctx.model_graph
+    graph = active_graph(phase.ctx, repr(phase))
     return {
         "data": _data(phase.input_sources, phase.ctx),
         "graph": _graph(graph, phase.nodes(graph)),
@@ -138,4 +138,4 @@ def _text(value: Any) -> str:
     symbol = describe(value) if is_own(value) else None
     if symbol is None or not symbol.source:
         return f"{value.__module__}.{value.__qualname__}"
-    return f"{symbol.full_name} (source {digest(symbol.source.encode()).partition(' ')[2]})"
+    return f"{symbol.full_name} (source {digest(symbol.source.strip().encode()).partition(' ')[2]})"

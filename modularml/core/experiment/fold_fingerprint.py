@@ -14,7 +14,7 @@ from modularml.base.trees import plain
 from modularml.core.experiment.fingerprint import Tree
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.staleness import PARTS
-from modularml.core.experiment.standing import standings_of
+from modularml.core.experiment.standing import entries_of, tree_of
 from modularml.io.digests import digests
 
 
@@ -54,7 +54,7 @@ def fold_fingerprint(group: Group, settings: Mapping[str, Any], rows: Rows) -> T
         with the pooled rows in the place of those that each fold has others of) and ``whole`` (whether
         it was run to its end).
     """
-    parts = {name: _divided(standing.tree, rows) for name, standing in standings_of(group)}
+    parts = {name: _divided(tree_of(entry), rows) for name, entry in entries_of(group)}
     return {"phase": plain(settings), PARTS: parts, "whole": False}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from modularml.base.definitions import Definition, newer, own_definitions
 from modularml.core import cells
-from modularml.core.experiment.phases.phase import ExperimentPhase
+from modularml.core.experiment.phases.phase import ExperimentPhase, active_graph
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_node import ModelNode, inits_of
 
@@ -18,7 +18,7 @@ from modularml.core.topology.model_node import ModelNode, inits_of
 def outdated(phases: Iterable[ExperimentPhase]) -> list[str]:
     """Return in words what phases use that was defined anew since: the user's own classes and functions."""
     listed = list(phases)
-    nodes = {id(node): node for phase in listed for node in phase.nodes(phase.ctx.model_graph)}
+    nodes = {id(node): node for phase in listed for node in phase.nodes(active_graph(phase.ctx, repr(phase)))}
     told = [words for node in nodes.values() for words in _of_node(node)]
     told += [words for phase in listed for words in _of_phase(phase)]
     return list(dict.fromkeys(told))

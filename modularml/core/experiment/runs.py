@@ -12,7 +12,14 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, StateError, unknown_name
+from modularml.base.errors import (
+    Faults,
+    InvalidTypeError,
+    InvalidValueError,
+    ModularMLError,
+    StateError,
+    unknown_name,
+)
 from modularml.base.events import DisplayOptions
 from modularml.core import cells
 from modularml.core.experiment.history import ExperimentRun, History, now
@@ -154,7 +161,11 @@ class Runs:
 
     def tell_outdated(self, entry: Entry) -> None:
         """Say, once in a cell, what a run will use that was defined anew since."""
-        words, cell = outdated(phases_of(entry)), cells.current()
+        cell = cells.current()
+        try:
+            words = outdated(phases_of(entry))
+        except ModularMLError:  # the run itself will say what is wrong
+            return
         told = (None if cell is None else cell.execution, *words)
         if words and told != self._told:
             notice(None, "\n".join(words))

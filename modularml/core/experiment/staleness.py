@@ -19,6 +19,8 @@ OWN = ("data", "graph", "phase")
 """The parts of a fingerprint that are the phase's own."""
 PARTS = "parts"
 """The part of the fingerprint of a group as a whole that holds those of its entries, by name."""
+FAULT = "fault"
+"""What stands in the place of a fingerprint where an entry could not run: why."""
 MAX_REASONS = 4
 UP_TO_DATE, STALE, NOT_RUN, UNFINISHED = "up to date", "stale", "not run", "unfinished"
 
@@ -127,6 +129,10 @@ def status(
             found.append(PhaseStatus(phase=name, state=NOT_RUN))
             continue
         i, recorded, whole = last[name]
+        if FAULT in tree:
+            why = (f"it cannot run now: {tree[FAULT]}",)
+            found.append(PhaseStatus(phase=name, state=STALE, run=i, reasons=why))
+            continue
         changed[name] = in_words(recorded, tree, name)
         reasons = [f"{words} after it ran" for words in changed[name]]
         above = recorded.get("upstream", {})
@@ -228,9 +234,10 @@ def _thing(path: Path) -> Path:
 
 def _say(thing: Path, found: list[Difference], phase: str) -> Iterator[str]:
     name = _name(thing, phase)
-    if len(thing) > 2 and all(d.before is None for d in found):
+    is_whole = len(thing) > 2 or thing[0] == "data"
+    if is_whole and all(d.before is None for d in found):
         yield f"{name} was added"
-    elif len(thing) > 2 and all(d.after is None for d in found):
+    elif is_whole and all(d.after is None for d in found):
         yield f"{name} was removed"
     elif thing[0] == "data":
         yield from _say_data(name, found)

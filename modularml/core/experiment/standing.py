@@ -17,39 +17,49 @@ from modularml.core.experiment.outdated import outdated
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
-from modularml.core.experiment.staleness import STALE, Status, resolve, status
+from modularml.core.experiment.staleness import FAULT, STALE, Status, resolve, status
 
 Run = int | str | ExperimentRun
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What a phase, or a cross-validation as a whole, would consume now."""
+    """What a phase, or a cross-validation as a whole, would consume now, or why it could not run."""
 
     kind: str
     tree: Tree
-    phases: list[ExperimentPhase]
+    outdated: tuple[str, ...]
 
 
-def standings_of(group: Group, above: str = "") -> Iterator[tuple[str, Standing]]:
+def entries_of(group: Group, above: str = "") -> Iterator[tuple[str, ExperimentPhase | Group]]:
     """Iterate over the phases and cross-validations of a group by name; the latter each as a whole."""
     for entry in group.all:
-        name = f"{above}{entry.label}"
-        if isinstance(entry, ExperimentPhase):
-            yield name, Standing(entry.kind, fingerprint(entry), [entry])
-        elif (whole := entry.consumed()) is not None:
-            yield name, Standing("group", whole, entry.flatten())
+        if isinstance(entry, PhaseGroup):
+            yield from entries_of(entry, f"{above}{entry.label}/")
         else:
-            yield from standings_of(entry, f"{name}/")
+            yield f"{above}{entry.label}", entry
+
+
+def tree_of(entry: ExperimentPhase | Group) -> Tree:
+    """Return what an entry would consume now."""
+    return fingerprint(entry) if isinstance(entry, ExperimentPhase) else entry.consumed() or {}
+
+
+def _standing(entry: ExperimentPhase | Group) -> Standing:
+    kind = entry.kind if isinstance(entry, ExperimentPhase) else "group"
+    try:
+        phases = [entry] if isinstance(entry, ExperimentPhase) else entry.flatten()
+        return Standing(kind, tree_of(entry), tuple(outdated(phases)))
+    except ModularMLError as error:
+        return Standing(kind, {FAULT: str(error)}, ())
 
 
 def status_of(experiment: Any, group: Group) -> Status:
     """Compare what the entries of a group consumed when they ran last with what they would consume now."""
-    standings = dict(standings_of(group))
+    standings = {name: _standing(entry) for name, entry in entries_of(group)}
     present = {name: (standing.kind, standing.tree) for name, standing in standings.items()}
     found = status(experiment.label, present, experiment.history)
-    told = {name: tuple(outdated(standing.phases)) for name, standing in standings.items()}
-    return Status(replace(entry, outdated=told[entry.phase]) for entry in found)
+    return Status(replace(entry, outdated=standings[entry.phase].outdated) for entry in found)
 
 
 def alone(entry: ExperimentPhase | Group) -> PhaseGroup:
@@ -99,7 +109,7 @@ def diff_of(experiment: Any, before: Run | None, after: Run | None) -> Diff:
         second = _index(history, after)
         return compare(history[first].fingerprint, history[second].fingerprint, (name, f"run {second}"))
     recorded = history[first].fingerprint
-    plan = {name: standing.tree for name, standing in standings_of(experiment.execution_plan)}
+    plan = {name: _standing(entry).tree for name, entry in entries_of(experiment.execution_plan)}
     met = {phase: found for phase in recorded if (found := resolve(phase, plan)) is not None}
     present = {phase: plan[found] for phase, found in met.items()}
     return compare(recorded, present, (name, "now"))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from modularml.base.errors import StateError
+from modularml.core import cells
 from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
@@ -79,7 +80,9 @@ def load_experiment(
 ) -> Any:
     """Read an experiment into the active context; all is made before anything is replaced."""
     ctx = ExperimentContext.get_active()
-    if ctx.experiment is not None and not overwrite:
+    former = ctx.experiment
+    is_again = former is not None and cells.is_again(cells.maker(former))
+    if former is not None and not overwrite and not is_again:
         raise StateError(
             f"The active context belongs to the experiment {ctx.experiment.label!r}. Use overwrite=True "
             "to load over it, or activate another context: ExperimentContext().activate()."
@@ -99,6 +102,13 @@ def load_experiment(
     checkpoints = _found_checkpoints(tree["state"]["checkpoints"], folder)
     experiment.set_state(tree["state"] | {"checkpoints": checkpoints})
     experiment.expect_checkpoints(set(tree["state"]["checkpoints"]) - set(checkpoints))
+    if is_again and former is not None:
+        known = {run.id for run in experiment.history}
+        lost = sum(run.id not in known for run in former.history)
+        if lost:
+            runs = "1 run" if lost == 1 else f"{lost} runs"
+            notice(None, f"The history is that of the file again, without {runs} that it does not hold.")
+    cells.define(experiment, "loaded", experiment.label)
     return experiment
 
 
@@ -171,6 +181,7 @@ def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
         present = ctx.nodes.get(node.label)
         if present is not None and isinstance(node, FeatureSet) and node == present:
             entrance.tell_identical(present)
+            ctx.keep(present)
             continue
         if present is not None:
             shared = "ID" if present.node_id == node.node_id else "label"

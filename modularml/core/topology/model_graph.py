@@ -85,6 +85,7 @@ class ModelGraph:
         faults.raise_if_any()
         self.absent: dict[str, Any] = {}  # what a loaded graph reads of FeatureSets that may not be there
         self._was_built = False
+        self._added_in: dict[str, cells.Cell | None] = {}
         self._built_with: dict[str, tuple[UpstreamReference, ...]] = {}
         if nodes is None:
             nodes = [node for node in self.ctx.nodes.values() if isinstance(node, GraphNode)]
@@ -407,11 +408,17 @@ class ModelGraph:
     def add_node(self, node: GraphNode | str) -> Self:
         """Take in a node of the experiment; what feeds it must be in the graph.
 
+        Where a cell of a notebook that did so is executed again, the node stays in.
+
         Raises:
             GraphError: If it is in the graph already, or something that is not feeds it. As with all
                 changes, everything stays as it was then.
         """
-        return self._changed(self._wiring(node), [node])
+        label = self.ctx.get_node(node, GraphNode).label
+        is_again = label in self.node_labels and cells.is_again(self._added_in.get(label))
+        self._changed(*((self._wiring(),) if is_again else (self._wiring(node), [node])))
+        self._added_in[label] = cells.current()
+        return self
 
     def remove_node(self, node: GraphNode | str) -> Self:
         """Leave out a node; what it fed is fed by what fed it.

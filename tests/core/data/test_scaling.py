@@ -249,7 +249,7 @@ def test_predictions_may_be_tensors_with_gradients(fs: FeatureSet) -> None:
 
 def test_the_same_scaler_twice_is_warned_of(fs: FeatureSet) -> None:
     fs.fit_transform("StandardScaler", domain="targets")
-    with pytest.warns(ModularMLWarning, match="run again.*undo_last_transform") as caught:
+    with pytest.warns(ModularMLWarning, match="applied again.*undo_last_transform") as caught:
         fs.fit_transform("StandardScaler", domain="targets")
     assert caught[0].filename == __file__
 
