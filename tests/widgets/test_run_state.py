@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from modularml.base.events import (
     BatchesDrawn,
     BatchesEnded,
+    CompileStarted,
     EpochEnded,
     EpochStarted,
     EvaluationAdvanced,
@@ -273,3 +274,11 @@ def test_an_evaluation_within_training_is_told_until_its_epoch_ends(script: Any)
     assert state.snapshot()["phases"][0]["evaluating"] == "test 3 / 10"
     state.apply(script(EpochEnded, path=path, epoch=0, metrics={}))
     assert state.snapshot()["phases"][0]["evaluating"] == ""
+
+
+def test_compiling_is_a_line_of_the_log(script: Any) -> None:
+    start, *_ = script.whole()
+    state = RunState(start)
+    state.apply(script(CompileStarted, path=("train",)))
+    text = "train: compiling the training step, which takes its time"
+    assert state.take_patch()["log"] == [{"level": "INFO", "text": text}]
