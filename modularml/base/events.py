@@ -8,6 +8,7 @@ A run emits, in this order (groups and phases nest as the plan does)::
       GroupStarted
         PhaseStarted
           EpochStarted, BatchesDrawn, BatchesEnded*, EpochEnded    once an epoch
+          CompileStarted                                           before batches that wait for the compiler
         PhaseEnded
       GroupEnded
     RunEnded
@@ -191,6 +192,13 @@ class BatchesDrawn(Event):
     epoch: int
     n_batches: int
     duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileStarted(Event):
+    """The training step of a phase is compiled, which takes its time; it ends with the next batches."""
+
+    path: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

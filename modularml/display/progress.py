@@ -15,6 +15,7 @@ from rich.text import Text
 
 from modularml.base.events import (
     BatchesEnded,
+    CompileStarted,
     DisplayOptions,
     EpochEnded,
     EpochStarted,
@@ -148,6 +149,8 @@ class _PhaseLines:
         match event:
             case EpochStarted():
                 self._start_epoch(event)
+            case CompileStarted():
+                self._progress.update(self._steps, values="compiling")
             case BatchesEnded():
                 self._end_batches(event)
             case EpochEnded():

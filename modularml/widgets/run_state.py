@@ -23,6 +23,7 @@ import numpy as np
 from modularml.base.events import (
     BatchesDrawn,
     BatchesEnded,
+    CompileStarted,
     EpochEnded,
     EpochStarted,
     Event,
@@ -271,6 +272,8 @@ class RunState:
         self._now_s = event.time_s
         if isinstance(event, RunEnded):
             self._end(event)
+        elif isinstance(event, CompileStarted):
+            self.add_line("INFO", f"{event.path[-1]}: compiling the training step, which takes its time")
         elif isinstance(event, PhaseEvent):
             self._apply_to_phase(event)
 

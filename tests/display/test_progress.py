@@ -12,6 +12,7 @@ from rich.console import Console
 
 from modularml.base.events import (
     BatchesEnded,
+    CompileStarted,
     DisplayOptions,
     EpochEnded,
     EpochStarted,
@@ -253,3 +254,13 @@ def test_phases_without_losses_or_batches_are_shown_too(terminal):
     terminal.emit(EpochEnded(**here, epoch=0, metrics={}))
     terminal.emit(PhaseEnded(**here, status="completed", metrics={}, duration_s=0.1), ended())
     assert "epoch 1/1" in terminal.screen[0]
+
+
+def test_compiling_is_told_until_batches_end():
+    terminal = Terminal()
+    start, epoch, batches, *_ = phase("train")
+    terminal.emit(started(), start, epoch, CompileStarted(run_id="r", path=start.path))
+    assert "compiling" in terminal.text
+    before = len(terminal.text)
+    terminal.emit(batches)
+    assert "compiling" not in terminal.text[before:] and "mse 0.5" in terminal.text[before:]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from modularml.base.events import (
     BatchesDrawn,
     BatchesEnded,
+    CompileStarted,
     EpochEnded,
     EpochStarted,
     PhaseEnded,
@@ -283,3 +284,11 @@ def test_work_within_a_phase_is_told_until_what_waits_for_it_comes(
     assert state.snapshot()["phases"][0]["work"] == {"what": "Evaluating", "label": "test", "fraction": 0.3}
     state.apply(script(kind, path=path, **facts))
     assert state.snapshot()["phases"][0]["work"] is None
+
+
+def test_compiling_is_a_line_of_the_log(script: Any) -> None:
+    start, *_ = script.whole()
+    state = RunState(start)
+    state.apply(script(CompileStarted, path=("train",)))
+    text = "train: compiling the training step, which takes its time"
+    assert state.take_patch()["log"] == [{"level": "INFO", "text": text}]

@@ -6,11 +6,12 @@ draws the events decides what happens between batches.
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,10 +21,12 @@ from modularml.base.events import (
     BATCH_EVENTS_PER_S,
     BatchesDrawn,
     BatchesEnded,
+    CompileStarted,
     EpochEnded,
     EpochStarted,
     Event,
 )
+from modularml.core.execution.feed import EpochFeed
 from modularml.core.execution.recording import EpochRecorder, Recording
 from modularml.core.execution.resolution import Resolved
 from modularml.core.execution.scope import PhaseScope
@@ -31,6 +34,24 @@ from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role, part_
 
 Step = Callable[[list[Any]], Sequence[torch.Tensor]]
 """Runs one batch, whose columns are in the first slots; returns the value of each loss."""
+
+
+class Several(Protocol):
+    """Runs several batches by one call, where it can."""
+
+    def begin(self, drawn: EpochFeed) -> None:
+        """Begin an epoch."""
+
+    def n_next(self, n_done: int) -> int:
+        """Return how many batches its next call runs behind those done; 0 leaves one to the step."""
+
+    def is_new(self, n_batches: int) -> bool:
+        """Whether a call of so many batches has yet to be compiled."""
+
+    def __call__(
+        self, batches: Sequence[Sequence[torch.Tensor | None]]
+    ) -> Iterator[tuple[Sequence[torch.Tensor], list[Any]]]:
+        """Run them; yield the value of each loss, and the slots, of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +95,7 @@ def run_epochs(
     recording: Recording,
     *,
     n_epochs: int,
+    several: Several | None = None,
     begin: Callable[[np.ndarray, int], None] = _do_nothing,
     before_end: Callable[[int], None] = _do_nothing,
     after_end: Callable[[int], None] = _do_nothing,
@@ -88,6 +110,7 @@ def run_epochs(
         step: Runs one batch.
         recording: Where losses and outputs go.
         n_epochs: How many epochs to run.
+        several: Runs the batches that it can; a stop waits for all of its call.
         begin: Called at each epoch with the number of samples of its batches, ``(n_batches,)``, and
             how many of them are done.
         before_end: Called with each epoch when its batches are done.
@@ -107,7 +130,9 @@ def run_epochs(
                 yield Paused(run_id=scope.run_id, epoch=epoch, batch=None)
                 return
             yield EpochStarted(run_id=scope.run_id, path=scope.path, epoch=epoch)
-        is_paused = yield from _run_epoch(scope, resolved, step, recording, epoch, begin, n_done or 0)
+        is_paused = yield from _run_epoch(
+            scope, resolved, step, several, recording, epoch, begin, n_done or 0
+        )
         if is_finite:
             is_finite = _warn_unless_finite(scope, recording, epoch)
         if n_done is None or not scope.start.is_at_end:
@@ -125,6 +150,7 @@ def _run_epoch(
     scope: PhaseScope,
     resolved: Resolved,
     step: Step,
+    several: Several | None,
     recording: Recording,
     epoch: int,
     begin: Callable[[np.ndarray, int], None],
@@ -153,6 +179,8 @@ def _run_epoch(
     n_samples = np.diff(offsets).astype(np.int32)
     n_told = n_done
     begin(n_samples, n_done)
+    if several is not None:
+        several.begin(drawn)
 
     def settle() -> None:
         recording.losses[epoch] = losses.all()
@@ -161,15 +189,26 @@ def _run_epoch(
     recording.settle = settle
     is_paused = False
     try:
-        for batch in resolved.feed.batches(drawn, n_done):
-            slots[: len(batch)] = batch
+        batches = resolved.feed.batches(drawn, n_done)
+        for batch in batches:
             if scope.watch_batches:
                 exec_ctx.batch_idx = n_done
                 yield BatchStarted(run_id=run_id)
-            losses.add(step(slots))
-            if records:
-                recorder.add(slots)
-            n_done += 1
+            n_next = 0 if several is None else several.n_next(n_done)
+            if several is None or not n_next:
+                slots[: len(batch)] = batch
+                losses.add(step(slots))
+                if records:
+                    recorder.add(slots)
+                n_done += 1
+            else:
+                if several.is_new(n_next):
+                    yield CompileStarted(run_id=run_id, path=path)
+                for values, slots in several([batch, *itertools.islice(batches, n_next - 1)]):
+                    losses.add(values)
+                    if records:
+                        recorder.add(slots)
+                    n_done += 1
             if scope.watch_batches:
                 _show(exec_ctx, resolved, slots, losses)
                 yield BatchEnded(run_id=run_id)

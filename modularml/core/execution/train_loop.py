@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from modularml.base.errors import InvalidValueError, LossError, OptimizerNotSetError
@@ -141,7 +140,7 @@ def train_step(
     options: UpdateOptions = UpdateOptions(),  # noqa: B008 - frozen
     device: torch.device = CPU,
     n_done: int | None = None,
-) -> tuple[Step, Callable[[np.ndarray, int], None]]:
+) -> tuple[Step, Window]:
     """Return the function that trains on one batch and returns the value of each loss.
 
     The step raises LossError if a loss cannot train, as no gradient leads from it to a parameter.
@@ -155,8 +154,7 @@ def train_step(
             update; None if it has not begun.
 
     Returns:
-        The step, and what is to be called at each epoch with the numbers of samples, ``(n_batches,)``,
-        and how many of the batches are done.
+        The step, and the batches to an update, which begin anew at each epoch.
     """
     for stage in found:
         if stage.optimizer is not None and n_done is None:
@@ -173,7 +171,7 @@ def train_step(
     ]
     is_single = len(found) == 1 and len(found[0].losses) == 1 and not found[0].watched
     if is_single and options.accumulate == 1 and options.half is None:
-        return _single_loss_step(found[0], resolved, parts[0][2]), window.begin
+        return _single_loss_step(found[0], resolved, parts[0][2]), window
 
     def step(slots: list[Any]) -> list[torch.Tensor]:
         values: dict[int, torch.Tensor] = {}
@@ -198,7 +196,7 @@ def train_step(
             values |= computed
         return [values[i].detach() for i in range(len(values))]
 
-    return step, window.begin
+    return step, window
 
 
 def _forward_of(

@@ -94,6 +94,11 @@ class Window:
         if self._batches:
             self.share, self.is_full = self._batches.pop()
 
+    def skip(self, n_batches: int) -> None:
+        """Leave out batches that are done in another way."""
+        if self._batches:
+            del self._batches[-n_batches:]
+
 
 Learn = Callable[[torch.Tensor], None]
 """Takes the loss of a batch, and updates the parameters when that is due."""

@@ -120,6 +120,7 @@ def _settings(phase: ExperimentPhase) -> Tree:
         sampler = to_config(binding.sampler)
         bindings[name] = {"split": binding.split, "sampler": sampler and {**sampler, "show_progress": None}}
     del config["input_sources"], config["label"]
+    config.pop("compile", None)  # how fast, not what
     config["callbacks"] = [_described(callback) for callback in phase.callbacks]
     return {"bindings": plain(bindings, _text), **plain(config, _text)}
 

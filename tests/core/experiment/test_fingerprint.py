@@ -40,3 +40,8 @@ def test_it_tells_merges_apart_that_compute_or_keep_something_else(bench: Any, o
             return fingerprint(bench.evaluate())["graph"]
 
     assert (of(MERGES[one]) == of(MERGES[other])) == (one == other)
+
+
+def test_how_fast_a_phase_runs_is_no_part_of_it(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    assert fingerprint(bench.train(compile=True)) == fingerprint(bench.train())

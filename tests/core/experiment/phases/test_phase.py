@@ -200,7 +200,7 @@ class Quiet(Callback):
         *((kind, {"callbacks": [Quiet(execution_order=2), Quiet("other")]}) for kind in KINDS),
         *((kind, {"active_nodes": ["B", "A"]}) for kind in KINDS),
         (EvalPhase, {"batch_size": np.int64(7)}),
-        (TrainPhase, {"n_epochs": np.int64(7), "result_recording": "last", "nan": "warn"}),
+        (TrainPhase, {"n_epochs": np.int64(7), "result_recording": "last", "nan": "warn", "compile": True}),
         (FitPhase, {"freeze_after_fit": False}),
     ],
 )

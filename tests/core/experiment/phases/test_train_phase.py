@@ -42,6 +42,11 @@ def test_binding_by_hand_and_by_split_is_the_same(bench: Any) -> None:
         ),
         ({"n_epochs": 2.0}, InvalidTypeError, "TrainPhase 'train': n_epochs must be an int"),
         ({"nan": "rise"}, InvalidValueError, "Unknown nan 'rise'.*mean 'raise'"),
+        (
+            {"compile": "yes"},
+            InvalidTypeError,
+            "TrainPhase 'train': compile must be True or False, got 'yes'",
+        ),
         ({"result_recording": "al"}, InvalidValueError, "Unknown result_recording 'al'.*mean 'all'"),
         ({"losses": []}, InvalidValueError, "TrainPhase 'train': it needs at least one loss"),
         ({"losses": "mze"}, InvalidValueError, "TrainPhase 'train': Unknown loss 'mze'.*mean 'mse'"),
