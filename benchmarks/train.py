@@ -20,6 +20,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ from modularml import (
     Optimizer,
     TrainPhase,
 )
+from modularml.base.events import EpochEnded
+from modularml.core.execution import compiled as compiled_steps
 from modularml.display.progress import ConsoleProgress
 from modularml.samplers import SimpleSampler
 
@@ -106,7 +109,13 @@ def experiment_of(
     return experiment, samples
 
 
-def ours(
+def ours(*arguments: Any, **options: Any) -> Run:
+    """Return the same training as an experiment; see `experiment_and_phase`."""
+    experiment, phase = experiment_and_phase(*arguments, **options)
+    return lambda: experiment.run_phase(phase)
+
+
+def experiment_and_phase(
     sizes: Sequence[int],
     n_samples: int,
     n_epochs: int,
@@ -115,8 +124,8 @@ def ours(
     models: Sequence[nn.Module] | None = None,
     progress: bool = True,
     **options: object,
-) -> Run:
-    """Return the same training as an experiment."""
+) -> tuple[Experiment, TrainPhase]:
+    """Return an experiment with everything on, and the phase that does the same training."""
     experiment, _ = experiment_of(2 * n_samples, models or [network(sizes)], sizes[0])
     sampler = SimpleSampler(batch_size=batch_size, shuffle=True, seed=0)
     phase = TrainPhase.from_split(
@@ -131,7 +140,7 @@ def ours(
     if progress:
         # The progress of a terminal, drawn into nowhere; the run opens none where there is no terminal.
         experiment.events.subscribe(ConsoleProgress(Console(file=io.StringIO(), force_terminal=True)))
-    return lambda: experiment.run_phase(phase)
+    return experiment, phase
 
 
 def with_skorch(sizes: Sequence[int], n_samples: int, n_epochs: int, batch_size: int) -> Run:
@@ -236,6 +245,44 @@ def steps() -> None:
     CONSOLE.print(table)
 
 
+def compiled() -> None:
+    """A compiled training step, one a call and several; what compiling itself takes stands beside it."""
+    sizes, n_samples, n_epochs, batch_size = (10, 32, 1), 20_000, 6, 32
+    n_steps = n_samples // batch_size
+    hand = by_hand(sizes, n_samples, 1, batch_size)
+
+    def times_of(n_batches: int, *, compile: bool = True) -> tuple[float, float]:
+        """Return the CPU time of an epoch behind the first, and what the first takes more, in seconds."""
+        steps_of_a_call, compiled_steps.MOST_BATCHES = compiled_steps.MOST_BATCHES, n_batches
+        ended: list[float] = []
+        experiment, phase = experiment_and_phase(sizes, n_samples, n_epochs, batch_size, compile=compile)
+        experiment.events.subscribe(
+            lambda event: ended.append(time.process_time()) if isinstance(event, EpochEnded) else None
+        )
+        started = time.process_time()
+        try:
+            experiment.run_phase(phase)
+        finally:
+            compiled_steps.MOST_BATCHES = steps_of_a_call
+        epoch = float(np.median(np.diff(ended)))
+        return epoch, ended[0] - started - epoch
+
+    hand()
+    rounds = []
+    for _ in range(5):
+        plain = statistics.median(cpu_seconds(hand) for _ in range(3))
+        rounds.append([(plain, 0.0), times_of(1, compile=False), times_of(1), times_of(8)])
+    times = np.array(rounds)
+    per_step = ratios(times[:, :, 0])
+    first = np.median(times[:, :, 1], axis=0)
+    table = Table("training step, everything on", "ratio to the loop by hand", "compiling, CPU s")
+    table.title = f"Compiled steps; by hand {np.median(times[:, 0, 0]) / n_steps * 1e6:.0f} µs"
+    table.add_row("as it is", f"{per_step[1]:.2f} (at most 0.65)", "")
+    table.add_row("compiled", f"{per_step[2]:.2f} (at most 0.25)", f"{first[2]:.1f}")
+    table.add_row("compiled, 8 a call", f"{per_step[3]:.2f} (at most 0.15)", f"{first[3]:.1f}")
+    CONSOLE.print(table)
+
+
 def chain() -> None:
     """What a further node costs beside its own forward and backward pass."""
     n_nodes, n_samples, n_epochs = 16, 3200, 2
@@ -334,7 +381,7 @@ def preview() -> None:
     )
 
 
-PARTS = {part.__name__: part for part in (steps, chain, evaluation, phases, memory, preview)}
+PARTS = {part.__name__: part for part in (steps, compiled, chain, evaluation, phases, memory, preview)}
 
 
 def main() -> None:

@@ -271,7 +271,7 @@ class EpochRecorder:
 
 
 def _detached(value: Any) -> Any:
-    return value.detach() if isinstance(value, torch.Tensor) else value
+    return value.detach() if isinstance(value, torch.Tensor) and value.requires_grad else value
 
 
 def _joined(batches: list[Any]) -> np.ndarray:
