@@ -315,6 +315,7 @@ class Experiment(Shown):
             InvalidTypeError: If a display option is unknown.
             CallbackError: If a callback raised; the message names it.
         """
+        _display_options(display, "fresh", "stale_only", "resume")
         plan = self._own_plan("run")
         if fresh and (stale_only or resume):
             other = "stale_only" if stale_only else "resume"
@@ -360,10 +361,12 @@ class Experiment(Shown):
 
     def run_phase(self, phase: ExperimentPhase, *, resume: bool = False, **display: Any) -> Any:
         """Run one phase, in the plan or not, and record it in the history; see `run`."""
+        _display_options(display, "resume")
         return self._record(self._own(phase, ExperimentPhase, "run_phase"), display, resume=resume)
 
     def run_group(self, group: Group, *, resume: bool = False, **display: Any) -> PhaseGroupResults:
         """Run one group, in the plan or not, and record it in the history; see `run`."""
+        _display_options(display, "resume")
         own = self._own(group, Group, "run_group")
         results: PhaseGroupResults = self._record(own, display, resume=resume)
         return results
@@ -387,6 +390,7 @@ class Experiment(Shown):
         Raises:
             StateError: If there is nothing to go on with, or the plan is another one.
         """
+        _display_options(display, "checkpoint")
         if checkpoint is not None:
             self.restore_checkpoint(checkpoint)
         point = self._point()
@@ -822,11 +826,12 @@ def _phases(entry: ExperimentPhase | Group) -> list[ExperimentPhase]:
     return entry.flatten() if isinstance(entry, Group) else [entry]
 
 
-def _display_options(given: Mapping[str, Any]) -> DisplayOptions:
+def _display_options(given: Mapping[str, Any], *others: str) -> DisplayOptions:
+    """Return the options that are given; `others` are what else their method takes, for messages."""
     faults, defaults = Faults("Display options"), vars(DisplayOptions())
     for name, value in given.items():
         if name not in defaults:
-            faults.add(InvalidTypeError(unknown_name("display option", name, defaults)))
+            faults.add(InvalidTypeError(unknown_name("display option", name, [*defaults, *others])))
             continue
         default = defaults[name]
         kind = str if isinstance(default, str) else bool
