@@ -88,13 +88,13 @@ def fields(values: Mapping[str, Any]) -> Html:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, max_rows: int = MAX_ROWS) -> Html:
-    """Return a table; a head that begins with ``>`` is that of numbers."""
-    numeric = [head.startswith(">") for head in heads]
-    top = "".join(_cell("th", head.removeprefix(">"), n) for head, n in zip(heads, numeric, strict=True))
+    """Return a table; a head that begins with ``>`` is that of numbers, with ``~`` that of long texts."""
+    kinds = [_KINDS.get(head[:1], "") for head in heads]
+    top = "".join(_cell("th", head.lstrip(">~"), kind) for head, kind in zip(heads, kinds, strict=True))
     rows = list(rows)
     kept = rows[:max_rows]
     body = "".join(
-        f"<tr>{''.join(_cell('td', value, n) for value, n in zip(row, numeric, strict=True))}</tr>"
+        f"<tr>{''.join(_cell('td', value, kind) for value, kind in zip(row, kinds, strict=True))}</tr>"
         for row in kept
     )
     more = f"<p class='k'>and {len(rows) - len(kept)} more</p>" if len(rows) > len(kept) else ""
@@ -114,8 +114,11 @@ def unfolding(summary: str, *parts: Html, is_open: bool = False) -> Html:
     return Html(f"<details{opened}><summary>{html(summary)}</summary>{''.join(parts)}</details>")
 
 
-def _cell(tag: str, value: Any, is_number: bool) -> str:
-    attribute = ' class="n"' if is_number else ""
+_KINDS = {">": "n", "~": "w"}
+
+
+def _cell(tag: str, value: Any, kind: str) -> str:
+    attribute = f' class="{kind}"' if kind else ""
     return f"<{tag}{attribute}>{html(value)}</{tag}>"
 
 

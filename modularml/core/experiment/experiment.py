@@ -40,7 +40,7 @@ from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.results_config import ResultsConfig
 from modularml.core.experiment.resuming import Bookmark, point_in
 from modularml.core.experiment.runner import Entry
-from modularml.core.experiment.runs import Runs, own, own_plan, refreshed
+from modularml.core.experiment.runs import Runs, display_options, own, own_plan, refreshed
 from modularml.core.experiment.staleness import STALE, Status
 from modularml.core.experiment.standing import (
     Run,
@@ -318,6 +318,7 @@ class Experiment(Shown):
             InvalidTypeError: If a display option is unknown.
             CallbackError: If a callback raised; the message names it.
         """
+        display_options(display, "fresh", "stale_only", "resume")
         plan = own_plan(self, "run")
         if fresh and (stale_only or resume):
             other = "stale_only" if stale_only else "resume"
@@ -362,10 +363,12 @@ class Experiment(Shown):
 
     def run_phase(self, phase: ExperimentPhase, *, resume: bool = False, **display: Any) -> Any:
         """Run one phase, in the plan or not, and record it in the history; see `run`."""
+        display_options(display, "resume")
         return self._run(own(self, phase, ExperimentPhase, "run_phase"), display, resume)
 
     def run_group(self, group: Group, *, resume: bool = False, **display: Any) -> PhaseGroupResults:
         """Run one group, in the plan or not, and record it in the history; see `run`."""
+        display_options(display, "resume")
         results: PhaseGroupResults = self._run(own(self, group, Group, "run_group"), display, resume)
         return results
 
@@ -398,6 +401,7 @@ class Experiment(Shown):
         Raises:
             StateError: If there is nothing to go on with, or the plan is another one.
         """
+        display_options(display, "checkpoint")
         if checkpoint is not None:
             self.restore_checkpoint(checkpoint)
         point = self._runs.point(self._state_in)

@@ -103,7 +103,7 @@ class Runs:
     ) -> Any:
         """Run an entry and record it; see `Experiment.run`."""
         self.tell_outdated(entry)
-        runner = Runner(experiment, _display_options(display))
+        runner = Runner(experiment, display_options(display))
         with self.exclusively(experiment), experiment.random_stream.active():
             if fresh:
                 begin_anew(experiment)
@@ -137,7 +137,7 @@ class Runs:
         position, whole_plan = position_in(point), point["progress"]["whole_plan"]
         entry = own(experiment, entry_of(point, experiment.execution_plan, given), None, "resume")
         self.tell_outdated(entry)
-        runner = Runner(experiment, _display_options(display), begin_at=position)
+        runner = Runner(experiment, display_options(display), begin_at=position)
         with self.exclusively(experiment), experiment.random_stream.active():
             earlier = ExperimentRun.from_state(point["run"])
             record = next((run for run in self.history if run.id == earlier.id), None)
@@ -153,7 +153,7 @@ class Runs:
     def preview(self, experiment: Any, entry: Entry, display: Mapping[str, Any]) -> Any:
         """Run an entry without a trace; see `Experiment.preview_phase`."""
         self.tell_outdated(entry)
-        runner = Runner(experiment, _display_options(display), preview=True)
+        runner = Runner(experiment, display_options(display), preview=True)
         with self.exclusively(experiment), experiment.random_stream.active():
             record = ExperimentRun(label=entry.label, started_at=now())
             with restored(experiment, phases_of(entry)), self._as_the_present(runner):
@@ -258,11 +258,16 @@ def phases_of(entry: Entry) -> list[ExperimentPhase]:
     return entry.flatten() if isinstance(entry, Group) else [entry]
 
 
-def _display_options(given: Mapping[str, Any]) -> DisplayOptions:
+def display_options(given: Mapping[str, Any], *others: str) -> DisplayOptions:
+    """Return the options that are given; `others` are what else their method takes, for messages.
+
+    Raises:
+        InvalidTypeError: If an option is unknown or of a wrong type.
+    """
     faults, defaults = Faults("Display options"), vars(DisplayOptions())
     for name, value in given.items():
         if name not in defaults:
-            faults.add(InvalidTypeError(unknown_name("display option", name, defaults)))
+            faults.add(InvalidTypeError(unknown_name("display option", name, [*defaults, *others])))
             continue
         default = defaults[name]
         kind = str if isinstance(default, str) else bool

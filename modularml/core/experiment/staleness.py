@@ -79,7 +79,7 @@ class Status(Shown, tuple[PhaseStatus, ...]):
             (e.phase, "" if e.run is None else e.run, e.state, "; ".join((*e.reasons, *e.outdated)))
             for e in self
         ]
-        return card("Status", None, table(["phase", ">run", "results", "why"], rows))
+        return card("Status", None, table(["phase", ">run", "results", "~why"], rows))
 
 
 def name_of(path: Sequence[str], experiment: str) -> str:

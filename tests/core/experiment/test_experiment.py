@@ -92,6 +92,20 @@ class Fails(Callback):
 # -- making one --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda exp: exp.run(stale=True), "Did you mean 'stale_only'?"),
+        (lambda exp: exp.run(show_training_progres=False), "Did you mean 'show_training_progress'?"),
+        (lambda exp: exp.run_phase(exp.execution_plan, resum=True), "Did you mean 'resume'?"),
+        (lambda exp: exp.resume(chekpoint="a"), "Did you mean 'checkpoint'?"),
+    ],
+)
+def test_a_misspelt_option_is_told_with_all_that_the_method_takes(lab, call, words):
+    with pytest.raises(InvalidTypeError, match=words.replace("?", "[?]")):
+        call(lab.exp)
+
+
 def test_a_new_one_has_an_empty_context_that_is_active() -> None:
     exp = Experiment("e")
     assert ExperimentContext.get_active() is exp.ctx
