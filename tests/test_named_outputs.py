@@ -128,6 +128,17 @@ def test_results_name_outputs_and_targets_as_losses_do(exp: Experiment, fs: Feat
         results.stacked_tensors(net, "targets.sise")
 
 
+def test_a_prediction_asks_for_one_or_for_several(fs: FeatureSet) -> None:
+    graph, net = graph_of(fs)
+    whole = graph.predict(fs)
+    assert np.array_equal(graph.predict(fs, nodes=net.reference("size")), whole["size"])
+    assert graph.predict(fs, nodes="net").keys() == whole.keys()
+    several = graph.predict(fs, nodes=[net.reference("size"), net.reference("hidden")])
+    assert np.array_equal(several["net"]["hidden"], whole["hidden"]) and len(several["net"]) == 2
+    found = graph(fs)[net.node_id]
+    assert found.batch_size == 60 and list(found.role_data.outputs) == list(net.output_names)
+
+
 def test_targets_of_unlike_shapes_are_recorded_apart(exp: Experiment, fs: FeatureSet) -> None:
     graph_of(fs, ["kind.raw", "size.transformed", "both.raw"])
     results = exp.run_phase(EvalPhase.from_split("test", split="test", losses=LOSSES))

@@ -74,7 +74,9 @@ class Experiment(Shown):
             ``"cuda:0"``, ``"mps"`` or an `Accelerator`. Weights are where they were afterwards.
         seed: What every random choice follows from: the weights that nodes are built with, the
             order of samplers without a seed, and what is drawn in each epoch of a phase. Each
-            has a stream of its own, by its label, whatever else there is and ran before.
+            has a stream of its own, by its label, whatever else there is and ran before. Weights of a
+            module that was made before it came to a node are its maker's: hand over the class, or seed torch
+            before making it.
         results_config: Which parts of runs are written to disk after each; None writes nothing.
 
     Attributes:

@@ -45,8 +45,8 @@ from modularml.display.diagram import Diagram
 from modularml.display.live import pin_live_view
 
 Shape = tuple[int, ...]
-Wanted = Iterable[GraphNode | GraphNodeReference | str] | None
-"""What may be asked for: nodes and single outputs of nodes; None is a default."""
+Asked = GraphNode | GraphNodeReference | str
+"""What may be asked for: a node, by itself or its label, or one of its outputs."""
 
 
 @checked_keywords
@@ -653,7 +653,7 @@ class ModelGraph:
     # -- new data ----------------------------------------------------------------
 
     def predict(
-        self, data: Any, *, nodes: Wanted = None, unscale: bool = False
+        self, data: Any, *, nodes: Asked | Iterable[Asked] | None = None, unscale: bool = False
     ) -> np.ndarray | dict[str, Any]:
         """Return the outputs for new data, in evaluation mode and without a trace.
 
@@ -661,8 +661,8 @@ class ModelGraph:
             data: For all heads, or by the labels of heads: an array or tensor ``(n_samples, ...)``, a
                 FeatureSet or view with the columns of the head's reference, `SampleData`, a `Batch`, or
                 a mapping from keys of features to arrays.
-            nodes: The nodes whose outputs are returned, or ``node.reference("logits")`` for one of
-                several outputs; None takes the tails.
+            nodes: The node or the nodes whose outputs are returned, or ``node.reference("logits")`` for
+                one of several outputs; None takes the tails.
             unscale: Return them in the units that the targets had before they were scaled; an output
                 with a name is that of the target of this key.
 
@@ -705,7 +705,7 @@ class ModelGraph:
 
     __call__ = forward
 
-    def to_torch_module(self, nodes: Wanted = None) -> prediction.GraphModule:
+    def to_torch_module(self, nodes: Asked | Iterable[Asked] | None = None) -> prediction.GraphModule:
         """Return the graph as one torch module that shares its weights.
 
         Args:
@@ -719,8 +719,12 @@ class ModelGraph:
         prediction.refuse_estimators(ready)
         return prediction.GraphModule(ready, wanted)
 
-    def _wanted(self, nodes: Wanted, default: Iterable[GraphNode]) -> list[prediction.Wanted]:
+    def _wanted(
+        self, nodes: Asked | Iterable[Asked] | None, default: Iterable[GraphNode]
+    ) -> list[prediction.Wanted]:
         """Return what is asked for of which nodes."""
+        if isinstance(nodes, Asked):
+            nodes = [nodes]
         found = []
         for node in default if nodes is None else nodes:
             label = self._member(node)

@@ -36,7 +36,9 @@ class ModelNode(GraphNode):
 
     Args:
         label: Its name; unique in the experiment.
-        model: A `BaseModel`, a `torch.nn.Module` or a scikit-learn estimator.
+        model: A `BaseModel`, a `torch.nn.Module` or a scikit-learn estimator. A module brings the weights
+            that it was made with; those of a class of modules, and of models that build themselves, are made
+            by `build` and follow from the experiment's seed.
         upstream_ref: Where its input comes from: a `FeatureSet`, ``fs.reference(...)``,
             another node, or ``node.reference("logits")`` for one of several outputs. A module that
             takes several inputs gets a list of these, by position, or a dict of them, by the argument of
