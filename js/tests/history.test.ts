@@ -158,3 +158,10 @@ test("what is stale is marked, told why, and found by that word", async () => {
   await settle();
   assert.equal(el.querySelector(".mml-stale"), null);
 });
+
+test("runs of several sources are told apart by their source", async () => {
+  const given = pages([row(0), row(0, { id: "other", source: 1 })], [detail(0), detail(0, { id: "other" })]);
+  const { el } = await open({ ...given, sources: ["here", "before.exp.mml"] });
+  const names = [...el.querySelectorAll("td .mml-named")].map((one) => one.textContent).sort();
+  assert.deepEqual(names, ["before.exp.mml #0 demo", "here #0 demo"]);
+});

@@ -30,12 +30,19 @@ class SyntheticRun:
     """Emits what a run emits; stops after the present batch, by `stop` or by SIGINT."""
 
     def __init__(
-        self, bus: EventBus, *, n_epochs: int = 8, batch_s: float = 0.03, label: str = "my_experiment"
+        self,
+        bus: EventBus,
+        *,
+        n_epochs: int = 8,
+        batch_s: float = 0.03,
+        label: str = "my_experiment",
+        n_batches: int = N_BATCHES,
     ) -> None:
         self.bus = bus
         self.n_epochs = n_epochs
         self.batch_s = batch_s
         self.label = label
+        self.n_batches = n_batches
         self.is_stopped = False
         self.rng = np.random.default_rng(0)
 
@@ -79,23 +86,24 @@ class SyntheticRun:
             path=path,
             kind="train",
             n_epochs=self.n_epochs,
-            n_batches=N_BATCHES,
+            n_batches=self.n_batches,
             losses=("mse",),
         )
         metrics: dict[str, float] = {}
         for epoch in range(self.n_epochs):
             self.emit(EpochStarted, path=path, epoch=epoch)
             losses = []
-            for batch in range(N_BATCHES):
+            for batch in range(self.n_batches):
                 time.sleep(self.batch_s)
-                done = epoch + batch / N_BATCHES
+                done = epoch + batch / self.n_batches
                 losses.append((0.2 + np.exp(-done / 2)) * self.rng.uniform(0.85, 1.15))
                 self.emit(
                     BatchesEnded, path=path, epoch=epoch, n_done=batch + 1, losses=np.array([[losses[-1]]])
                 )
                 if self.is_stopped:
                     break
-            metrics = {"mse": float(np.mean(losses)), "val_loss": 0.24 + float(np.exp(-(epoch + 1) / 1.8))}
+            mean = float(np.mean(losses)) if losses else float("nan")
+            metrics = {"mse": mean, "val_loss": 0.24 + float(np.exp(-(epoch + 1) / 1.8))}
             self.emit(EpochEnded, path=path, epoch=epoch, metrics=metrics)
             if self.is_stopped or (error is not None and epoch + 1 >= self.n_epochs / 2):
                 break

@@ -84,6 +84,25 @@ def test_a_training_is_followed_on_its_graph_and_stopped(open_notebook: Callable
     assert lab.errors == []
 
 
+def test_the_folds_of_a_cross_validation_are_followed_and_stopped(open_notebook: Callable[..., Any]) -> None:
+    folds = """
+from modularml import CrossValidation, CVBinding
+exp.execution_plan.add_phase(train)
+results = CrossValidation(bindings=CVBinding(fs, ["train"]), n_folds=3).run()
+"""
+    lab = open_notebook([EXPERIMENT, folds, "print('status:', exp.last_run.status)"])
+    lab.start_all_cells()
+    expect(lab.page.locator('[data-fact="epoch"] .mml-figure')).to_have_text(
+        re.compile(r"[2-9] / 1000000"), timeout=60_000
+    )
+    expect(lab.panel.get_by_role("option")).to_have_count(3)
+    expect(lab.panel.locator(".mml-legend-title")).to_have_text("fold_0 / train")
+    lab.panel.get_by_role("button", name="Stop run").click()
+    lab.wait_for_cells(timeout_s=20)
+    assert "status: stopped" in lab.output_text()
+    assert lab.errors == []
+
+
 def test_two_experiments_run_side_by_side_and_load_mermaid_once(open_notebook: Callable[..., Any]) -> None:
     threads = """
 import threading, time

@@ -149,6 +149,21 @@ def test_runs_that_are_over_at_once_leave_no_error(open_notebook: Callable[..., 
     assert "Error" not in lab.output_text()
 
 
+def test_a_run_of_no_batches_is_shown_as_what_it_is(open_notebook: Callable[..., Any]) -> None:
+    slow = "import time\nrun = SyntheticRun(bus, n_epochs=40, n_batches=0)"
+    pause = "bus.subscribe(lambda event: time.sleep(0.05))\n_ = run.run()"
+    lab = open_notebook([SETUP, f"{slow}\n{pause}"])
+    lab.start_all_cells()
+    wait_for_epoch(lab, 3)
+    expect(lab.panel.locator('[data-fact="batch"]')).to_have_count(0)
+    expect(lab.panel.locator(".mml-legend-item").first).to_have_text(re.compile(r"mse nan"))
+    lab.wait_for_cells()
+    shown = lab.page.locator(".modularml-run")
+    expect(shown).to_contain_text("40 of 40")
+    expect(shown).to_contain_text("nan")
+    assert lab.errors == []
+
+
 def test_a_failed_run_tells_its_error_as_text(open_notebook: Callable[..., Any]) -> None:
     lab = open_notebook([SETUP, "_ = SyntheticRun(bus).run(error=ValueError('<img src=x onerror=boom()>'))"])
     lab.start_all_cells()

@@ -111,6 +111,12 @@ export class Book {
     this.ask({ type: "details", ids: missing });
   }
 
+  /** What a run is called beside others; where several sources have runs, of which it is. */
+  titleOf(row: Row): string {
+    const source = this.sources.length > 1 ? `${this.sources[row.source]} ` : "";
+    return `${source}#${row.n} ${row.label}`;
+  }
+
   nameOf(key: number): string {
     const [phase, name] = this.keys[key] ?? ["", "?"];
     return `${phase.split("/").at(-1)} ${name}`;

@@ -45,7 +45,7 @@ export class Curves {
     for (const { row, color } of picked) {
       for (const curve of this.book.details.get(row.id)?.curves ?? []) {
         if (curve.x.length < 2 && !picked.some((one) => this.isLong(one, curve.key))) continue;
-        byKey.set(curve.key, [...(byKey.get(curve.key) ?? []), lineOf(curve, `#${row.n} ${row.label}`, color)]);
+        byKey.set(curve.key, [...(byKey.get(curve.key) ?? []), lineOf(curve, this.book.titleOf(row), color)]);
       }
     }
     const keys = [...byKey.keys()].sort((a, b) => a - b).slice(0, MAX_CHARTS);

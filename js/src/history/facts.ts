@@ -18,7 +18,7 @@ export function valuesTable(book: Book, picked: readonly Picked[]): HTMLElement 
     const top = goal === "max" ? Math.max(...best) : Math.min(...best);
     found.forEach(({ one, curve }, i) => {
       const star = best.length > 1 && curve.best?.[1] === top ? " ★" : "";
-      rows.push([i ? "" : book.nameOf(key), nameOf(one), number(curve.least), number(curve.greatest), value(curve.last), curve.best ? `${number(curve.best[1])}${star}` : "", curve.best && curve.n > 1 ? `${curve.per} ${curve.best[0]}` : ""]);
+      rows.push([i ? "" : book.nameOf(key), nameOf(book, one), number(curve.least), number(curve.greatest), value(curve.last), curve.best ? `${number(curve.best[1])}${star}` : "", curve.best && curve.n > 1 ? `${curve.per} ${curve.best[0]}` : ""]);
     });
   });
   return table("Values", ["Loss or metric", "Run", ">Least", ">Greatest", ">Last", ">Best", "at"], rows);
@@ -36,7 +36,7 @@ export function settingsTable(book: Book, picked: readonly Picked[]): HTMLElemen
   const paths = [...new Set(configs.flatMap((config) => Object.keys(config)))];
   const differing = paths.filter((path) => new Set(configs.map((config) => config[path])).size > 1);
   if (!differing.length) return note(configs.some((config) => Object.keys(config).some((path) => !path.startsWith("environment."))) ? "These runs were told the same." : "The settings of these runs are not known.");
-  return table("Settings that differ", ["Setting", ...picked.map(nameOf)], differing.map((path) => [path, ...configs.map((config) => config[path] ?? "–")]));
+  return table("Settings that differ", ["Setting", ...picked.map((one) => nameOf(book, one))], differing.map((path) => [path, ...configs.map((config) => config[path] ?? "–")]));
 }
 
 function changesTable(book: Book, { row }: Picked): HTMLElement {
@@ -63,7 +63,7 @@ export function phasesTables(book: Book, picked: readonly Picked[]): HTMLElement
     const rows = detail.phases.map((phase) => [phase.path, phase.kind, STATUS_WORDS[phase.status], duration(phase.duration_s)]);
     const facts = Object.entries(detail.metadata).map(([name, text]) => `${name} ${text}`);
     if (detail.folds) facts.unshift(`${detail.folds} folds`);
-    root.append(element("h4", {}, nameOf(one)));
+    root.append(element("h4", {}, nameOf(book, one)));
     if (one.row.error) root.append(element("p", { class: "mml-error" }, one.row.error));
     root.append(table(`Phases of ${one.row.label}`, ["Phase", "Kind", "Status", ">Took"], rows));
     if (detail.checkpoints.length) root.append(note(`Checkpoints: ${detail.checkpoints.join(", ")}`));
@@ -76,10 +76,10 @@ export function note(text: string): HTMLElement {
   return element("p", { class: "mml-muted" }, text);
 }
 
-function nameOf({ row, color }: Picked): HTMLElement {
+function nameOf(book: Book, { row, color }: Picked): HTMLElement {
   const swatch = element("i", { class: "mml-swatch" });
   swatch.style.setProperty("--mml-color", `var(--mml-series-${(color % 6) + 1})`);
-  return element("span", { class: "mml-named" }, swatch, `#${row.n} ${row.label}`);
+  return element("span", { class: "mml-named" }, swatch, book.titleOf(row));
 }
 
 function prefixed(metadata: Record<string, string>): Record<string, string> {
