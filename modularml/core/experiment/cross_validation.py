@@ -446,7 +446,8 @@ def run_fold(cls: Any, tree: Mapping[str, Any], fold: Mapping[str, Any]) -> dict
     with ctx.temporary():
         experiment = storage.experiment_of(cls, tree, ctx)
         made: Fold = from_config(fold)
-        experiment.run_group(made, **QUIET)
+        with experiment.disable_checkpointing():
+            experiment.run_group(made, **QUIET)
     state: dict[str, Any] = experiment.last_run.get_state()
     return state
 

@@ -118,6 +118,7 @@ def _settings(phase: ExperimentPhase) -> Tree:
         sampler = to_config(binding.sampler)
         bindings[name] = {"split": binding.split, "sampler": sampler and {**sampler, "show_progress": None}}
     del config["input_sources"], config["label"]
+    config.pop("checkpointing", None)  # what is kept changes no result
     config["callbacks"] = [_described(callback) for callback in phase.callbacks]
     return {"bindings": plain(bindings, _text), **plain(config, _text)}
 

@@ -11,7 +11,7 @@ experiment's file, and no checkpoint is in another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from modularml.base.errors import StateError
 from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.experiment.checkpoint_store import moved
 from modularml.core.topology.graph_file import graph_config, make_graph, node_config
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.notice import notice
 from modularml.io import codec
-from modularml.io.names import safe_name, with_suffix
 from modularml.io.objects import no_surprises
 
 
@@ -98,16 +98,22 @@ def load_experiment(
     ctx.set_registration_policy(tree["config"]["registration_policy"])
     checkpoints = _found_checkpoints(tree["state"]["checkpoints"], folder)
     experiment.set_state(tree["state"] | {"checkpoints": checkpoints})
-    experiment.expect_checkpoints(set(tree["state"]["checkpoints"]) - set(checkpoints))
+    absent = {n: path for n, path in tree["state"]["checkpoints"].items() if n not in checkpoints}
+    experiment.expect_checkpoints(absent)
     return experiment
 
 
-def save_checkpoint(experiment: Any, path: Path, name: str, meta: Mapping[str, Any]) -> Path:
-    """Write the state of an experiment; `path` is replaced if it is there."""
+def checkpoint_of(experiment: Any, path: Path, name: str, meta: Mapping[str, Any]) -> Callable[[], Path]:
+    """Return what writes the present state of an experiment; `path` is replaced if it is there.
+
+    The state is copied now, so that it may be written while the experiment goes on.
+    """
     state = experiment.get_state(tensors=False)
-    del state["checkpoints"]
+    for own in ("checkpoints", "best_checkpoints"):
+        del state[own]
     state["unfinished"]["checkpoint"] = None
-    return codec.save(path, "checkpoint", {"name": name, "meta": dict(meta), "state": state}, overwrite=True)
+    tree = {"name": name, "meta": dict(meta), "state": state}
+    return codec.prepared(path, "checkpoint", tree, overwrite=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -127,7 +133,9 @@ def restore_checkpoint(experiment: Any, path: Path) -> bool:
     with no_surprises(path, "checkpoint"):
         is_whole = tree["state"].keys() != {"graph"}
         kept = {} if is_whole else experiment.get_state(tensors=False)
-        experiment.set_state({**kept, **tree["state"], "checkpoints": checkpoints})
+        best = experiment.best_checkpoints
+        present = {"checkpoints": checkpoints, "best_checkpoints": best}
+        experiment.set_state({**kept, **tree["state"], **present})
     return is_whole
 
 
@@ -211,7 +219,7 @@ def _found_checkpoints(saved: Mapping[str, str], folder: Path | None) -> dict[st
             "Experiment.load(..., checkpoint_dir=...) or exp.set_checkpoint_dir(...).",
         )
         return {}
-    paths = {name: with_suffix(folder / safe_name(name), "checkpoint") for name in saved}
+    paths = moved(saved, folder)
     missing = [name for name, path in paths.items() if not path.is_file()]
     if missing:
         notice("Missing checkpoints", f"{missing} are not in {str(folder)!r}.", "WARNING")
