@@ -180,6 +180,8 @@ class CrossValidation(Shown, Group):
             divide by. It is given the groups and strata that a binding names.
         n_jobs: How many folds run at the same time, in processes of their own, by joblib, and so
             on whatever ``joblib.parallel_config`` names: -1 takes every core, 1 stays here.
+            Folds of other processes that a stop cut off are left out; `Experiment.resume` goes on
+            behind them. With 1 it goes on within the fold, to the last bit.
 
     Raises:
         InvalidValueError: If a number or a name is not allowed; all faults are told together.

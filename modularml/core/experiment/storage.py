@@ -4,7 +4,8 @@ It knows no bytes: `modularml.io` writes and reads trees.
 
 An experiment's tree: ``config`` (label, plan, ...), ``state`` (weights, optimizers, random
 numbers, history), ``featuresets``, ``nodes``, ``graph``, and ``spare_nodes``: the states of
-those that are not in the graph. A checkpoint's tree: ``name``,
+those that are not in the graph, and ``initial_weights``: what models began with, by node, as a fresh
+run and the folds of a cross-validation begin with it again. A checkpoint's tree: ``name``,
 ``meta`` and ``state``, in which the history has no tensors: what runs gave is in the
 experiment's file, and no checkpoint is in another.
 """
@@ -20,7 +21,13 @@ from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.checkpoint_store import moved
-from modularml.core.topology.graph_file import graph_config, make_graph, node_config
+from modularml.core.topology.graph_file import (
+    graph_config,
+    initial_weights,
+    make_graph,
+    node_config,
+    set_initial_weights,
+)
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
@@ -56,6 +63,7 @@ def tree_of(experiment: Any, *, history: bool = True) -> dict[str, Any]:
         ],
         "nodes": [node_config(node) for node in nodes if isinstance(node, GraphNode)],
         "spare_nodes": _spare_states(ctx),
+        "initial_weights": initial_weights(nodes),
         "graph": None if ctx.model_graph is None else graph_config(ctx.model_graph),
     }
 
@@ -169,6 +177,7 @@ def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
         node.freeze(state["frozen_by"]) if state["frozen_by"] else node.unfreeze()
     if graph is not None:
         graph.set_state(tree["state"]["graph"])
+    set_initial_weights(staged.nodes, tree["initial_weights"])
 
 
 def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
