@@ -12,6 +12,9 @@ is and what every other member must be::
 A file is read in place: nothing is extracted, and whatever differs from the manifest
 is refused before a member is looked into.
 
+Format 1 is final with the first release; until then it may change, and its golden files with it
+(``python tests/formats/write.py tests/formats/v1``).
+
 To change the format: add 1 to `FORMAT`; keep reading every older number (`read_archive`
 hands the manifest on, so that a reader can tell them apart); write one file of each kind
 with the release before the change and add it to the files that tests load for ever; say
