@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tomllib
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,6 +116,19 @@ def test_verify_tells_each_file_and_the_worst_in_its_code(modularml, written, da
     assert "✓ whole" in out and "✗ damaged" in out
     assert err.count("\n") == 1 and "sha256" in err
     assert modularml("verify", written / "none.exp.mml", damaged)[0] == 2
+
+
+def test_verify_tells_all_that_is_wrong_with_a_file(modularml, written, tmp_path):
+    content = bytearray((written / "data.fs.mml").read_bytes())
+    with zipfile.ZipFile(written / "data.fs.mml") as archive:
+        members = [info for info in archive.infolist() if info.filename.startswith("arrays/")]
+    for info in members:
+        content[info.header_offset + 30 + len(info.filename) + len(info.extra) + info.file_size - 1] ^= 1
+    path = tmp_path / "many.fs.mml"
+    path.write_bytes(content)
+    code, _, err = modularml("verify", path)
+    assert code == 1 and len(members) > 1
+    assert err.count("was changed: its sha256 differs") == err.count("\n") == len(members)
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "export --format json", f"compare --html {os.devnull}"])

@@ -12,6 +12,7 @@ from modularml.base.errors import InvalidValueError, check_choice, check_int, un
 from modularml.core.execution.scope import ExecutionContext
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import EarlyStoppingResult
+from modularml.core.experiment.checkpointing import Checkpointing, is_better
 from modularml.core.experiment.results import PhaseResults
 
 
@@ -19,7 +20,8 @@ class EarlyStopping(Callback):
     """Ends a training phase when a metric has not got better for some epochs.
 
     The weights of the best epoch come back when the phase ends, also where it was
-    stopped or ran to its last epoch.
+    stopped or ran to its last epoch. Where the phase writes the best epoch of the same metric to a file
+    (``Checkpointing(best=...)``) they come from there, and no copy is held in memory.
 
     Args:
         monitor: A metric that is logged, e.g. by `Evaluation`, or the label of a loss.
@@ -66,6 +68,7 @@ class EarlyStopping(Callback):
         self.best_epoch: int | None = None
         self.stopped_epoch: int | None = None
         self._best_state: dict[str, Any] | None = None
+        self._is_on_disk = False
 
     def get_state(self) -> dict[str, Any]:
         """What it has seen, and within a phase the weights to restore."""
@@ -74,12 +77,14 @@ class EarlyStopping(Callback):
             "best_epoch": self.best_epoch,
             "stopped_epoch": self.stopped_epoch,
             "best_state": self._best_state,
+            "is_on_disk": self._is_on_disk,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take back what `get_state` returned."""
         self.best_value, self.best_epoch = state["best"], state["best_epoch"]
         self.stopped_epoch, self._best_state = state["stopped_epoch"], state["best_state"]
+        self._is_on_disk = state["is_on_disk"]
 
     def on_phase_start(self, *, experiment: Any, phase: Any, results: PhaseResults) -> None:
         """Begin anew: epochs count within one run of the phase."""
@@ -95,10 +100,12 @@ class EarlyStopping(Callback):
         value = self._value(results, epoch, announced)
         if value is None:
             return
-        if self.best_value is None or self._is_better(value, self.best_value):
+        if self.best_value is None or is_better(value, self.best_value, self.mode, self.min_delta):
             self.best_value, self.best_epoch = value, epoch
             exec_ctx.best_epoch = epoch
-            if self.restore_best:
+            kept = exec_ctx.checkpointing
+            self._is_on_disk = self.restore_best and kept is not None and self._is_kept_by(kept)
+            if self.restore_best and not self._is_on_disk:
                 self._best_state = experiment.model_graph.get_state()
         elif self.best_epoch is not None and epoch - self.best_epoch >= self.patience:
             self.stopped_epoch = epoch
@@ -116,15 +123,15 @@ class EarlyStopping(Callback):
             )
         return values.get(self.monitor)
 
-    def _is_better(self, value: float, best: float) -> bool:
-        if math.isnan(best):
-            return not math.isnan(value)
-        gain = best - value if self.mode == "min" else value - best
-        return gain > self.min_delta
+    def _is_kept_by(self, checkpointing: Checkpointing) -> bool:
+        """Tell whether the phase writes the best epoch to a file, so that no copy of it is needed."""
+        return not self.min_delta and checkpointing.watches(self.monitor, self.mode)
 
     def on_phase_end(self, *, experiment: Any, phase: Any, results: PhaseResults) -> EarlyStoppingResult:
         """Return to the best epoch, and say which it was."""
-        if self._best_state is not None:
+        if self._is_on_disk:
+            experiment.model_graph.set_state(phase.checkpointing.get_state("best")["graph"])
+        elif self._best_state is not None:
             experiment.model_graph.set_state(self._best_state)
             self._best_state = None
         return EarlyStoppingResult(

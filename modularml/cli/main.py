@@ -27,6 +27,7 @@ from modularml.inspection.comparing import Comparison
 from modularml.inspection.facts import FileFacts
 from modularml.inspection.reading import inspect
 from modularml.inspection.run_views import FileRuns
+from modularml.io.archive import faults_in
 
 FINE, DAMAGED_OR_DIFFERENT, IMPOSSIBLE = 0, 1, 2
 
@@ -88,7 +89,7 @@ _DOES = {
     "history": "List the runs in a file: how they ended, how long they took, what came of them.",
     "compare": "Tell where settings and data of two files differ, with their final values side by side; "
     "or write a browser of the runs in several.",
-    "verify": "Check files against every digest in them.",
+    "verify": "Check files against every digest in them, and tell all that is wrong.",
     "export": "Write what is in a file in another form.",
 }
 
@@ -154,7 +155,7 @@ def _browser(files: Sequence[Path], out: Path) -> int:
 def _verify(given: Any, console: Console) -> int:
     code, verdicts = FINE, table("file", "kind", ">members", ">size", "")
     for path in given.files:
-        facts, fault = _looked_into(path)
+        facts, fault = _looked_into(path, all_faults=True)
         code = max(code, fault)
         if facts is None:
             verdict = "✗ damaged" if fault == DAMAGED_OR_DIFFERENT else "✗ unreadable"
@@ -183,12 +184,14 @@ def _export(given: Any, console: Console) -> int:
     return FINE
 
 
-def _looked_into(path: Path) -> tuple[FileFacts | None, int]:
+def _looked_into(path: Path, *, all_faults: bool = False) -> tuple[FileFacts | None, int]:
     """Return what a file holds; where that cannot be told, say why and return the exit code."""
     try:
         return inspect(path), FINE
     except FileFormatError as error:
-        return None, _complain(str(error), DAMAGED_OR_DIFFERENT)
+        for text in (all_faults and faults_in(path)) or [str(error)]:
+            _complain(text, DAMAGED_OR_DIFFERENT)
+        return None, DAMAGED_OR_DIFFERENT
     except OSError as error:
         return None, _complain(f"{path}: {error.strerror or error}.", IMPOSSIBLE)
 

@@ -196,7 +196,7 @@ class FileFacts:
         elif self.kind == "checkpoint":
             tree = {"name": tree["name"], "meta": tree["meta"]}
         elif self.kind == "model_graph":
-            tree = {key: value for key, value in tree.items() if key != "state"}
+            tree = {key: value for key, value in tree.items() if key not in ("state", "initial_weights")}
         return {("kind",): self.kind, **leaves(tree, _setting)}
 
     def to_json(self) -> dict[str, Any]:

@@ -12,6 +12,9 @@ is and what every other member must be::
 A file is read in place: nothing is extracted, and whatever differs from the manifest
 is refused before a member is looked into.
 
+Format 1 is final with the first release; until then it may change, and its golden files with it
+(``python tests/formats/write.py tests/formats/v1``).
+
 To change the format: add 1 to `FORMAT`; keep reading every older number (`read_archive`
 hands the manifest on, so that a reader can tell them apart); write one file of each kind
 with the release before the change and add it to the files that tests load for ever; say
@@ -279,26 +282,60 @@ def _existing(path: Path, kinds: tuple[str, ...]) -> Path:
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, Manifest, dict[str, tuple[int, int]]]]:
     """Open a file whose layout agrees with its manifest; give the place of each member."""
     with open(path, "rb") as file:
-        spans, checksum = _spans(file)
-        if MANIFEST not in spans:
-            raise FileFormatError(f"{path}: there is no {MANIFEST!r}: this is not a file of this library.")
-        start, size = spans.pop(MANIFEST)
-        file.seek(start)
-        data = file.read(size)
-        if zlib.crc32(data) != checksum:
-            raise FileFormatError(f"{path}: member {MANIFEST!r} was changed: its checksum differs.")
-        manifest = _manifest(parse_json(data, f"{path}: member {MANIFEST!r}"), f"{path}: member {MANIFEST!r}")
-        for name in sorted(spans.keys() | manifest.members.keys()):
-            if name not in spans:
-                raise FileFormatError(f"{path}: member {name!r} is missing.")
-            if name not in manifest.members:
-                raise FileFormatError(f"{path}: member {name!r} is unknown: the manifest does not list it.")
-            if spans[name][1] != manifest.members[name].size:
-                raise FileFormatError(
-                    f"{path}: member {name!r} has {spans[name][1]} bytes, "
-                    f"the manifest says {manifest.members[name].size}."
-                )
+        manifest, spans = _listed(file, path)
+        for fault in _misfits(path, manifest, spans):
+            raise FileFormatError(fault)
         yield file, manifest, spans
+
+
+def _listed(file: BinaryIO, path: Path) -> tuple[Manifest, dict[str, tuple[int, int]]]:
+    """Return the manifest of a file and where its other members are."""
+    spans, checksum = _spans(file)
+    if MANIFEST not in spans:
+        raise FileFormatError(f"{path}: there is no {MANIFEST!r}: this is not a file of this library.")
+    start, size = spans.pop(MANIFEST)
+    file.seek(start)
+    data, where = file.read(size), f"{path}: member {MANIFEST!r}"
+    if zlib.crc32(data) != checksum:
+        raise FileFormatError(f"{where} was changed: its checksum differs.")
+    return _manifest(parse_json(data, where), where), spans
+
+
+def _misfits(path: Path, manifest: Manifest, spans: Mapping[str, tuple[int, int]]) -> Iterator[str]:
+    """Yield where the layout of a file and its manifest differ."""
+    for name in sorted(spans.keys() | manifest.members.keys()):
+        where = f"{path}: member {name!r}"
+        if name not in spans:
+            yield f"{where} is missing."
+        elif name not in manifest.members:
+            yield f"{where} is unknown: the manifest does not list it."
+        elif spans[name][1] != manifest.members[name].size:
+            yield (f"{where} has {spans[name][1]} bytes, the manifest says {manifest.members[name].size}.")
+
+
+def faults_in(path: str | os.PathLike[str]) -> list[str]:
+    """Return everything that is wrong with the members of a file, where others stop at the first.
+
+    Raises:
+        OSError: If it is not there or cannot be read.
+    """
+    path = Path(path)
+    with open(path, "rb") as file:
+        try:
+            manifest, spans = _listed(file, path)
+        except FileFormatError as error:
+            return [str(error)]  # where members are cannot be told any more
+        faults = list(_misfits(path, manifest, spans))
+        for name, (start, size) in spans.items():
+            member = manifest.members.get(name)
+            if member is not None and member.size == size:
+                file.seek(start)
+                digest = hashlib.sha256()
+                for done in range(0, size, _CHUNK):
+                    digest.update(file.read(min(_CHUNK, size - done)))
+                if digest.hexdigest() != member.sha256:
+                    faults.append(f"{path}: member {name!r} was changed: its sha256 differs.")
+    return faults
 
 
 def _spans(file: BinaryIO) -> tuple[dict[str, tuple[int, int]], int]:

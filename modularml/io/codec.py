@@ -61,6 +61,17 @@ def save(path: str | os.PathLike[str], kind: str, tree: Any, *, overwrite: bool 
             names its place.
         OSError: If it cannot be written; what was there before stays as it was.
     """
+    return prepared(path, kind, tree, overwrite=overwrite)()
+
+
+def prepared(
+    path: str | os.PathLike[str], kind: str, tree: Any, *, overwrite: bool = False
+) -> Callable[[], Path]:
+    """Return what writes `tree`, which may change by then but for its arrays; see `save`.
+
+    Raises:
+        InvalidTypeError: If the tree holds something that no file can hold.
+    """
     encoder = _Encoder()
     try:
         encoded = encoder.encode(tree)
@@ -68,7 +79,7 @@ def save(path: str | os.PathLike[str], kind: str, tree: Any, *, overwrite: bool 
     except RecursionError as error:
         raise InvalidValueError("The tree to write is nested too deeply, or contains itself.") from error
     data = text.encode("utf-8", "surrogatepass")
-    return write_archive(path, kind, encoder.members(data), overwrite=overwrite)
+    return lambda: write_archive(path, kind, encoder.members(data), overwrite=overwrite)
 
 
 def to_plain(tree: Any) -> Any:

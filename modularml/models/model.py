@@ -113,6 +113,22 @@ class BaseModel(Shown, Configurable, ABC):
         self._digested = None
 
     @property
+    def initial_weights(self) -> Mapping[str, np.ndarray] | None:
+        """What `reset_weights` returns to; None before a build, and for what has no weights then.
+
+        Setting it, as loading does, takes weights of the names and shapes of this model.
+        """
+        return self._initial if isinstance(self._initial, Mapping) else None
+
+    @initial_weights.setter
+    def initial_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        present = {name: array.shape for name, array in (self.initial_weights or {}).items()}
+        given = {name: array.shape for name, array in weights.items()}
+        if given != present:
+            raise InvalidValueError(f"{self!r} begins with weights of {present}, got {given}.")
+        self._initial, self._digested = dict(weights), None
+
+    @property
     def initial_digest(self) -> str | None:
         """A digest of the weights that this build began with; None before it.
 

@@ -32,6 +32,7 @@ class ExecutionContext:
         best_epoch: The best epoch by now, where a callback watches for it.
         run_id: The run, as events name it.
         path: Labels from the run's root down to the phase, as events name it.
+        checkpointing: The `Checkpointing` of the phase, if it keeps any in this run.
     """
 
     phase_label: str
@@ -43,6 +44,7 @@ class ExecutionContext:
     best_epoch: int | None = None
     run_id: str = ""
     path: tuple[str, ...] = ()
+    checkpointing: Any = None
 
     def request_stop(self) -> None:
         """End the phase, as completed, after the present epoch."""

@@ -1,22 +1,23 @@
-"""Checkpoints: when an experiment writes them by itself, under which names, and which there are.
+"""When checkpoints are written by themselves, under which names, and which of a phase there are.
 
-It knows no file format and no experiment: it decides and keeps the list, others write.
+It knows no experiment: others ask whether one is due, and write it.
 """
 
 from __future__ import annotations
 
-import contextlib
+import math
 import string
-import warnings
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from modularml.base.config import Configurable
 from modularml.base.errors import (
     Faults,
     InvalidTypeError,
     InvalidValueError,
-    ModularMLWarning,
     StateError,
     UnknownNameError,
     check_choice,
@@ -25,223 +26,349 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.display.card import Shown
-from modularml.io.names import safe_name, with_suffix
+from modularml.io import codec
 
-EXPERIMENT_MOMENTS = (
-    "phase_start",
+
+@dataclass(frozen=True)
+class Level:
+    """Where a `Checkpointing` is attached: when it can write there, and what names may say."""
+
+    name: str
+    moments: tuple[str, ...]
+    default: str
+    placeholders: tuple[str, ...]
+
+
+EXPERIMENT = Level(
+    "an experiment",
+    ("phase_start", "phase_end", "group_start", "group_end", "experiment_start", "experiment_end"),
     "phase_end",
-    "group_start",
-    "group_end",
-    "experiment_start",
-    "experiment_end",
+    ("label",),
 )
-PLACEHOLDERS = ("label",)
+PHASE = Level(
+    "a phase",
+    ("phase_start", "epoch_start", "batch_start", "batch_end", "epoch_end", "phase_end"),
+    "epoch_end",
+    ("phase", "epoch", "batch"),
+)
+_MOMENTS = tuple(dict.fromkeys(EXPERIMENT.moments + PHASE.moments))
+_PLACEHOLDERS = EXPERIMENT.placeholders + PHASE.placeholders
+_ALIASES = ("best", "last")
+
+
+def is_better(value: float, best: float, mode: str, min_delta: float = 0.0) -> bool:
+    """Tell whether a value is better than the best so far; anything is better than NaN."""
+    if math.isnan(best):
+        return not math.isnan(value)
+    return (best - value if mode == "min" else value - best) > min_delta
 
 
 class Checkpointing(Shown, Configurable):
-    """Writes the state of an experiment to disk at chosen moments.
+    """Keeps the state of an experiment at chosen moments: of its plan, or within a phase.
+
+    Given to an `Experiment` it writes files when phases, groups or the plan begin or end. Given to a
+    `TrainPhase` it keeps states of epochs or batches, in memory or in files, and knows them by name;
+    the experiment knows those in files as ``"<phase>/<name>"``. Every checkpoint is whole: weights,
+    optimizers, random numbers, counters and callbacks, and never another checkpoint.
 
     Args:
-        mode: ``"disk"``; the state of a whole experiment is too large to keep in memory.
-        save_on: One or several of ``"phase_start"``, ``"phase_end"``, ``"group_start"``,
-            ``"group_end"``, ``"experiment_start"``, ``"experiment_end"``.
-        every_n: Write at every n-th of these moments.
-        directory: The folder; None is the experiment's checkpoint folder.
-        name_template: The name of a checkpoint; ``{label}`` stands for the label of the phase
-            or group (``START`` and ``END`` for the experiment). None is ``"{label}"``, and
-            ``"{label}_start"`` where a phase or group begins.
-        max_to_keep: How many of the checkpoints written so stay on disk; None is all.
+        mode: ``"disk"`` or ``"memory"``, which is for phases. None is files in an experiment and
+            where a `directory` is given, else memory.
+        save_on: One or several of ``"phase_start"`` and ``"phase_end"``; in an experiment
+            ``"group_start"``, ``"group_end"``, ``"experiment_start"``, ``"experiment_end"``; in a phase
+            ``"epoch_start"``, ``"epoch_end"``, ``"batch_start"``, ``"batch_end"``. None is the end of each
+            phase, or of each epoch.
+        every_n: Keep every n-th of these moments.
+        directory: The folder; None is the experiment's, and within it one for each phase.
+        name_template: The name of a checkpoint. In an experiment ``{label}`` stands for the phase or
+            group (``START`` and ``END`` for the experiment); in a phase there are ``{phase}``,
+            ``{epoch}`` and ``{batch}``. None is ``"{label}"``, or ``"{phase}_epoch{epoch}"`` and the like.
+        max_to_keep: How many of them stay, beside the best one; None is all.
         overwrite: Replace a checkpoint of the same name; otherwise that is an error.
+        best: A metric or the label of a loss; the epoch in which it is best is kept, whether or not it
+            is the n-th, and answers to the name ``"best"``. For phases.
+        best_mode: ``"min"`` if lower is better, ``"max"`` if higher is.
+        background: Write files beside the training. The state is copied at its moment; a file that could not
+            be written fails the run at its end, or before the next one is written.
 
     Raises:
         InvalidValueError: If an argument is not allowed; all faults are told together.
+        InvalidTypeError: If one is of a wrong type.
     """
 
     def __init__(
         self,
         *,
-        mode: str = "disk",
-        save_on: str | Sequence[str] = "phase_end",
+        mode: str | None = None,
+        save_on: str | Sequence[str] | None = None,
         every_n: int = 1,
         directory: str | Path | None = None,
         name_template: str | None = None,
         max_to_keep: int | None = None,
         overwrite: bool = True,
+        best: str | None = None,
+        best_mode: str = "min",
+        background: bool = False,
     ) -> None:
-        if not isinstance(save_on, str | Sequence):
+        if save_on is not None and not isinstance(save_on, str | Sequence):
             raise InvalidTypeError(f"Checkpointing: save_on must be a list of moments, got {save_on!r}.")
         self.mode = mode
-        self.save_on = [save_on] if isinstance(save_on, str) else list(save_on)
+        self.save_on = [save_on] if isinstance(save_on, str) else None if save_on is None else list(save_on)
         self.every_n = every_n
         self.directory = None if directory is None else Path(directory)
         self.name_template = name_template
         self.max_to_keep = max_to_keep
         self.overwrite = bool(overwrite)
+        self.best, self.best_mode = best, best_mode
+        self.background = background
         self._check()
+        self._owner: weakref.ref[Any] | None = None
+        self._owner_label = ""
+        self.settle: Callable[[], None] = _do_nothing
+        self.reset()
 
     def _check(self) -> None:
         faults = Faults("Checkpointing")
-        faults.attempt(check_choice, self.mode, "mode", ("disk",))
+        if self.mode is not None:
+            faults.attempt(check_choice, self.mode, "mode", ("disk", "memory"))
         faults.attempt(check_int, self.every_n, "every_n")
         if self.max_to_keep is not None:
             faults.attempt(check_int, self.max_to_keep, "max_to_keep")
         if self.name_template is not None:
-            faults.attempt(_check_template, self.name_template)
-        if not self.save_on:
-            faults.add(f"save_on is empty; allowed are {', '.join(EXPERIMENT_MOMENTS)}.")
-        for moment in self.save_on:
-            if moment not in EXPERIMENT_MOMENTS:
-                faults.add(unknown_name("save_on", moment, EXPERIMENT_MOMENTS))
+            faults.attempt(_check_template, self.name_template, _PLACEHOLDERS)
+        if self.save_on is not None and not self.save_on and self.best is None:
+            faults.add(f"save_on is empty; allowed are {', '.join(_MOMENTS)}.")
+        for moment in self.save_on or ():
+            if moment not in _MOMENTS:
+                faults.add(unknown_name("save_on", moment, _MOMENTS))
+        if self.best is not None:
+            faults.attempt(check_label, self.best, "metric named by best")
+        faults.attempt(check_choice, self.best_mode, "best_mode", ("min", "max"))
+        if not isinstance(self.background, bool):
+            faults.add(InvalidTypeError(f"background must be True or False, got {self.background!r}."))
+        if self.mode == "memory":
+            given = [name for name in ("directory", "background") if getattr(self, name)]
+            faults.add(f"{given[0]} goes with files, and mode is 'memory'.") if given else None
         faults.raise_if_any()
 
+    # -- what it is told -----------------------------------------------------------
+
+    def check_for(self, level: Level, where: str) -> None:
+        """Raise unless it can be attached at a level.
+
+        Raises:
+            InvalidValueError: If a moment or a placeholder does not exist there; all are told.
+        """
+        faults = Faults(f"The Checkpointing of {where}")
+        for moment in self.save_on or ():
+            if moment not in level.moments:
+                faults.add(unknown_name("save_on", moment, level.moments, where=level.name))
+        if self.name_template is not None:
+            faults.attempt(_check_template, self.name_template, level.placeholders)
+        if level is EXPERIMENT and self.mode == "memory":
+            faults.add("mode 'memory' is for phases; an experiment writes to 'disk'.")
+        if level is EXPERIMENT and self.best is not None:
+            faults.add("best is for phases: give it to the Checkpointing of a TrainPhase.")
+        faults.raise_if_any()
+
+    def moments(self, level: Level) -> list[str]:
+        """Return when it keeps a checkpoint."""
+        return [level.default] if self.save_on is None else self.save_on
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a phase keeps its checkpoints in memory."""
+        return self.mode == "memory" or (self.mode is None and self.directory is None)
+
     def name_at(self, moment: str, label: str) -> str:
-        """Return the name of a checkpoint that is written at one of the six moments.
+        """Return the name of a checkpoint of an experiment.
 
         Args:
-            moment: The moment.
+            moment: When it is written.
             label: The label of the phase or group.
         """
         begins = moment in ("phase_start", "group_start")
         template = self.name_template or ("{label}_start" if begins else "{label}")
         return template.format(label=label)
 
+    def name_within(self, moment: str, phase: str, epoch: int, batch: int) -> str:
+        """Return the name of a checkpoint within a phase; epochs and batches count from 0."""
+        scope, _, edge = moment.partition("_")
+        default = {
+            "phase": "{phase}",
+            "epoch": "{phase}_epoch{epoch}",
+            "batch": "{phase}_epoch{epoch}_batch{batch}",
+        }[scope] + ("_start" if edge == "start" else "")
+        return (self.name_template or default).format(phase=phase, epoch=epoch, batch=batch)
 
-class CheckpointStore:
-    """The checkpoints of one experiment: where they go, and which there are.
+    # -- which there are, of a phase -------------------------------------------------
 
-    Attributes:
-        owner: The label of the experiment, for messages.
-        paths: Name -> file, oldest first.
-        folder: Where they go, or None.
-        absent: Names of checkpoints that a loaded experiment had; they are found again in the
-            folder that holds them.
-    """
+    def bound_to(self, owner: object, label: str) -> Self:
+        """Return this, or one like it if another phase keeps its checkpoints here.
 
-    def __init__(self, owner: str) -> None:
-        self.owner = owner
-        self.paths: dict[str, Path] = {}
-        self.absent: set[str] = set()
-        self.folder: Path | None = None
-        self._policy: Checkpointing | None = None
+        Args:
+            owner: The context of the phase.
+            label: The label of the phase.
+        """
+        known = None if self._owner is None else self._owner()
+        if known is not None and (known is not owner or self._owner_label != label):
+            return type(self).from_config(self.get_config()).bound_to(owner, label)
+        self._owner, self._owner_label = weakref.ref(owner), label
+        return self
+
+    def reset(self) -> None:
+        """Forget all checkpoints and counts; files stay where they are."""
+        self._kept: dict[str, Any] = {}
         self._n_moments = 0
-        self._n_disabled = 0
-        self._automatic: list[str] = []
+        self._best_value: float | None = None
+        self._best_key: str | None = None
+        self._only_best = False
 
     @property
-    def policy(self) -> Checkpointing | None:
-        """When checkpoints are written by themselves, or None; a new one counts moments from 0."""
-        return self._policy
+    def saved_keys(self) -> list[str]:
+        """The names of the checkpoints that a phase has, oldest first."""
+        return list(self._kept)
 
-    @policy.setter
-    def policy(self, policy: Checkpointing | None) -> None:
-        self._policy, self._n_moments = policy, 0
+    def has_key(self, key: str) -> bool:
+        """Tell whether there is a checkpoint of that name, ``"best"`` and ``"last"`` included."""
+        return self._resolved(key) in self._kept
 
-    @contextlib.contextmanager
-    def disabled(self) -> Iterator[None]:
-        """Write none by itself within a ``with`` block."""
-        self._n_disabled += 1
-        try:
-            yield
-        finally:
-            self._n_disabled -= 1
+    def get_path(self, key: str) -> Path:
+        """Return the file of a checkpoint, by its name, ``"best"`` or ``"last"``.
 
-    def set_folder(self, path: str | Path, *, create: bool) -> None:
-        """Choose the folder; see `Experiment.set_checkpoint_dir`."""
-        folder = Path(path)
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(f"The checkpoint folder {str(folder)!r} is a file.")
-        if not folder.exists() and not create:
-            raise FileNotFoundError(f"The checkpoint folder {str(folder)!r} does not exist.")
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        for name in sorted(self.absent):
-            path = with_suffix(folder / safe_name(name), "checkpoint")
-            if path.is_file():
-                self.paths[name] = path
-        self.absent -= self.paths.keys()
-        own = {known.resolve() for known in self.paths.values()}
-        foreign = [found for found in folder.glob("*.ckpt.mml") if found.resolve() not in own]
-        if foreign:
-            warnings.warn(
-                f"The folder {str(folder)!r} holds {len(foreign)} checkpoint(s) of other runs. They can be "
-                "restored by their path.",
-                ModularMLWarning,
-                stacklevel=3,
-            )
+        Raises:
+            UnknownNameError: If there is none.
+            StateError: If it is in memory.
+        """
+        kept = self._found(key)
+        if not isinstance(kept, Path):
+            raise StateError(f"The checkpoint {key!r} is in memory; get_state({key!r}) returns it.")
+        return kept
 
-    def due(self, moment: str, label: str) -> str | None:
-        """Return the name of the checkpoint to write at a moment, or None."""
-        policy = self.policy
-        if policy is None or self._n_disabled or moment not in policy.save_on:
-            return None
+    def get_state(self, key: str) -> Mapping[str, Any]:
+        """Return the state in a checkpoint, by its name, ``"best"`` or ``"last"``.
+
+        Its ``"graph"`` is what `ModelGraph.set_state` takes.
+
+        Raises:
+            UnknownNameError: If there is none.
+            FileFormatError: If its file is no whole checkpoint.
+        """
+        kept = self._found(key)
+        return codec.load(kept, "checkpoint")["state"] if isinstance(kept, Path) else kept
+
+    def _resolved(self, key: str) -> str | None:
+        if key in self._kept or key not in _ALIASES:
+            return key
+        return self._best_key if key == "best" else next(reversed(self._kept), None)
+
+    def _found(self, key: str) -> Any:
+        self.settle()
+        name = self._resolved(key)
+        if name not in self._kept:
+            known = [*self._kept, *(alias for alias in _ALIASES if self.has_key(alias))]
+            raise UnknownNameError(unknown_name("checkpoint", key, known))
+        return self._kept[name]
+
+    @property
+    def best_key(self) -> str | None:
+        """The name of the best checkpoint so far, or None."""
+        return self._best_key
+
+    def watches(self, metric: str, mode: str) -> bool:
+        """Tell whether the file that it calls the best is that of a metric."""
+        return (self.best, self.best_mode, self.in_memory) == (metric, mode, False)
+
+    def should_save(self, moment: str) -> bool:
+        """Count a moment of a phase, and tell whether a checkpoint is due."""
+        if moment not in self.moments(PHASE):
+            return False
         self._n_moments += 1
-        return None if self._n_moments % policy.every_n else policy.name_at(moment, label)
+        return self._n_moments % self.every_n == 0
 
-    def target(self, name: str, *, automatic: bool, overwrite: bool) -> Path:
-        """Return the file for a new checkpoint.
+    def improves(self, value: float | None) -> bool:
+        """Tell whether the metric of an epoch is the best so far."""
+        if value is None:
+            return False
+        return self._best_value is None or is_better(value, self._best_value, self.best_mode)
 
-        Raises:
-            StateError: If there is no folder.
-            InvalidValueError: If the name is taken and `overwrite` is False.
+    def keep(self, key: str, kept: Any, *, best: float | None = None, is_due: bool = True) -> list[str]:
+        """Enter a checkpoint, and return the names of those that have to go for it.
+
+        Args:
+            key: Its name.
+            kept: Its file, or its state.
+            best: The value of the metric, if it is the best so far.
+            is_due: Whether it is one of every n, and not kept as the best alone.
         """
-        check_label(name, "checkpoint")
-        own = self.policy.directory if self.policy is not None else None
-        folder = own or self.folder if automatic else self.folder or own
-        if folder is None:
-            raise StateError(
-                f"Experiment {self.owner!r} has no folder for the checkpoint {name!r}; "
-                "call exp.set_checkpoint_dir(path), or use Checkpointing(directory=...)."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        path = with_suffix(folder / safe_name(name), "checkpoint")
-        if not overwrite and (name in self.paths or path.exists()):
-            raise InvalidValueError(
-                f"A checkpoint {name!r} is there already, in {str(folder)!r}; use overwrite=True "
-                "or another name."
-            )
-        return path
+        self._kept.pop(key, None)
+        self._kept[key] = kept
+        gone: list[str] = []
+        if best is not None:
+            if self._only_best and self._best_key not in (key, None):
+                gone.append(str(self._best_key))
+            self._best_value, self._best_key, self._only_best = best, key, not is_due
+        elif key == self._best_key:
+            self._best_value = self._best_key = None  # the file of the best epoch was written over
+        others = [name for name in self._kept if name != self._best_key and name not in gone]
+        if self.max_to_keep is not None:
+            gone += others[: max(len(others) - self.max_to_keep, 0)]
+        for name in gone:
+            self._kept.pop(name, None)
+        return gone
 
-    def add(self, name: str, path: Path, *, automatic: bool) -> None:
-        """Enter a checkpoint that was written, and let the oldest automatic one go if there are too many."""
-        self.paths.pop(name, None)
-        self.paths[name] = path
-        self._automatic = [known for known in self._automatic if known in self.paths and known != name]
-        if not automatic or self.policy is None:
-            return
-        self._automatic.append(name)
-        keep = self.policy.max_to_keep
-        while keep is not None and len(self._automatic) > keep:
-            self.paths.pop(self._automatic.pop(0)).unlink(missing_ok=True)
+    def begin(self) -> None:
+        """A run of the phase begins, in which another epoch may be the best."""
+        self._best_value = self._best_key = None
+        self._only_best = False
 
-    def find(self, name_or_path: str | Path) -> Path:
-        """Return the file of a checkpoint.
+    def forget(self, key: str) -> None:
+        """Let go of a checkpoint that could not be written."""
+        self._kept.pop(key, None)
+        if self._best_key == key:
+            self.begin()
 
-        Raises:
-            UnknownNameError: If there is neither such a name nor such a file, or the file is gone.
-        """
-        where = f"experiment {self.owner!r}"
-        path = self.paths.get(str(name_or_path), Path(name_or_path))
-        if path.is_file():
-            return path
-        if str(name_or_path) in self.paths:
-            raise UnknownNameError(
-                f"The checkpoint {str(name_or_path)!r} of {where} is gone: there is no file {str(path)!r}."
-            )
-        raise UnknownNameError(unknown_name("checkpoint", str(name_or_path), self.paths, where=where))
+    @property
+    def progress(self) -> dict[str, Any]:
+        """What it must remember to go on elsewhere: counts, the best value, and which files there are."""
+        return {
+            "n_moments": self._n_moments,
+            "best_value": self._best_value,
+            "best_key": self._best_key,
+            "only_best": self._only_best,
+            "files": {key: str(kept) for key, kept in self._kept.items() if isinstance(kept, Path)},
+        }
+
+    @progress.setter
+    def progress(self, state: Mapping[str, Any]) -> None:
+        self._n_moments, self._best_value = state["n_moments"], state["best_value"]
+        self._best_key, self._only_best = state["best_key"], state["only_best"]
+        files = {key: Path(path) for key, path in state["files"].items()}
+        there = {key: path for key, path in files.items() if key not in self._kept and path.is_file()}
+        self._kept = {**there, **self._kept}
 
 
-def _check_template(template: object) -> None:
+def _do_nothing() -> None:
+    pass
+
+
+def _check_template(template: object, placeholders: Sequence[str]) -> None:
     """Raise if a name template is no text, has unknown placeholders, or gives no name."""
     if not isinstance(template, str):
-        raise InvalidTypeError(f"name_template must be text such as '{{label}}', got {template!r}.")
+        raise InvalidTypeError(
+            f"name_template must be text such as '{{{placeholders[0]}}}', got {template!r}."
+        )
     faults = Faults("name_template")
     try:
         names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
         for name in names:
-            if name not in PLACEHOLDERS:
-                faults.add(unknown_name("placeholder", name, PLACEHOLDERS))
-        if all(name in PLACEHOLDERS for name in names):
-            faults.attempt(check_label, template.format(label="label"), "checkpoint")
+            if name not in placeholders:
+                faults.add(unknown_name("placeholder", name, placeholders))
+        if all(name in placeholders for name in names):
+            filled = template.format(
+                **{name: 0 if name in ("epoch", "batch") else "x" for name in placeholders}
+            )
+            faults.attempt(check_label, filled, "checkpoint")
     except ValueError as error:
-        faults.add(f"{template!r} is no template: {error}.")
+        faults.add(InvalidValueError(f"{template!r} is no template: {error}."))
     faults.raise_if_any()

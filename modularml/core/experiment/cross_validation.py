@@ -183,6 +183,8 @@ class CrossValidation(Shown, Group):
             divide by. It is given the groups and strata that a binding names.
         n_jobs: How many folds run at the same time, in processes of their own, by joblib, and so
             on whatever ``joblib.parallel_config`` names: -1 takes every core, 1 stays here.
+            Folds of other processes that a stop cut off are left out; `Experiment.resume` goes on
+            behind them. With 1 it goes on within the fold, to the last bit.
 
     Raises:
         InvalidValueError: If a number or a name is not allowed; all faults are told together.
@@ -485,7 +487,8 @@ def run_fold(cls: Any, tree: Mapping[str, Any], fold: Mapping[str, Any]) -> dict
     with ctx.temporary():
         experiment = storage.experiment_of(cls, tree, ctx)
         made: Fold = from_config(fold)
-        experiment.run_group(made, **QUIET)
+        with experiment.disable_checkpointing():
+            experiment.run_group(made, **QUIET)
     state: dict[str, Any] = experiment.last_run.get_state()
     return state
 

@@ -259,7 +259,8 @@ class ExperimentEstimator(BaseEstimator):
         graph.build()
         plan: PhaseGroup = from_config(tree["config"]["plan"])
         experiment.execution_plan.add_items(_fitting(plan))
-        experiment.run(**QUIET)
+        with experiment.disable_checkpointing():
+            experiment.run(**QUIET)
 
     def _samples(self, X: np.ndarray, y: np.ndarray) -> SampleCollection:
         """Return samples and targets as the raw columns that the recipe names."""

@@ -29,14 +29,15 @@ from modularml.core.execution.recording import HISTORY_BUDGET_BYTES
 from modularml.core.experiment import storage
 from modularml.core.experiment.callback import ExperimentCallback, check_callbacks
 from modularml.core.experiment.cards import node_table, plan_table
-from modularml.core.experiment.checkpointing import Checkpointing, CheckpointStore
+from modularml.core.experiment.checkpointing import Checkpointing
+from modularml.core.experiment.checkpoints import Checkpoints
 from modularml.core.experiment.comparison import Diff
 from modularml.core.experiment.history import ExperimentRun, History
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
-from modularml.core.experiment.results import PhaseGroupResults
+from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
 from modularml.core.experiment.results_config import ResultsConfig
 from modularml.core.experiment.resuming import Bookmark, point_in
 from modularml.core.experiment.runner import Entry
@@ -138,7 +139,7 @@ class Experiment(Shown):
         self.epochs_done: dict[str, int] = {}
         self._plan = PhaseGroup(self.label)
         self._runs = Runs()
-        self._checkpoints = CheckpointStore(self.label)
+        self._checkpoints = Checkpoints(self.label, self._runs)
         self.random_stream = RandomStream(self.label)
 
     def _succeed(self, former: Experiment) -> None:
@@ -375,6 +376,7 @@ class Experiment(Shown):
         return results
 
     def _run(self, entry: Entry, display: Mapping[str, Any], resume: bool, **how: Any) -> Any:
+        self._checkpoints.check(entry)
         point = self._runs.point(self._state_in) if resume else None
         if point is not None:
             return self._runs.go_on(self, point, entry, display)
@@ -489,10 +491,9 @@ class Experiment(Shown):
 
         Raises:
             InvalidTypeError: If it is something else.
+            InvalidValueError: If it is made for a phase.
         """
-        if checkpointing is not None and not isinstance(checkpointing, Checkpointing):
-            raise InvalidTypeError(f"checkpointing must be a Checkpointing, got {checkpointing!r}.")
-        self._checkpoints.policy = checkpointing
+        self._checkpoints.attach(checkpointing)
 
     def set_checkpoint_dir(self, path: str | Path, *, create: bool = True) -> None:
         """Choose the folder for checkpoints.
@@ -507,14 +508,33 @@ class Experiment(Shown):
         """
         self._checkpoints.set_folder(path, create=create)
 
-    def expect_checkpoints(self, names: set[str]) -> None:
-        """Find checkpoints of these names when the folder that holds them is set; loading does this."""
-        self._checkpoints.absent = names
+    def expect_checkpoints(self, files: Mapping[str, str]) -> None:
+        """Find checkpoints by name when the folder that holds their files is set; loading does this."""
+        self._checkpoints.absent = dict(files)
 
     @property
     def available_checkpoints(self) -> dict[str, Path]:
-        """Name of each checkpoint of this experiment -> its file, oldest first."""
+        """Name of each checkpoint of this experiment -> its file, oldest first.
+
+        Those of a phase are called ``"<phase>/<name>"``.
+        """
         return dict(self._checkpoints.paths)
+
+    @property
+    def best_checkpoints(self) -> dict[str, str]:
+        """Label of each phase that watches for it -> the name of its best checkpoint."""
+        return dict(self._checkpoints.best)
+
+    def checkpoint_meta(self, name_or_path: str | Path) -> dict[str, Any]:
+        """Return the facts kept with a checkpoint: those of `save_checkpoint`, or when it was written.
+
+        Raises:
+            UnknownNameError: If there is neither such a name nor such a file.
+            FileFormatError: If the file is no whole checkpoint.
+        """
+        self._checkpoints.settle()
+        meta: dict[str, Any] = storage.read_checkpoint(self._checkpoints.find(name_or_path))["meta"]
+        return meta
 
     def save_checkpoint(
         self, name: str, *, overwrite: bool = False, meta: Mapping[str, Any] | None = None
@@ -533,11 +553,7 @@ class Experiment(Shown):
             StateError: If no folder is set.
             InvalidValueError: If the name is taken and `overwrite` is False.
         """
-        target = self._checkpoints.target(name, automatic=False, overwrite=overwrite)
-        path = storage.save_checkpoint(self, target, name, meta or {})
-        self._checkpoints.add(name, path, automatic=False)
-        self._runs.bookmark.turn_to(str(path))
-        return path
+        return self._checkpoints.save(self, name, overwrite=overwrite, meta=meta or {})
 
     def restore_checkpoint(self, name_or_path: str | Path) -> None:
         """Return to the state of a checkpoint: weights, optimizers, random numbers, history.
@@ -545,7 +561,8 @@ class Experiment(Shown):
         A checkpoint of a graph (`ModelGraph.save_checkpoint`) brings back what it has: the graph's state.
 
         Args:
-            name_or_path: The name of one of `available_checkpoints`, or the path of a file.
+            name_or_path: The name of one of `available_checkpoints`, ``"last"`` for the newest, ``"best"``,
+                ``"<phase>/last"`` or ``"<phase>/best"``, or the path of a file.
 
         Raises:
             UnknownNameError: If there is neither such a name nor such a file.
@@ -553,6 +570,7 @@ class Experiment(Shown):
             GraphError: If it is of another graph; nothing is changed then.
             StateError: If this experiment is running.
         """
+        self._checkpoints.settle()
         path = self._checkpoints.find(name_or_path)
         is_whole = storage.restore_checkpoint(self, path)
         if is_whole and self._runs.bookmark.point is not None:
@@ -569,15 +587,26 @@ class Experiment(Shown):
         Raises:
             StateError: If one is due and there is no folder for it.
         """
-        name = self._checkpoints.due(moment, label)
-        if name is not None and self.checkpointing is not None:
-            overwrite = self.checkpointing.overwrite
-            target = self._checkpoints.target(name, automatic=True, overwrite=overwrite)
-            storage.save_checkpoint(self, target, name, {"moment": moment})
-            self._checkpoints.add(name, target, automatic=True)
-            self._runs.bookmark.turn_to(str(target))
-            if self._runs.history:
-                self._runs.history[-1].checkpoints.append(name)
+        self._checkpoints.on(self, moment, label)
+
+    def checkpoint_within(
+        self, phase: ExperimentPhase, moment: str, epoch: int, batch: int, results: PhaseResults
+    ) -> None:
+        """Keep a checkpoint of a phase if one is due at this moment; the runner calls this."""
+        self._checkpoints.within(self, phase, moment, epoch, batch, results)
+
+    @property
+    def writes_checkpoints(self) -> bool:
+        """Whether checkpoints are written by themselves now."""
+        return not self._checkpoints.is_disabled
+
+    def settle_checkpoints(self) -> None:
+        """Wait for the checkpoint that is being written; the runner calls this.
+
+        Raises:
+            OSError: If it could not be written.
+        """
+        self._checkpoints.settle()
 
     def as_estimator(self) -> Any:
         """Return the training of this experiment as an estimator of scikit-learn.
@@ -651,6 +680,7 @@ class Experiment(Shown):
             "unfinished": self._runs.bookmark.get_state(),
             "history": [run.get_state(tensors=tensors) for run in self._runs.history],
             "checkpoints": {name: str(path) for name, path in self._checkpoints.paths.items()},
+            "best_checkpoints": dict(self._checkpoints.best),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -667,7 +697,7 @@ class Experiment(Shown):
         with self._runs.exclusively(self):
             put_back(self, state)
             self._runs.history, self._runs.bookmark = history, bookmark
-            self._checkpoints.paths = checkpoints
+            self._checkpoints.paths, self._checkpoints.best = checkpoints, dict(state["best_checkpoints"])
 
     def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
         """Write the experiment to one file: data, graph, weights, plan, history.

@@ -120,7 +120,8 @@ def _settings(phase: ExperimentPhase) -> Tree:
         sampler = to_config(binding.sampler)
         bindings[name] = {"split": binding.split, "sampler": sampler and {**sampler, "show_progress": None}}
     del config["input_sources"], config["label"]
-    config.pop("compile", None)  # how fast, not what
+    for no_matter in ("compile", "checkpointing"):  # how fast, and what is kept, change no result
+        config.pop(no_matter, None)
     config["callbacks"] = [_described(callback) for callback in phase.callbacks]
     return {"bindings": plain(bindings, _text), **plain(config, _text)}
 

@@ -38,6 +38,7 @@ from modularml.core.execution.epochs import BatchEnded, BatchStarted, EpochLeft,
 from modularml.core.execution.scope import ExecutionContext, PhaseScope, Start
 from modularml.core.experiment.callback import ExperimentCallback
 from modularml.core.experiment.callback_results import as_result
+from modularml.core.experiment.checkpointing import PHASE
 from modularml.core.experiment.fingerprint import fingerprint
 from modularml.core.experiment.history import ExperimentRun, PhaseExecution, now
 from modularml.core.experiment.phases.group import Group
@@ -80,6 +81,21 @@ class Surroundings(Protocol):
 
     def checkpoint_on(self, moment: str, label: str) -> None:
         """Write a checkpoint if one is due."""
+        ...
+
+    @property
+    def writes_checkpoints(self) -> bool:
+        """Whether checkpoints are written by themselves now."""
+        ...
+
+    def checkpoint_within(
+        self, phase: ExperimentPhase, moment: str, epoch: int, batch: int, results: PhaseResults
+    ) -> None:
+        """Keep a checkpoint of a phase if one is due."""
+        ...
+
+    def settle_checkpoints(self) -> None:
+        """Wait for the checkpoint that is being written."""
         ...
 
     def bound_history(self, added: int) -> None:
@@ -195,10 +211,19 @@ class Runner:
                 self._moment("on_experiment_end", "experiment_end", "END")
             else:
                 self._run_entry(entry, (entry.label,), record, attach)
+            self.experiment.settle_checkpoints()
         except BaseException as error:
+            self._settle_after(error)
             if not self.preview:
                 self._call_on_exception(self.experiment.exp_callbacks, self._phase, error)
             raise
+
+    def _settle_after(self, error: BaseException) -> None:
+        """Wait for the checkpoint that is being written; never in the place of `error`."""
+        try:
+            self.experiment.settle_checkpoints()
+        except Exception as failure:  # noqa: BLE001 - told as a note; the first exception counts
+            error.add_note(f"The last checkpoint was not written: {type(failure).__name__}: {failure}")
 
     # -- groups and phases -----------------------------------------------------------
 
@@ -395,12 +420,16 @@ class Runner:
         self, phase: ExperimentPhase, path: tuple[str, ...], record: ExperimentRun, stage: str
     ) -> PhaseScope:
         watched = any(c.listens(hook) for c in phase.callbacks for hook in ("on_batch_start", "on_batch_end"))
+        keeps = None if self.preview or not self.experiment.writes_checkpoints else phase.checkpointing
+        watched |= keeps is not None and any(m.startswith("batch") for m in keeps.moments(PHASE))
         scope = PhaseScope(
             run_id=record.id,
             path=path,
             ctx=self.experiment.ctx,
             should_stop=self._stop.is_set,
-            exec_ctx=ExecutionContext(phase_label=phase.label, run_id=record.id, path=path),
+            exec_ctx=ExecutionContext(
+                phase_label=phase.label, run_id=record.id, path=path, checkpointing=keeps
+            ),
             first_epoch=self.experiment.epochs_done.get(phase.label, 0) if phase.kind == "train" else 0,
             watch_batches=watched,
             tell=self._emit,
@@ -429,7 +458,7 @@ class Runner:
         self._emit(started)
         if scope.start.recorded is None:
             self._locate(scope, "started")
-            self._phase_hook(phase, "on_phase_start", results=results)
+            self._phase_hook(phase, "on_phase_start", scope, results)
         self._locate(scope, "running", scope.start.epoch, scope.start.batch)
         try:
             # Closing the generator puts flags back also when a hook raises between two batches.
@@ -439,7 +468,7 @@ class Runner:
         finally:
             self._count_epochs(phase, scope, results)
         self._locate(scope, "finished", self.position.epoch, self.position.batch)
-        self._phase_hook(phase, "on_phase_end", results=results)
+        self._phase_hook(phase, "on_phase_end", scope, results)
 
     def _begin_stream(self, phase: ExperimentPhase, kind: str, *at: int) -> None:
         """Let what is random in an epoch follow from the experiment's seed, whatever ran before."""
@@ -472,7 +501,7 @@ class Runner:
             self._locate(scope, "running", epoch, len(results.recording.losses[epoch]))
         else:
             self._locate(scope, "running", epoch, batch + 1 if isinstance(event, BatchEnded) else batch)
-        self._phase_hook(phase, hook, exec_ctx=exec_ctx, results=results)
+        self._phase_hook(phase, hook, scope, results, exec_ctx=exec_ctx)
         if isinstance(event, EpochEnded):
             # Told after the hooks, with what they logged.
             logged = results.recording.epoch_metrics(event.epoch)
@@ -517,15 +546,21 @@ class Runner:
         labels = {phase.label for phase in phases if phase.kind == "train"}
         return sum(self.experiment.epochs_done.get(label, 0) for label in labels)
 
-    def _phase_hook(self, phase: ExperimentPhase, hook: str, *, results: PhaseResults, **at: Any) -> None:
-        """Call a hook of the phase's callbacks, and keep what they return."""
+    def _phase_hook(
+        self, phase: ExperimentPhase, hook: str, scope: PhaseScope, results: PhaseResults, **at: Any
+    ) -> None:
+        """Call a hook of the phase's callbacks, keep what they return, and a checkpoint if one is due."""
 
         def keep(callback: Any, returned: Any) -> None:
             place = _place(hook, at.get("exec_ctx"))
             names = {"callback_label": callback.label, "phase_label": phase.label}
             results.record(as_result(returned).placed(**names, **place))
 
-        self._call_all(phase.callbacks, hook, keep, phase=phase, results=results, **at)
+        is_done = self._call_all(phase.callbacks, hook, keep, phase=phase, results=results, **at)
+        here = scope.exec_ctx
+        if here.checkpointing is not None and not is_done:
+            moment = hook.removeprefix("on_")
+            self.experiment.checkpoint_within(phase, moment, here.epoch_idx, here.batch_idx, results)
 
     def _call_all(
         self,

@@ -128,11 +128,14 @@ def set_phase_states(entry: ExperimentPhase | Group, states: Mapping[str, Any]) 
 
 def _phase_state(phase: ExperimentPhase) -> dict[str, Any]:
     unseeded = {str(i): sampler.get_state() for i, sampler in _unseeded(phase)}
-    return {"callbacks": _states_of(phase.callbacks), "samplers": unseeded}
+    kept = None if phase.checkpointing is None else phase.checkpointing.progress
+    return {"callbacks": _states_of(phase.callbacks), "samplers": unseeded, "checkpointing": kept}
 
 
 def _set_phase_state(phase: ExperimentPhase, state: Mapping[str, Any]) -> None:
     _set_states(phase.callbacks, state["callbacks"])
+    if phase.checkpointing is not None and state["checkpointing"] is not None:
+        phase.checkpointing.progress = state["checkpointing"]
     for i, sampler in _unseeded(phase):
         if str(i) in state["samplers"]:
             sampler.set_state(state["samplers"][str(i)])

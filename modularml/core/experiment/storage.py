@@ -4,14 +4,15 @@ It knows no bytes: `modularml.io` writes and reads trees.
 
 An experiment's tree: ``config`` (label, plan, ...), ``state`` (weights, optimizers, random
 numbers, history), ``featuresets``, ``nodes``, ``graph``, and ``spare_nodes``: the states of
-those that are not in the graph. A checkpoint's tree: ``name``,
+those that are not in the graph, and ``initial_weights``: what models began with, by node, as a fresh
+run and the folds of a cross-validation begin with it again. A checkpoint's tree: ``name``,
 ``meta`` and ``state``, in which the history has no tensors: what runs gave is in the
 experiment's file, and no checkpoint is in another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,19 @@ from modularml.core import cells
 from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
-from modularml.core.topology.graph_file import graph_config, make_graph, node_config
+from modularml.core.experiment.checkpoint_store import moved
+from modularml.core.topology.graph_file import (
+    graph_config,
+    initial_weights,
+    make_graph,
+    node_config,
+    set_initial_weights,
+)
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.notice import notice
 from modularml.io import codec
-from modularml.io.names import safe_name, with_suffix
 from modularml.io.objects import no_surprises
 
 
@@ -57,6 +64,7 @@ def tree_of(experiment: Any, *, history: bool = True) -> dict[str, Any]:
         ],
         "nodes": [node_config(node) for node in nodes if isinstance(node, GraphNode)],
         "spare_nodes": _spare_states(ctx),
+        "initial_weights": initial_weights(nodes),
         "graph": None if ctx.model_graph is None else graph_config(ctx.model_graph),
     }
 
@@ -101,7 +109,8 @@ def load_experiment(
     ctx.set_registration_policy(tree["config"]["registration_policy"])
     checkpoints = _found_checkpoints(tree["state"]["checkpoints"], folder)
     experiment.set_state(tree["state"] | {"checkpoints": checkpoints})
-    experiment.expect_checkpoints(set(tree["state"]["checkpoints"]) - set(checkpoints))
+    absent = {n: path for n, path in tree["state"]["checkpoints"].items() if n not in checkpoints}
+    experiment.expect_checkpoints(absent)
     if is_again and former is not None:
         known = {run.id for run in experiment.history}
         lost = sum(run.id not in known for run in former.history)
@@ -112,12 +121,17 @@ def load_experiment(
     return experiment
 
 
-def save_checkpoint(experiment: Any, path: Path, name: str, meta: Mapping[str, Any]) -> Path:
-    """Write the state of an experiment; `path` is replaced if it is there."""
+def checkpoint_of(experiment: Any, path: Path, name: str, meta: Mapping[str, Any]) -> Callable[[], Path]:
+    """Return what writes the present state of an experiment; `path` is replaced if it is there.
+
+    The state is copied now, so that it may be written while the experiment goes on.
+    """
     state = experiment.get_state(tensors=False)
-    del state["checkpoints"]
+    for own in ("checkpoints", "best_checkpoints"):
+        del state[own]
     state["unfinished"]["checkpoint"] = None
-    return codec.save(path, "checkpoint", {"name": name, "meta": dict(meta), "state": state}, overwrite=True)
+    tree = {"name": name, "meta": dict(meta), "state": state}
+    return codec.prepared(path, "checkpoint", tree, overwrite=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -137,7 +151,9 @@ def restore_checkpoint(experiment: Any, path: Path) -> bool:
     with no_surprises(path, "checkpoint"):
         is_whole = tree["state"].keys() != {"graph"}
         kept = {} if is_whole else experiment.get_state(tensors=False)
-        experiment.set_state({**kept, **tree["state"], "checkpoints": checkpoints})
+        best = experiment.best_checkpoints
+        present = {"checkpoints": checkpoints, "best_checkpoints": best}
+        experiment.set_state({**kept, **tree["state"], **present})
     return is_whole
 
 
@@ -171,6 +187,7 @@ def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
         node.freeze(state["frozen_by"]) if state["frozen_by"] else node.unfreeze()
     if graph is not None:
         graph.set_state(tree["state"]["graph"])
+    set_initial_weights(staged.nodes, tree["initial_weights"])
 
 
 def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
@@ -222,7 +239,7 @@ def _found_checkpoints(saved: Mapping[str, str], folder: Path | None) -> dict[st
             "Experiment.load(..., checkpoint_dir=...) or exp.set_checkpoint_dir(...).",
         )
         return {}
-    paths = {name: with_suffix(folder / safe_name(name), "checkpoint") for name in saved}
+    paths = moved(saved, folder)
     missing = [name for name, path in paths.items() if not path.is_file()]
     if missing:
         notice("Missing checkpoints", f"{missing} are not in {str(folder)!r}.", "WARNING")

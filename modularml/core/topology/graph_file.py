@@ -1,14 +1,15 @@
 """A model graph <-> a tree, and the files that hold one: nodes, wiring, optimizer, weights, no data.
 
 It knows no experiment. A graph's tree: ``graph`` (label, labels of the nodes, optimizer), ``nodes``
-(how each is made), ``state`` (weights, moments, estimators, frozen flags) and ``featuresets``: of each
-one that feeds it, the columns that it reads, as dtype and shape of a sample. The tree of a checkpoint
-is ``name``, ``meta`` and ``state``, of which a graph's has the key ``graph`` alone.
+(how each is made), ``state`` (weights, moments, estimators, frozen flags), ``initial_weights`` (what
+models began with) and ``featuresets``: of each one that feeds it, the columns that it reads, as dtype
+and shape of a sample. The tree of a checkpoint is ``name``, ``meta`` and ``state``, of which a graph's
+has the key ``graph`` alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,19 @@ def _columns_read(graph: Any) -> dict[str, Any]:
     return read
 
 
+def initial_weights(nodes: Iterable[Any]) -> dict[str, Any]:
+    """Return the weights that each model began with, by the label of its node."""
+    models = {node.label: node.model for node in nodes if isinstance(node, ModelNode)}
+    found = {label: model.initial_weights for label, model in models.items()}
+    return {label: weights for label, weights in found.items() if weights}
+
+
+def set_initial_weights(nodes: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
+    """Let models begin again, when they are told to, with the weights that they began with elsewhere."""
+    for label, found in weights.items():
+        nodes[label].model.initial_weights = found
+
+
 def make_graph(cls: Any, tree: Mapping[str, Any]) -> Any:
     """Make the nodes and the graph of a tree, not built, in the active context; it must have the data.
 
@@ -94,7 +108,9 @@ def make_graph(cls: Any, tree: Mapping[str, Any]) -> Any:
 
 def save_graph(graph: Any, path: str | Path, *, overwrite: bool) -> Path:
     """Write a graph and its state to a file; see `ModelGraph.save`."""
-    return codec.save(path, "model_graph", tree_of(graph) | {"state": graph.get_state()}, overwrite=overwrite)
+    initial = initial_weights(graph.nodes.values())
+    tree = tree_of(graph) | {"state": graph.get_state(), "initial_weights": initial}
+    return codec.save(path, "model_graph", tree, overwrite=overwrite)
 
 
 def load_graph(cls: Any, path: str | Path, *, overwrite: bool, symbols: Mapping[str, Any] | None) -> Any:
@@ -105,6 +121,7 @@ def load_graph(cls: Any, path: str | Path, *, overwrite: bool, symbols: Mapping[
         graph = _staged(cls, tree)
         check_columns(tree["featuresets"], ctx, f"ModelGraph {graph.label!r} of {str(path)!r}")
         graph.set_state(tree["state"])
+        set_initial_weights({n.label: n for n in graph.nodes.values()}, tree["initial_weights"])
     return _enter(graph, ctx, overwrite=overwrite)
 
 

@@ -275,28 +275,50 @@ def _size(outputs: Any) -> Any:
     return outputs.square().mean()
 
 
-@pytest.mark.parametrize("after", [0, 2, 8, "inside", 12])
-def test_a_fold_goes_on(after: int | str, make_lab: Any, digest_of: Any) -> None:
+def in_folds(make_lab: Any, after: int | str = -1) -> Any:
     """In a plan: 3 batches before, 2 folds of 4, 3 after."""
-    outcomes = []
-    for stop in (-1, after):
-        lab = prepared(make_lab, stop)
-        plan = lab.exp.execution_plan
-        plan.clear()
-        with lab.exp.ctx.temporary():
-            lab.data.fit_transform("StandardScaler", domain="features", fit_to_split="train")
-            inner = lab.train("inside", n_epochs=2, callbacks=[Brake(), EarlyStopping(monitor="mse")])
-            folds = CrossValidation(bindings=[CVBinding("data", ["train"])], n_folds=2, phase=inner)
-        plan.add_items([lab.train("first", n_epochs=1, callbacks=[Brake()]), folds])
-        plan.add_phase(lab.train("last", n_epochs=1, callbacks=[Brake()]))
-        lab.exp.run(**QUIET)
-        if stop != -1:
-            assert lab.exp.last_run.status == "stopped"
-            Brake.after = -1
-            lab.exp.resume(**QUIET)
-        assert lab.exp.last_run.status == "completed"
-        outcomes.append(outcome(lab.exp, digest_of))
-    assert outcomes[0] == outcomes[1]
+    lab = prepared(make_lab, after)
+    plan = lab.exp.execution_plan
+    plan.clear()
+    with lab.exp.ctx.temporary():
+        lab.data.fit_transform("StandardScaler", domain="features", fit_to_split="train")
+        inner = lab.train("inside", n_epochs=2, callbacks=[Brake(), EarlyStopping(monitor="mse")])
+        folds = CrossValidation(bindings=[CVBinding("data", ["train"])], n_folds=2, phase=inner)
+    plan.add_items([lab.train("first", n_epochs=1, callbacks=[Brake()]), folds])
+    plan.add_phase(lab.train("last", n_epochs=1, callbacks=[Brake()]))
+    lab.exp.run(**QUIET)
+    return lab
+
+
+@pytest.fixture(scope="module")
+def folded(make_lab: Any) -> Any:
+    return in_folds(make_lab)
+
+
+@pytest.mark.parametrize("after", [0, 2, 8, "inside", 12])
+def test_a_fold_goes_on(after: int | str, make_lab: Any, folded: Any, digest_of: Any) -> None:
+    lab = in_folds(make_lab, after)
+    assert lab.exp.last_run.status == "stopped"
+    Brake.after = -1
+    lab.exp.resume(**QUIET)
+    assert lab.exp.last_run.status == "completed"
+    assert outcome(lab.exp, digest_of) == outcome(folded.exp, digest_of)
+
+
+@pytest.mark.parametrize("after", [4, 8, "inside"])
+def test_a_fold_goes_on_in_a_new_process(
+    after: int | str, make_lab: Any, folded: Any, digest_of: Any, tmp_path: Path
+) -> None:
+    file = in_folds(make_lab, after).exp.save(tmp_path / "exp")
+    script = SCRIPT.format(tests=str(Path(__file__).parents[2]), file=str(file))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Resuming 'lab' (stopped): 'CV/fold_" in done.stderr
+    ExperimentContext().activate()
+    symbols = {"core.experiment.test_resuming.Brake": Brake, "core.experiment.test_resuming.Diary": Diary}
+    exp = Experiment.load(file, symbols=symbols)
+    assert exp.last_run is not None and exp.last_run.status == "completed"
+    assert outcome(exp, digest_of) == outcome(folded.exp, digest_of)
 
 
 def test_a_phase_by_itself_goes_on(make_lab: Any, digest_of: Any) -> None:

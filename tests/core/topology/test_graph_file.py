@@ -78,6 +78,9 @@ def test_a_graph_comes_back_with_weights_moments_and_flags(exp: Experiment, tmp_
     assert loaded == graph and loaded is other.model_graph
     assert [node.label for node in loaded.frozen_nodes] == ["one"]
     np.testing.assert_array_equal(loaded.predict(X), graph.predict(X))
+    for one in (graph, loaded):
+        one.reset_state()
+    np.testing.assert_array_equal(loaded.predict(X), graph.predict(X))  # both begin again alike
 
 
 def test_training_goes_on_from_the_file_to_the_last_bit(exp: Experiment, tmp_path: Path) -> None:
@@ -220,7 +223,7 @@ def test_a_damaged_file_changes_nothing(exp: Experiment, tmp_path: Path, keep: f
     assert (dict(exp.ctx.nodes), exp.model_graph) == (before, graph)
 
 
-@pytest.mark.parametrize("lost", ["graph", "nodes", "state", "featuresets"])
+@pytest.mark.parametrize("lost", ["graph", "nodes", "state", "featuresets", "initial_weights"])
 def test_a_tree_that_lacks_a_part_is_told_as_such(exp: Experiment, tmp_path: Path, lost: str) -> None:
     tree = codec.load(graph_of(exp).save(tmp_path / "net"), "model_graph")
     del tree[lost]

@@ -34,6 +34,7 @@ from modularml.core.execution.placement import devices_of
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.execution.streams import input_name
 from modularml.core.experiment.callback import Callback, check_callbacks
+from modularml.core.experiment.checkpointing import Checkpointing
 from modularml.core.experiment.phases.diagram import phase_spec
 from modularml.core.experiment.results import PhaseResults
 from modularml.core.topology import structure
@@ -88,6 +89,7 @@ class ExperimentPhase(Configurable):
 
     kind: ClassVar[str]
     freezes_graph: ClassVar[bool] = False
+    checkpointing: Checkpointing | None = None
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ from modularml.core.execution.scope import PhaseScope
 from modularml.core.execution.train_loop import Stage, own_optimizer, stages, train_step
 from modularml.core.execution.updates import UpdateOptions, Window
 from modularml.core.experiment.callback import Callback
+from modularml.core.experiment.checkpointing import PHASE, Checkpointing
 from modularml.core.experiment.metrics import Metrics, as_metrics, log_metrics
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
 from modularml.core.experiment.results import TrainResults
@@ -93,6 +94,7 @@ class TrainPhase(ExperimentPhase):
             torch deems it safe. Weights, losses and updates stay in float32.
         accelerator: The device that nodes compute on which name none themselves; None is that
             of the experiment.
+        checkpointing: Which states of epochs or batches are kept; see `Checkpointing`.
         metrics: Numbers of outputs and targets of each epoch beside the losses: names of scorers of
             scikit-learn, objects of torchmetrics, functions ``(outputs, targets) -> float``, or name ->
             such. Outputs are those before each update, as in the losses.
@@ -132,6 +134,7 @@ class TrainPhase(ExperimentPhase):
         precision: str = "float32",
         metrics: Metrics = None,
         compile: bool = False,
+        checkpointing: Checkpointing | None = None,
     ) -> None:
         faults = Faults(f"TrainPhase {label!r}")
         self.metrics = as_metrics(metrics, faults)
@@ -150,6 +153,26 @@ class TrainPhase(ExperimentPhase):
             callbacks=callbacks,
             accelerator=accelerator,
         )
+        self.set_checkpointing(checkpointing)
+
+    def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
+        """Attach or replace what says which states are kept; None keeps none.
+
+        One that another phase has is not shared: this phase gets one like it.
+
+        Raises:
+            InvalidTypeError: If it is something else.
+            InvalidValueError: If it is made for an experiment.
+        """
+        if checkpointing is None:
+            self.checkpointing = None
+            return
+        if not isinstance(checkpointing, Checkpointing):
+            raise InvalidTypeError(
+                f"{self._where}: checkpointing must be a Checkpointing, got {checkpointing!r}."
+            )
+        checkpointing.check_for(PHASE, self._where)
+        self.checkpointing = checkpointing.bound_to(self.ctx, self.label)
 
     @classmethod
     def from_split(
@@ -226,6 +249,7 @@ class TrainPhase(ExperimentPhase):
             "compile": self.compile,
         }
         own["metrics"] = [to_config(metric) for metric in self.metrics]
+        own["checkpointing"] = to_config(self.checkpointing)
         return super().get_config() | own | vars(self._options)
 
     @property
