@@ -43,6 +43,8 @@ from modularml.core.topology.summary import GraphSummary, summary_of
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.display.diagram import Diagram
 from modularml.display.live import pin_live_view
+from modularml.io.objects import no_surprises
+from modularml.io.yaml import load_yaml, save_yaml
 
 Shape = tuple[int, ...]
 Asked = GraphNode | GraphNodeReference | str
@@ -625,6 +627,33 @@ class ModelGraph:
         """
         loaded: Self = graph_file.load_graph(cls, filepath, overwrite=overwrite, symbols=symbols)
         return loaded
+
+    def to_yaml(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write nodes, wiring and optimizer to a YAML file, for people to read; no weights, no data.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+            ImportError: If PyYAML is not installed.
+            InvalidTypeError: If a node holds what only a file can hold, as an estimator is.
+        """
+        return save_yaml(path, graph_file.tree_of(self), overwrite=overwrite)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Self:
+        """Make the graph of a YAML file in the active context, with new weights where its data are there.
+
+        Args:
+            path: The file.
+            symbols: Classes and functions of yours that the file names, by name.
+
+        Raises:
+            FileFormatError: If it is no such file.
+            GraphError: If a FeatureSet of the context lacks a column that is read.
+        """
+        tree = load_yaml(path, symbols=symbols)
+        with no_surprises(path, "model_graph"):
+            made: Self = graph_file.graph_of_tree(cls, tree, repr(str(path)))
+        return made
 
     def save_checkpoint(
         self, filepath: str | Path, *, overwrite: bool = False, meta: Mapping[str, Any] | None = None

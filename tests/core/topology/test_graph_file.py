@@ -12,6 +12,7 @@ from sklearn.linear_model import LinearRegression
 
 from modularml import (
     ConcatNode,
+    EvalPhase,
     Experiment,
     ExperimentContext,
     FeatureSet,
@@ -19,6 +20,8 @@ from modularml import (
     ModelGraph,
     ModelNode,
     Optimizer,
+    PhaseGroup,
+    TrainPhase,
     inspect,
 )
 from modularml.base.errors import (
@@ -339,3 +342,24 @@ def test_no_graph_is_put_in_the_place_of_one_that_runs(exp: Experiment, tmp_path
     exp.run(**QUIET)
     with exp._runs.exclusively(exp), pytest.raises(StateError, match="'exp' is running"):
         ModelGraph.load(path, overwrite=True)
+
+
+# -- as YAML ---------------------------------------------------------------------------
+
+
+def test_graphs_phases_and_groups_as_yaml(exp: Experiment, tmp_path: Path) -> None:
+    graph, plan = graph_of(exp), exp.execution_plan
+    files = [thing.to_yaml(tmp_path / f"{i}.yaml") for i, thing in enumerate((graph, plan, plan["train"]))]
+    with pytest.raises(FileExistsError):
+        graph.to_yaml(files[0])
+    ExperimentContext().activate()
+    data()
+    made = ModelGraph.from_yaml(files[0])
+    assert (made.node_labels, made.upstreams(), made.is_built) == (graph.node_labels, graph.upstreams(), True)
+    assert made.optimizer == graph.optimizer and made.predict(X).shape == (5, 1, 1)
+    assert PhaseGroup.from_yaml(files[1]).get_config() == plan.get_config()
+    assert TrainPhase.from_yaml(files[2]).get_config() == plan["train"].get_config()
+    with pytest.raises(FileFormatError, match="holds a TrainPhase, not a EvalPhase"):
+        EvalPhase.from_yaml(files[2])
+    with pytest.raises(FileFormatError, match="is no whole model graph"):
+        ModelGraph.from_yaml(files[1])

@@ -9,15 +9,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 
 from modularml.backends.accelerator import Accelerator, as_accelerator
-from modularml.base.config import Configurable, to_config
+from modularml.base.config import Configurable, from_config, to_config
 from modularml.base.errors import (
     DuplicateLabelError,
     Faults,
+    FileFormatError,
     InvalidTypeError,
     StateError,
     check_label,
@@ -43,6 +45,8 @@ from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.origin import entry_of
 from modularml.core.training.loss import Loss, Losses, applied_losses
 from modularml.display.diagram import Diagram
+from modularml.io.objects import no_surprises
+from modularml.io.yaml import load_yaml, save_yaml
 from modularml.samplers import Sampler
 
 
@@ -268,6 +272,33 @@ class ExperimentPhase(Configurable):
             for binding in phase.input_sources
         ]
         return phase
+
+    def to_yaml(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write how it was made to a YAML file, for people to read, and return its path.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+            ImportError: If PyYAML is not installed.
+        """
+        return save_yaml(path, to_config(self), overwrite=overwrite)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Self:
+        """Make what a YAML file describes in the active experiment; nothing is imported for it.
+
+        Args:
+            path: The file.
+            symbols: Classes and functions of yours that the file names, by name.
+
+        Raises:
+            FileFormatError: If it is no such file.
+        """
+        tree = load_yaml(path, symbols=symbols)
+        with no_surprises(path, "configuration"):
+            made = from_config(tree)
+        if not isinstance(made, cls):
+            raise FileFormatError(f"{str(path)!r} holds a {type(made).__name__}, not a {cls.__name__}.")
+        return made
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(label={self.label!r})"
