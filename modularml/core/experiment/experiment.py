@@ -53,9 +53,12 @@ from modularml.core.experiment.standing import (
     status_to_show,
 )
 from modularml.core.experiment.state import put_back, take
+from modularml.core.topology import graph_file
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.card import Html, Shown, card, remark
 from modularml.display.notice import notice
+from modularml.io.objects import no_surprises
+from modularml.io.yaml import load_yaml, save_yaml
 
 
 @checked_keywords
@@ -667,6 +670,42 @@ class Experiment(Shown):
             )
         experiment._plan = plan
         return experiment
+
+    def to_yaml(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write plan, graph and settings to a YAML file, for people to read; no weights, data or history.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+            ImportError: If PyYAML is not installed.
+            InvalidTypeError: If it holds what only a file can hold, as an estimator is.
+        """
+        graph = None if self.model_graph is None else graph_file.tree_of(self.model_graph)
+        return save_yaml(path, {"config": self.get_config(), "model_graph": graph}, overwrite=overwrite)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Self:
+        """Make the experiment of a YAML file in the active context, which must have its FeatureSets.
+
+        Args:
+            path: The file.
+            symbols: Classes and functions of yours that the file names, by name.
+
+        Raises:
+            StateError: If the active context belongs to an experiment.
+            FileFormatError: If it is no such file.
+        """
+        ctx = ExperimentContext.get_active()
+        if ctx.experiment is not None:
+            raise StateError(
+                f"The active context belongs to the experiment {ctx.experiment.label!r}. Activate another "
+                "one, with the FeatureSets that are needed: ExperimentContext().activate()."
+            )
+        tree = load_yaml(path, symbols=symbols)
+        with no_surprises(path, "experiment"):
+            config, graph = tree["config"], tree["model_graph"]
+            if graph is not None:
+                graph_file.graph_of_tree(ModelGraph, graph, repr(str(path)))
+            return cls.from_config(config)
 
     def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
         """Return a copy of everything that runs change: graph, counters, random numbers, history.

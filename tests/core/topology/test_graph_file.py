@@ -363,3 +363,14 @@ def test_graphs_phases_and_groups_as_yaml(exp: Experiment, tmp_path: Path) -> No
         EvalPhase.from_yaml(files[2])
     with pytest.raises(FileFormatError, match="is no whole model graph"):
         ModelGraph.from_yaml(files[1])
+
+
+def test_an_experiment_as_yaml(exp: Experiment, tmp_path: Path) -> None:
+    path = exp.to_yaml(tmp_path / "exp.yaml")
+    with pytest.raises(StateError, match="belongs to the experiment 'exp'"):
+        Experiment.from_yaml(path)
+    ExperimentContext().activate()
+    data()
+    made = Experiment.from_yaml(path)
+    assert made.get_config() == exp.get_config() and not made.history
+    assert made.run(**QUIET)["train"].n_epochs == 1
