@@ -732,11 +732,12 @@ class Experiment(Shown):
         present = {run.id: run for run in self._runs.history}
         history = History(present.get(r["id"]) or ExperimentRun.from_state(r) for r in state["history"])
         checkpoints = {name: Path(path) for name, path in state["checkpoints"].items()}
+        best = dict(state["best_checkpoints"])
         bookmark = Bookmark(point=point_in(state), checkpoint=state["unfinished"]["checkpoint"])
         with self._runs.exclusively(self):
             put_back(self, state)
             self._runs.history, self._runs.bookmark = history, bookmark
-            self._checkpoints.paths, self._checkpoints.best = checkpoints, dict(state["best_checkpoints"])
+            self._checkpoints.paths, self._checkpoints.best = checkpoints, best
 
     def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:
         """Write the experiment to one file: data, graph, weights, plan, history.

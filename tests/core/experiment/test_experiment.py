@@ -544,6 +544,7 @@ def test_states_of_callbacks_go_to_those_of_their_label_only(make_lab: Any) -> N
 
 
 PARTS = ["graph", "epochs_done", "random", "callbacks", "phases", "history", "checkpoints", "unfinished"]
+PARTS += ["best_checkpoints"]
 
 
 @pytest.mark.parametrize("missing", PARTS)
