@@ -88,7 +88,8 @@ def test_there_is_a_file_of_every_kind_in_every_format(number: int) -> None:
 
 
 @every_format
-def test_experiments(number: int) -> None:
+def test_experiments(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # its runs are written to a folder of there
     ExperimentContext().activate()
     exp = Experiment.load(kept(number, "experiment"), checkpoint_dir=FORMATS / f"v{number}")
     assert (exp.label, exp.ctx.seed, list(exp.ctx.nodes)) == ("golden", 7, ["data", "net", "line"])
