@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -38,6 +39,7 @@ __all__ = [
     "schedules",
     "seeded",
     "set_optimizer_state",
+    "uncopied",
     "untouched_rng",
 ]
 
@@ -84,9 +86,25 @@ def as_array(tensor: torch.Tensor) -> np.ndarray:
     return array
 
 
+_copies = ContextVar("copies", default=True)
+
+
+@contextmanager
+def uncopied() -> Iterator[None]:
+    """Let states that are made in a ``with`` block share the memory of what they are of.
+
+    For what is written before anything changes: to copy large weights takes as long as to write them.
+    """
+    token = _copies.set(False)
+    try:
+        yield
+    finally:
+        _copies.reset(token)
+
+
 def copied_array(tensor: torch.Tensor) -> np.ndarray:
-    """Return a numpy array of the tensor's values that shares no memory with it."""
-    return as_array(tensor.detach().to("cpu", copy=True))
+    """Return a numpy array of the tensor's values that shares no memory with it, but for `uncopied`."""
+    return as_array(tensor.detach().to("cpu", copy=True) if _copies.get() else tensor)
 
 
 # Gradients.

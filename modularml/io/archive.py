@@ -36,8 +36,8 @@ import struct
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -55,7 +55,7 @@ MANIFEST = "manifest.json"
 
 _ALIGNMENT = 64
 _ALIGNMENT_FIELD = 0xD935  # the zip extra field that zipalign defined for padding
-_CHUNK = 1 << 20  # hashed, summed and written while it is in the processor's cache
+_CHUNK = 1 << 20  # digested, summed and written while it is in the cache of the processor
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _MEMBER_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*\.[a-z]+")
 _PACKAGES = ("modularml-jupyter", "numpy", "torch", "scikit-learn", "skops")
@@ -179,15 +179,15 @@ def _sync_folder(folder: Path) -> None:
 
 def _write_members(file: BinaryIO, kind: str, members: Iterable[tuple[str, Sequence[Any]]]) -> None:
     listed = {}
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive, ThreadPoolExecutor(1) as beside:
         for name, buffers in members:
-            listed[name] = _write_member(archive, file, name, buffers)
+            listed[name] = _write_member(archive, file, name, buffers, beside)
         manifest = {"format": FORMAT, "kind": kind, "versions": _versions(), "members": listed}
-        _write_member(archive, file, MANIFEST, [json.dumps(manifest, indent=2).encode()])
+        _write_member(archive, file, MANIFEST, [json.dumps(manifest, indent=2).encode()], beside)
 
 
 def _write_member(
-    archive: zipfile.ZipFile, file: BinaryIO, name: str, buffers: Sequence[Any]
+    archive: zipfile.ZipFile, file: BinaryIO, name: str, buffers: Sequence[Any], beside: Executor
 ) -> dict[str, int | str]:
     views = [memoryview(buffer).cast("B") for buffer in buffers]
     size = sum(view.nbytes for view in views)
@@ -199,12 +199,34 @@ def _write_member(
     info.extra = struct.pack("<HHH", _ALIGNMENT_FIELD, 2 + padding, _ALIGNMENT) + bytes(padding)
     digest = hashlib.sha256()
     with archive.open(info, "w", force_zip64=zip64) as member:
-        for view in views:
-            for start in range(0, view.nbytes, _CHUNK):
-                chunk = bytes(view[start : start + _CHUNK])  # an array may change meanwhile
+        if size <= _CHUNK:
+            for chunk in map(bytes, views):  # an array may change meanwhile, and digest and file must agree
                 digest.update(chunk)
                 member.write(chunk)
+        else:
+            _pour(views, digest.update, member.write, beside)
     return {"size": size, "sha256": digest.hexdigest()}
+
+
+def _pour(
+    views: Sequence[memoryview],
+    digest: Callable[[memoryview], object],
+    write: Callable[[memoryview], object],
+    beside: Executor,
+) -> None:
+    """Digest and write chunk by chunk, the former in another thread: each takes about half of the time."""
+    copies = [memoryview(bytearray(_CHUNK)) for _ in range(2)]
+    digested: Future[object] | None = None
+    parts = (view[start : start + _CHUNK] for view in views for start in range(0, view.nbytes, _CHUNK))
+    for i, part in enumerate(parts):
+        chunk = copies[i % 2][: part.nbytes]
+        chunk[:] = part
+        if digested is not None:
+            digested.result()
+        digested = beside.submit(digest, chunk)
+        write(chunk)
+    if digested is not None:
+        digested.result()
 
 
 @cache

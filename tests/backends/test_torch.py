@@ -111,3 +111,14 @@ assert "torch._dynamo" in sys.modules
 def test_every_optimizer_of_torch_is_offered_or_refused_on_purpose() -> None:
     theirs = {n.lower() for n in torch.optim.__all__ if isinstance(getattr(torch.optim, n), type)}
     assert set(backend.optimizer_classes()) == theirs - {"optimizer", "lbfgs"}
+
+
+def test_arrays_of_tensors_are_copies_unless_they_are_asked_to_share_memory() -> None:
+    tensor = torch.zeros(3)
+    copied = backend.copied_array(tensor)
+    with backend.uncopied():
+        shared = backend.copied_array(tensor)
+    again = backend.copied_array(tensor)
+    tensor.fill_(1)
+    assert shared.tolist() == [1, 1, 1]
+    assert copied.tolist() == again.tolist() == [0, 0, 0]

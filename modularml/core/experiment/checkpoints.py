@@ -71,7 +71,7 @@ class Checkpoints(CheckpointStore):
         """Write a checkpoint now; see `Experiment.save_checkpoint`."""
         self.settle()
         target = self.target(name, automatic=False, overwrite=overwrite)
-        storage.checkpoint_of(experiment, target, name, meta)()
+        storage.checkpoint_of(experiment, target, name, meta, at_once=True)()
         self.add(name, target, automatic=False)
         self._runs.bookmark.turn_to(str(target))
         return target
@@ -88,7 +88,9 @@ class Checkpoints(CheckpointStore):
             self.add(name, target, automatic=True)
             self._note(name, target)
 
-        self._do(storage.checkpoint_of(experiment, target, name, {"moment": moment}), enter, policy)
+        at_once = not policy.background
+        write = storage.checkpoint_of(experiment, target, name, {"moment": moment}, at_once=at_once)
+        self._do(write, enter, policy)
 
     def within(
         self,
@@ -138,7 +140,8 @@ class Checkpoints(CheckpointStore):
                     found.unlink(missing_ok=True)
 
         try:
-            self._do(storage.checkpoint_of(experiment, path, name, meta), enter, policy, key)
+            write = storage.checkpoint_of(experiment, path, name, meta, at_once=not policy.background)
+            self._do(write, enter, policy, key)
         except BaseException:
             policy.forget(key)
             raise

@@ -79,11 +79,8 @@ def stale_runs(experiment: Any) -> dict[int, tuple[str, ...]]:
 
 
 def status_to_show(experiment: Any) -> Status:
-    """Return the status to stand beside something: empty before the first run, and if nothing could run."""
-    try:
-        return status_of(experiment, experiment.execution_plan) if experiment.history else Status()
-    except ModularMLError:
-        return Status()
+    """Return the status to stand beside something: empty before the first run."""
+    return status_of(experiment, experiment.execution_plan) if experiment.history else Status()
 
 
 def only(group: PhaseGroup, names: set[str], above: str = "") -> PhaseGroup:

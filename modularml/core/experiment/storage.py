@@ -12,10 +12,12 @@ experiment's file, and no checkpoint is in another.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from modularml.backends.torch import uncopied
 from modularml.base.errors import StateError
 from modularml.core import cells
 from modularml.core.context import ExperimentContext, RegistrationPolicy
@@ -39,7 +41,9 @@ from modularml.io.objects import no_surprises
 
 def save_experiment(experiment: Any, path: str | Path, *, overwrite: bool) -> Path:
     """Write an experiment and everything it needs to one file."""
-    return codec.save(path, "experiment", tree_of(experiment), overwrite=overwrite)
+    with uncopied():
+        tree = tree_of(experiment)
+    return codec.save(path, "experiment", tree, overwrite=overwrite)
 
 
 NOTHING = {"progress": None, "outside": None, "point": None, "checkpoint": None}
@@ -121,12 +125,20 @@ def load_experiment(
     return experiment
 
 
-def checkpoint_of(experiment: Any, path: Path, name: str, meta: Mapping[str, Any]) -> Callable[[], Path]:
+def checkpoint_of(
+    experiment: Any, path: Path, name: str, meta: Mapping[str, Any], *, at_once: bool
+) -> Callable[[], Path]:
     """Return what writes the present state of an experiment; `path` is replaced if it is there.
 
-    The state is copied now, so that it may be written while the experiment goes on.
+    Args:
+        experiment: The experiment.
+        path: The file.
+        name: The name of the checkpoint.
+        meta: Plain facts to keep with it.
+        at_once: It is written before anything goes on; else the state is copied first.
     """
-    state = experiment.get_state(tensors=False)
+    with uncopied() if at_once else contextlib.nullcontext():
+        state = experiment.get_state(tensors=False)
     for own in ("checkpoints", "best_checkpoints"):
         del state[own]
     state["unfinished"]["checkpoint"] = None

@@ -216,7 +216,8 @@ def test_cards_and_the_history_say_what_is_stale_and_why(done: Any) -> None:
     assert [view.stale for view in done.exp.history.views()] == [(), ()]
 
 
-def test_a_plan_that_could_not_run_now_has_nothing_stale_to_show(done: Any) -> None:
+def test_a_plan_that_could_not_run_now_is_shown_with_the_reason(done: Any) -> None:
     done.exp.ctx.remove_node(label="data")
-    assert done.exp.history.views()[0].stale == ()
+    first, *_ = done.exp.history.views()[0].stale
+    assert "'train' (run 0) are stale: it cannot run now: Unknown node 'data'" in first
     assert "up to date" not in done.exp._repr_mimebundle_()["text/html"]
