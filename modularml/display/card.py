@@ -46,6 +46,8 @@ vertical-align:top;text-align:left!important}
 [data-jp-theme-light=false] .modularml-card .completed{color:#5fc983}
 [data-jp-theme-light=false] .modularml-card .failed{color:#ff8a80}
 [data-jp-theme-light=false] .modularml-card :is(.stopped,.interrupted){color:#f5b04c}
+@media print{.modularml-card .scroll{overflow:visible}
+.modularml-card tr :is(th,td){font-size:9px;padding-right:8px;white-space:normal}}
 </style>"""
 
 

@@ -169,7 +169,9 @@ class _Plot:
             )
         for count in dict.fromkeys(round(i) for i in [1, *_ticks(1, max(self.n, 2))]):
             if count == 1 or self.n / 12 < count <= self.n:  # the first one has its place
-                at = f'x="{number(self.x(count - 1))}" y="{number(self.bottom + 14)}"'
+                # The last one keeps within the picture, which ends `_GAP` behind the plot.
+                x = min(self.x(count - 1), self.right + _GAP - text_width(str(count), _SIZE) / 2)
+                at = f'x="{number(x)}" y="{number(self.bottom + 14)}"'
                 parts.append(f'<text {at} text-anchor="middle" {_INK}>{count}</text>')
         return parts
 

@@ -14,7 +14,7 @@ import numpy as np
 from modularml.display.card import Html, card, fields, remark, table, unfolding
 from modularml.display.curves import curve_svg
 from modularml.display.figures import format_s, format_value
-from modularml.display.runs import Key, RunSource, RunView, changes, changes_in_words, predecessors, sampled
+from modularml.display.runs import CurveView, Key, RunSource, RunView, changes, changes_in_words, predecessors
 
 END = "<!-- end of modularml-history -->"
 MAX_ROWS, MAX_DETAILS, MAX_CURVES, MAX_KEYS = 20, 8, 6, 3
@@ -154,11 +154,16 @@ def _overlay(newest_first: Sequence[tuple[str, RunView]], keys: Sequence[Key]) -
     for name, run in newest_first[:MAX_ROWS]:
         for curve in run.curves:
             if curve.key in keys and len(curve.y) > 1 and len(drawn) < MAX_CURVES:
-                drawn[name] = sampled(curve, 200).y
+                drawn[name] = _at_every_place(curve)
     if not drawn:
         return Html("")
     picture = curve_svg(drawn, width=620, height=220, log=_is_wide(drawn))
     return Html(f'<p class="k">{escape(_short(keys[0]))}</p>{picture}')
+
+
+def _at_every_place(curve: CurveView) -> np.ndarray:
+    """Return the values at 1, 2, 3, …, as a picture counts them, on straight lines from point to point."""
+    return np.interp(np.arange(1, curve.x[-1] + 1), curve.x, curve.y, left=np.nan)
 
 
 def _is_wide(series: Mapping[str, np.ndarray]) -> bool:

@@ -192,7 +192,9 @@ class BaseModel(Shown, Configurable, ABC):
 
     # A model is more than its configuration: two are the same only if they are one object.
     __eq__ = object.__eq__
-    __hash__ = object.__hash__
+
+    def __hash__(self) -> int:
+        return id(self)  # as object does, in a form that torch's compiler can trace
 
     def _require_built(self) -> None:
         if not self.is_built:

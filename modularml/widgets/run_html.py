@@ -51,6 +51,7 @@ font-variant-numeric:tabular-nums}
 .modularml-run .graph{margin:0 0 12px}
 .modularml-run .scroll{overflow-x:auto}
 .modularml-run .scroll>svg{width:auto;min-width:calc(var(--width)*.65)}
+@media print{.modularml-run .scroll{overflow:visible}.modularml-run .scroll>svg{min-width:0}}
 .modularml-run pre{max-height:180px;overflow:auto;margin:4px 0 0;font-size:11px;white-space:pre-wrap}
 .modularml-run .muted,.modularml-run th,.modularml-run summary{font-weight:400;
 color:var(--jp-ui-font-color2,var(--vscode-descriptionForeground,#767676))}

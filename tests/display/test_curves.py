@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from modularml.base.errors import InvalidValueError
 from modularml.display.curves import MAX_POINTS, curve_svg
+from modularml.display.drawing import text_width
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 VALUES = arrays(np.float64, st.integers(0, 700), elements=st.floats(width=64))
@@ -82,6 +83,13 @@ def test_a_logarithmic_axis_leaves_out_what_it_cannot_show():
 def test_ticks_are_round_numbers(values, log, ticks):
     shown = texts(curve_svg({"loss": values}, log=log))
     assert shown[: len(ticks)] == ticks
+
+
+@pytest.mark.parametrize("n", [2, 200, 2_000, 2_000_000])
+def test_the_count_at_the_end_is_not_cut_off(n):
+    picture = ElementTree.fromstring(curve_svg({"loss": np.linspace(0.0, 0.5, n)}))
+    (last,) = [e for e in picture.iter(f"{NAMESPACE}text") if e.text == str(n)]
+    assert float(last.get("x")) + text_width(str(n), 11) / 2 < float(picture.get("width")) + 0.1
 
 
 def test_legend_names_each_curve_with_its_last_value():

@@ -74,3 +74,16 @@ def test_mistakes_are_refused_where_they_are_made(arguments: dict[str, object], 
 def test_other_types_are_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(TypeError, match="must be"):
         SequentialMLP(**arguments)
+
+
+def test_torchs_compiler_can_trace_a_model_in_a_set() -> None:
+    mlp = SequentialMLP(input_shape=(1, 3), output_shape=(1, 1))
+    mlp.build()
+
+    @torch.compile(backend="eager", fullgraph=True)
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(mlp, dict(mlp.named_parameters()), (x,))
+
+    x = torch.ones(2, 1, 3)
+    torch.testing.assert_close(run(x), mlp(x))
+    assert hash(mlp) == id(mlp) and {mlp} == {mlp}

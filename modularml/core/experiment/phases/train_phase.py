@@ -211,7 +211,7 @@ class TrainPhase(ExperimentPhase):
                 batch size are given.
         """
         if sampler is None:
-            sampler = SimpleSampler(batch_size=batch_size or BATCH_SIZE, shuffle=True)
+            sampler = SimpleSampler(batch_size=BATCH_SIZE if batch_size is None else batch_size, shuffle=True)
         elif batch_size is not None:
             where = f"TrainPhase {label!r}"
             raise InvalidValueError(

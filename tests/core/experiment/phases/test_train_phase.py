@@ -207,3 +207,9 @@ def test_heads_of_different_lengths_end_as_the_schedule_says(bench: Any) -> None
     assert (n_batches(), n_batches(batch_schedule="zip_cycle")) == (3, 10)
     with pytest.raises(InvalidValueError, match="batch_schedule.*'zip_strict'"):
         n_batches(batch_schedule="alternate")
+
+
+def test_a_batch_size_of_zero_is_refused(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    with pytest.raises(InvalidValueError, match="batch_size"):
+        TrainPhase.from_split("train", split="train", batch_size=0, losses="mse")
