@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,22 @@ def test_each_member_that_is_not_what_it_was_is_refused(
             load(forged, kind, look=True) if attack == "missing" else load(forged, kind)
         assert forged.name in str(told.value)
         assert not canary.exists()
+
+
+WHOLE: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
+    "link": ({}, {"change": lambda info: setattr(info, "external_attr", 0o120777 << 16)}, "tree.json"),
+    "compressed": ({}, {"method": zipfile.ZIP_DEFLATED}, "tree.json"),
+    "leads elsewhere": ({"../../evil.json": b"1"}, {}, "../../evil.json"),
+    "absolute": ({"/evil.json": b"1"}, {}, "/evil.json"),
+    "newer": ({}, {"described": {"format": 99}}, "format 99"),
+}
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+@pytest.mark.parametrize("attack", WHOLE)
+def test_a_file_that_is_forged_as_a_whole_is_refused(forge: Any, unpack: Any, kind: str, attack: str) -> None:
+    more, how, told = WHOLE[attack]
+    how = {**how, "described": {"kind": kind, **how.get("described", {})}}
+    forged = forge({**unpack(V1 / f"kept{SUFFIXES[kind]}"), **more}, **how)
+    with pytest.raises(FileFormatError, match=f"{re.escape(forged.name)}.*{re.escape(told)}"):
+        load(forged, kind)
