@@ -76,6 +76,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.training.schedule import Schedule as Schedule
     from modularml.inspection.comparing import compare as compare
     from modularml.inspection.reading import inspect as inspect
+    from modularml.inspection.schema import config_schema as config_schema
     from modularml.models import wrap_model as wrap_model
     from modularml.models.model import BaseModel as BaseModel
     from modularml.models.sklearn import ScikitModelWrapper as ScikitModelWrapper
@@ -155,6 +156,7 @@ _HOMES = {
     "TrainPhase": "core.experiment.phases.train_phase",
     "TrainResults": "core.experiment.results",
     "compare": "inspection.comparing",
+    "config_schema": "inspection.schema",
     "inspect": "inspection.reading",
     "scaler_registry": "scalers.registry",
     "supported_scalers": "scalers.registry",

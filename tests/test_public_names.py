@@ -78,6 +78,7 @@ PINNED = [
     "TrainPhase",
     "TrainResults",
     "compare",
+    "config_schema",
     "inspect",
     "scaler_registry",
     "supported_scalers",

@@ -56,6 +56,13 @@ def _registered(name: str) -> type[Configurable]:
     return type_registry[name]
 
 
+def all_types() -> Registry[type[Configurable]]:
+    """Return the registry with every class of this package in it; loads all of the library."""
+    for module in _LATE_MODULES:
+        importlib.import_module(module)
+    return type_registry
+
+
 # Weak, so that a class which a re-run cell defines anew can go.
 _known: WeakKeyDictionary[type, dict[str, inspect.Parameter]] = WeakKeyDictionary()
 

@@ -27,6 +27,7 @@ from modularml.inspection.comparing import Comparison
 from modularml.inspection.facts import FileFacts
 from modularml.inspection.reading import inspect
 from modularml.inspection.run_views import FileRuns
+from modularml.inspection.schema import config_schema
 from modularml.io.archive import faults_in
 
 FINE, DAMAGED_OR_DIFFERENT, IMPOSSIBLE = 0, 1, 2
@@ -76,10 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(refuse=compare.error)
     _command(commands, "verify", _verify).add_argument("files", metavar="FILE", nargs="+", type=Path)
     export = _command(commands, "export", _export)
-    export.add_argument("file", metavar="FILE", type=Path)
+    export.add_argument("file", metavar="FILE", type=Path, nargs="?")
     form = "json: all but the values of arrays; csv: the curves of all runs; mermaid: the graph"
-    export.add_argument("--format", choices=_FORMS, required=True, help=form)
+    export.add_argument("--format", choices=_FORMS, help=form)
+    schema = "instead of a file, the JSON Schema of the configurations that to_yaml writes"
+    export.add_argument("--schema", action="store_true", help=schema)
     export.add_argument("-o", "--output", metavar="OUT", type=Path, help="where to; else standard output")
+    export.set_defaults(refuse=export.error)
     return parser
 
 
@@ -168,18 +172,31 @@ def _verify(given: Any, console: Console) -> int:
 
 
 def _export(given: Any, console: Console) -> int:
+    if given.schema:
+        if given.file is not None or given.format is not None:
+            given.refuse("--schema stands alone, without a file and a form")
+        return _write(json.dumps(config_schema(), indent=2) + "\n", given.output)
+    if given.file is None or given.format is None:
+        given.refuse("a file and --format are required, or --schema")
     facts, fault = _looked_into(given.file)
     if facts is None:
         return fault
     try:
         text = _FORMS[given.format](facts)
-        if given.output is None:
-            sys.stdout.write(text)
-        elif given.output.exists() and given.output.samefile(given.file):
+        if given.output is not None and given.output.exists() and given.output.samefile(given.file):
             return _complain(f"{given.output} is the file that is to be exported.", IMPOSSIBLE)
-        else:
-            given.output.write_text(text, "utf-8", newline="")
     except (OSError, StateError) as error:
+        return _complain(str(error), IMPOSSIBLE)
+    return _write(text, given.output)
+
+
+def _write(text: str, output: Path | None) -> int:
+    try:
+        if output is None:
+            sys.stdout.write(text)
+        else:
+            output.write_text(text, "utf-8", newline="")
+    except OSError as error:
         return _complain(str(error), IMPOSSIBLE)
     return FINE
 
