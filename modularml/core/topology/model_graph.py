@@ -689,7 +689,8 @@ class ModelGraph:
         Args:
             data: For all heads, or by the labels of heads: an array or tensor ``(n_samples, ...)``, a
                 FeatureSet or view with the columns of the head's reference, `SampleData`, a `Batch`, or
-                a mapping from keys of features to arrays.
+                a mapping from keys of features to arrays. Arrays, tensors and mappings hold what the
+                head is fed: scaled values, where its reference has scaled columns.
             nodes: The node or the nodes whose outputs are returned, or ``node.reference("logits")`` for
                 one of several outputs; None takes the tails.
             unscale: Return them in the units that the targets had before they were scaled; an output
