@@ -299,8 +299,8 @@ def _warn_unless_finite(scope: PhaseScope, recording: Recording, epoch: int) -> 
     label = list(recording.loss_nodes)[loss]
     warnings.warn(
         f"The loss {label!r} of phase {'/'.join(scope.path)!r} is {values[batch, loss]} since epoch {epoch}, "
-        f"batch {batch}: the data or the weights hold NaN or infinity. FeatureSet.summary() says which "
-        "columns do; weights that were lost in training ask for a lower learning rate.",
+        f"batch {batch}. The data or the weights hold NaN or infinity: FeatureSet.summary() says which "
+        "columns do, and weights that were lost in training ask for a lower learning rate.",
         ModularMLWarning,
         stacklevel=2,
     )
