@@ -1,4 +1,4 @@
-"""One object <-> one `.mml` file: its configuration, and its state where it has one.
+"""One object <-> one file: its configuration, and in a `.mml` file its state where it has one.
 
 It knows no class: whoever saves says the kind, and whoever loads the class that it must be.
 """
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import FileFormatError, ModularMLError
 from modularml.io import codec
+from modularml.io.yaml import load_yaml
 
 T = TypeVar("T")
 
@@ -52,9 +53,23 @@ def load_object(
     tree = codec.load(path, kind, symbols=symbols)
     with no_surprises(path, kind):
         made, state = from_config(tree["config"]), tree["state"]
+    return _checked(made, cls, path), state
+
+
+def load_yaml_object(
+    path: str | os.PathLike[str], cls: type[T], *, symbols: Mapping[str, Any] | None = None
+) -> T:
+    """Return the object that a YAML file describes; the arguments and errors are those of `load_object`."""
+    tree = load_yaml(path, symbols=symbols)
+    with no_surprises(path, "configuration"):
+        made = from_config(tree)
+    return _checked(made, cls, path)
+
+
+def _checked(made: Any, cls: type[T], path: str | os.PathLike[str]) -> T:
     if not isinstance(made, cls):
         raise FileFormatError(f"{os.fspath(path)!r} holds a {type(made).__name__}, not a {cls.__name__}.")
-    return made, state
+    return made
 
 
 @contextmanager

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from modularml.base.config import Configurable, from_config, to_config
-from modularml.base.errors import FileFormatError
+from modularml.base.config import Configurable, to_config
 from modularml.core.experiment.history import ExperimentRun
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.results import PhaseGroupResults
-from modularml.io.objects import no_surprises
-from modularml.io.yaml import load_yaml, save_yaml
+from modularml.io.objects import load_yaml_object
+from modularml.io.yaml import save_yaml
 
 
 class Group(Configurable, ABC):
@@ -72,12 +71,7 @@ class Group(Configurable, ABC):
         Raises:
             FileFormatError: If it is no such file.
         """
-        tree = load_yaml(path, symbols=symbols)
-        with no_surprises(path, "configuration"):
-            made = from_config(tree)
-        if not isinstance(made, cls):
-            raise FileFormatError(f"{str(path)!r} holds a {type(made).__name__}, not a {cls.__name__}.")
-        return made
+        return load_yaml_object(path, cls, symbols=symbols)
 
     # -- what the runner asks ----------------------------------------------------------
 

@@ -15,11 +15,10 @@ from typing import Any, ClassVar, Self
 import torch
 
 from modularml.backends.accelerator import Accelerator, as_accelerator
-from modularml.base.config import Configurable, from_config, to_config
+from modularml.base.config import Configurable, to_config
 from modularml.base.errors import (
     DuplicateLabelError,
     Faults,
-    FileFormatError,
     InvalidTypeError,
     StateError,
     check_label,
@@ -45,8 +44,8 @@ from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.origin import entry_of
 from modularml.core.training.loss import Loss, Losses, applied_losses
 from modularml.display.diagram import Diagram
-from modularml.io.objects import no_surprises
-from modularml.io.yaml import load_yaml, save_yaml
+from modularml.io.objects import load_yaml_object
+from modularml.io.yaml import save_yaml
 from modularml.samplers import Sampler
 
 
@@ -293,12 +292,7 @@ class ExperimentPhase(Configurable):
         Raises:
             FileFormatError: If it is no such file.
         """
-        tree = load_yaml(path, symbols=symbols)
-        with no_surprises(path, "configuration"):
-            made = from_config(tree)
-        if not isinstance(made, cls):
-            raise FileFormatError(f"{str(path)!r} holds a {type(made).__name__}, not a {cls.__name__}.")
-        return made
+        return load_yaml_object(path, cls, symbols=symbols)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(label={self.label!r})"
