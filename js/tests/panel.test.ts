@@ -66,6 +66,16 @@ test("a run is followed from its start to its end", async () => {
   assert.equal(el.querySelector(".mml-bar")?.getAttribute("aria-valuenow"), "100");
 });
 
+test("the chart has a name from its first curve on, with the numbers of the epoch that began", async () => {
+  const { el, play } = open();
+  const name = () => el.querySelector(".mml-chart")?.getAttribute("aria-label");
+  await play(until((patch) => patch.traces.length > 0));
+  assert.match(name() ?? "", /^Losses of train: mse \d/);
+  const before = name();
+  await play(until(isInSecondEpoch));
+  assert.notEqual(name(), before);
+});
+
 test("a page that connects late shows the same as one that was there", async () => {
   const early = open();
   await early.play(rest);

@@ -46,6 +46,7 @@ export class Panel {
   private isDrawn = false;
   private isLost = false;
   private said = "";
+  private named = "";
 
   constructor(
     private readonly run: Run,
@@ -174,8 +175,16 @@ export class Panel {
     const isLog = (this.isLog ?? isWide(curves)) && canBeLog(curves);
     setAttribute(this.scale, "aria-pressed", String(isLog));
     this.chart?.draw(curves, 0, axisEnd(phase, curves), isLog, phase.best);
+    this.nameChart(phase);
+  }
+
+  /** The chart in words: once an epoch, as words that change twenty times a second cannot be read. */
+  private nameChart(phase: Phase): void {
+    const moment = [phase.index, phase.epoch, phase.status].join();
+    if (moment === this.named) return;
+    this.named = moment;
     const told = Object.entries(phase.metrics).map(([name, number]) => `${name} ${value(number)}`);
-    if (phase.batch === phase.batches) setAttribute(this.plot, "aria-label", `Losses of ${phase.path.at(-1)}: ${told.join(", ")}`);
+    setAttribute(this.plot, "aria-label", `Losses of ${phase.path.at(-1)}: ${told.join(", ")}`);
   }
 
   private updateFacts(): void {
