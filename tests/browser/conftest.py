@@ -23,6 +23,12 @@ START_S = 60
 IS_READY = """(widget => widget?.context?.isReady && widget.sessionContext?.isReady
     && widget.sessionContext.session?.kernel)(window.jupyterapp?.shell?.currentWidget)"""
 MS = 1000
+HOLD = """
+import pathlib, time
+while not pathlib.Path("release").exists():
+    time.sleep(0.05)
+"""
+"""The end of a cell that goes on until `LabPage.release`: Lab drops what is displayed after a cell's end."""
 
 
 class LabPage:
@@ -55,6 +61,10 @@ class LabPage:
             window.hasRun = false;
             jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { window.hasRun = true; });
         }""")
+
+    def release(self) -> None:
+        """Let a cell that ends with `HOLD` end."""
+        (self.path.parent / "release").touch()
 
     def wait_for_cells(self, timeout_s: float = 60) -> None:
         """Wait until `start_all_cells` is through."""
@@ -158,6 +168,7 @@ def open_notebook(page: Page, lab_url: str, lab_folder: Path) -> Iterator[Callab
 
     def open_it(source: Path | list[str], name: str = "test.ipynb") -> LabPage:
         path = lab_folder / (source.name if isinstance(source, Path) else name)
+        (lab_folder / "release").unlink(missing_ok=True)
         if isinstance(source, Path):
             shutil.copy(source, path)
         else:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import HOLD
+
 pytestmark = pytest.mark.browser
 
 HERE = Path(__file__).parent
 SETUP = f"""
-import logging, sys, threading, time
+import logging, sys, threading
 sys.path.insert(0, {str(HERE)!r})
 from dataclasses import replace
 from IPython.display import HTML
@@ -32,12 +34,11 @@ runs._stale = lambda: {14: ("results of 'train' (run 14) are stale: node 'net' c
 runs
 """
 CARD = "runs[5]"
-GOES_ON = """
+GOES_ON = f"""
 run = SyntheticRun(bus, n_epochs=10_000)
 threading.Thread(target=run.run, daemon=True).start()
-time.sleep(1)
+{HOLD}
 logging.getLogger("a").warning("watch out")
-time.sleep(1)  # the panel must be there before the cell ends: Lab drops what comes after
 """
 LEAST_CONTRAST = 4.5  # WCAG 2.2, AA, for text of any size
 
@@ -83,6 +84,13 @@ MOVING = """() => document.getAnimations().map(a => a.effect.target)
     .filter(e => e?.closest(".mml")).map(e => e.getAttribute("class"))"""
 
 
+def warn(lab: Any) -> None:
+    """Wait for the panel, then for the warning that comes while it is there."""
+    expect(lab.panel.locator('[data-fact="epoch"]')).to_be_visible(timeout=60_000)
+    lab.release()
+    expect(lab.panel.locator(".mml-log summary")).to_have_text("warning: watch out", timeout=60_000)
+
+
 def tabbed(page: Page, first: str, n: int) -> set[str]:
     """The classes and roles that `n` presses of Tab reach, from the first element of that selector on."""
     page.locator(first).first.focus()
@@ -98,7 +106,7 @@ def tabbed(page: Page, first: str, n: int) -> set[str]:
 def test_all_text_can_be_read_in_both_themes(open_notebook: Callable[..., Any]) -> None:
     lab = open_notebook([SETUP, ENDED, RUNS, CARD, GOES_ON])
     lab.start_all_cells()
-    expect(lab.panel.locator(".mml-log summary")).to_have_text("warning: watch out", timeout=60_000)
+    warn(lab)
     expect(lab.page.locator(".modularml-browser .mml-stale")).to_be_visible(timeout=30_000)
     lab.page.evaluate("document.querySelectorAll('.modularml-history').forEach(e => e.hidden = false)")
     too_faint = []
@@ -120,7 +128,7 @@ def test_all_text_can_be_read_in_both_themes(open_notebook: Callable[..., Any]) 
 def test_everything_that_can_be_used_is_reached_by_keyboard(open_notebook: Callable[..., Any]) -> None:
     lab = open_notebook([SETUP, RUNS, GOES_ON])
     lab.start_all_cells()
-    expect(lab.panel.locator(".mml-log summary")).to_have_text("warning: watch out", timeout=60_000)
+    warn(lab)
     assert {"mml-stop", "option", "mml-scale"} <= tabbed(lab.page, ".mml-stop", 5)
     assert {"mml-tr", "tab", "mml-scroll"} <= tabbed(lab.page, ".modularml-browser input", 16)
     lab.page.locator(".mml-log summary").focus()
@@ -131,7 +139,7 @@ def test_everything_that_can_be_used_is_reached_by_keyboard(open_notebook: Calla
 def test_nothing_moves_for_those_who_asked_for_that(open_notebook: Callable[..., Any]) -> None:
     lab = open_notebook([SETUP, GOES_ON])
     lab.start_all_cells()
-    expect(lab.panel.locator(".mml-log summary")).to_have_text("warning: watch out", timeout=60_000)
+    warn(lab)
     lab.panel.evaluate("e => e.querySelector('.mml-bar').dataset.vague = ''")
     assert lab.page.evaluate(MOVING) != []
     lab.page.emulate_media(reduced_motion="reduce")

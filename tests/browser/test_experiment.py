@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.conftest import HOLD
+
 pytestmark = pytest.mark.browser
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
@@ -104,20 +106,21 @@ results = CrossValidation(bindings=CVBinding(fs, ["train"]), n_folds=3).run()
 
 
 def test_two_experiments_run_side_by_side_and_load_mermaid_once(open_notebook: Callable[..., Any]) -> None:
-    threads = """
-import threading, time
+    threads = f"""
+import threading
 experiments = []
 for label in ("left", "right"):
-    exec(EXPERIMENT.replace('label="long"', f'label="{label}"').replace('label="train"', f'label="{label}"'))
+    exec(EXPERIMENT.replace('"long"', repr(label)).replace('label="train"', 'label=' + repr(label)))
     experiments.append((exp, train))
 threads = [threading.Thread(target=exp.run_phase, args=(phase,)) for exp, phase in experiments]
 for thread in threads:
     thread.start()
-time.sleep(3)  # the panels must be there before the cell ends; then the kernel hears Stop
+{HOLD}
 """
     lab = open_notebook([f"EXPERIMENT = {EXPERIMENT!r}", threads])
     lab.start_all_cells()
     expect(lab.page.locator(".mml-picture > svg")).to_have_count(2, timeout=60_000)
+    lab.release()  # then the kernel hears Stop
     lab.wait_for_cells()
     for label in ("left", "right"):
         lab.panel.get_by_role("button", name=f"Stop run {label}").click()

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import HOLD
+
 pytestmark = pytest.mark.browser
 
 HERE = Path(__file__).parent
@@ -61,12 +63,13 @@ def mimes(notebook: Any) -> list[set[str]]:
 def test_a_run_moves_while_its_cell_blocks_and_is_saved_without_a_widget(
     open_notebook: Callable[..., Any],
 ) -> None:
-    lab = open_notebook([SETUP, "_ = SyntheticRun(bus).run()"])
+    # Long enough after the fortieth epoch for any page to look at it: with the run its panel goes.
+    lab = open_notebook([SETUP, "_ = SyntheticRun(bus, n_epochs=100, batch_s=0.01).run()"])
     lab.start_all_cells()
     wait_for_epoch(lab, 2)
     height, early = lab.panel.bounding_box()["height"], n_coloured(lab.page)
     assert early > 0
-    wait_for_epoch(lab, 6)
+    wait_for_epoch(lab, 40)
     assert lab.panel.bounding_box()["height"] == height
     assert n_coloured(lab.page) > early
     lab.wait_for_cells()
@@ -110,10 +113,11 @@ def test_stop_can_be_reached_and_pressed_by_keyboard(open_notebook: Callable[...
 def test_a_page_loaded_during_a_run_shows_the_whole_curve(open_notebook: Callable[..., Any]) -> None:
     """The kernel is free here: the run goes on in a thread."""
     start = "run = SyntheticRun(bus, n_epochs=10_000)\nthreading.Thread(target=run.run, daemon=True).start()"
-    # The panel must be there before the cell ends: Lab drops what comes after.
-    lab = open_notebook([SETUP, f"import threading, time\n{start}\ntime.sleep(1)"])
+    lab = open_notebook([SETUP, f"import threading\n{start}\n{HOLD}"])
     lab.start_all_cells()
     wait_for_epoch(lab, 4)
+    lab.release()
+    lab.wait_for_cells()
     lab.saved()
     lab.load()
     wait_for_epoch(lab, 6)
