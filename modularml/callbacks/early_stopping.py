@@ -13,6 +13,7 @@ from modularml.core.execution.scope import ExecutionContext
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import EarlyStoppingResult
 from modularml.core.experiment.checkpointing import Checkpointing, is_better
+from modularml.core.experiment.goals import goal_in
 from modularml.core.experiment.results import PhaseResults
 
 
@@ -25,7 +26,8 @@ class EarlyStopping(Callback):
 
     Args:
         monitor: A metric that is logged, e.g. by `Evaluation`, or the label of a loss.
-        mode: ``"min"`` if lower is better, ``"max"`` if higher is.
+        mode: ``"min"`` if lower is better, ``"max"`` if higher is. None follows from the metric: losses and
+            errors are to fall, scorers of scikit-learn and other scores to rise.
         patience: How many epochs without improvement are waited for.
         min_delta: How much better counts as better, at least 0.
         restore_best: Return to the weights of the best epoch.
@@ -39,14 +41,14 @@ class EarlyStopping(Callback):
 
     Raises:
         InvalidValueError: If an argument is not allowed, or, after the first epoch, if nothing
-            logs the metric.
+            logs the metric, or which end of it is the better one is not known.
     """
 
     def __init__(
         self,
         *,
         monitor: str = "val_loss",
-        mode: str = "min",
+        mode: str | None = None,
         patience: int = 5,
         min_delta: float = 0.0,
         restore_best: bool = True,
@@ -55,7 +57,7 @@ class EarlyStopping(Callback):
     ) -> None:
         super().__init__(label, execution_order)
         self.monitor = monitor
-        self.mode = check_choice(mode, "mode", ("min", "max"))
+        self.mode = None if mode is None else check_choice(mode, "mode", ("min", "max"))
         self.patience = check_int(patience, "EarlyStopping: patience")
         self.min_delta = float(min_delta)
         if not (math.isfinite(self.min_delta) and self.min_delta >= 0):
@@ -100,11 +102,12 @@ class EarlyStopping(Callback):
         value = self._value(results, epoch, announced)
         if value is None:
             return
-        if self.best_value is None or is_better(value, self.best_value, self.mode, self.min_delta):
+        goal = goal_in(phase, self.monitor, given=self.mode, where="EarlyStopping", option="mode")
+        if self.best_value is None or is_better(value, self.best_value, goal, self.min_delta):
             self.best_value, self.best_epoch = value, epoch
             exec_ctx.best_epoch = epoch
             kept = exec_ctx.checkpointing
-            self._is_on_disk = self.restore_best and kept is not None and self._is_kept_by(kept)
+            self._is_on_disk = self.restore_best and kept is not None and self._is_kept_by(kept, goal)
             if self.restore_best and not self._is_on_disk:
                 self._best_state = experiment.model_graph.get_state()
         elif self.best_epoch is not None and epoch - self.best_epoch >= self.patience:
@@ -123,9 +126,9 @@ class EarlyStopping(Callback):
             )
         return values.get(self.monitor)
 
-    def _is_kept_by(self, checkpointing: Checkpointing) -> bool:
+    def _is_kept_by(self, checkpointing: Checkpointing, goal: str) -> bool:
         """Tell whether the phase writes the best epoch to a file, so that no copy of it is needed."""
-        return not self.min_delta and checkpointing.watches(self.monitor, self.mode)
+        return not self.min_delta and checkpointing.watches(self.monitor, goal)
 
     def on_phase_end(self, *, experiment: Any, phase: Any, results: PhaseResults) -> EarlyStoppingResult:
         """Return to the best epoch, and say which it was."""

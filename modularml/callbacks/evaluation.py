@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, check_int
 from modularml.base.events import BatchesEnded, WorkAdvanced
+from modularml.base.goals import MIN
 from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import EvaluationCallbackResult
@@ -76,6 +77,13 @@ class Evaluation(Callback):
             *(f"val_{metric.name}" for metric in self.eval_phase.metrics),
             *(metric.name for metric in self.metrics),
         )
+
+    @property
+    def metric_goals(self) -> dict[str, str | None]:
+        """Name of each metric that it logs -> which end is the better one, None where that is not known."""
+        of_losses = dict.fromkeys(self.metric_names, MIN)
+        of_phase = {f"val_{metric.name}": metric.goal for metric in self.eval_phase.metrics}
+        return of_losses | of_phase | {metric.name: metric.goal for metric in self.metrics}
 
     @classmethod
     def from_split(

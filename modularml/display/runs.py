@@ -12,14 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from modularml.base.goals import MIN, goal_of_name
 from modularml.base.trees import Difference, differences
 
 Key = tuple[str, str]
 """The phase's labels below the root of the run, joined by ``/``, and the name of the loss or metric."""
-
-_HIGHER_IS_BETTER = frozenset(
-    ("acc", "accuracy", "auc", "auroc", "f1", "precision", "recall", "r2", "iou", "dice", "score")
-)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,8 +49,7 @@ class CurveView:
     @property
     def goal(self) -> str:
         """Which end is the better one: ``"max"`` for scores by their usual names, else ``"min"``."""
-        words = self.name.lower().replace("-", "_").split("_")
-        return "max" if _HIGHER_IS_BETTER.intersection(words) else "min"
+        return goal_of_name(self.name) or MIN
 
 
 @dataclass(frozen=True, kw_only=True)

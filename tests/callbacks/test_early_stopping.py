@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torchmetrics import MeanAbsoluteError, R2Score
 
-from modularml import Callback, Experiment
+from modularml import AppliedLoss, Callback, Experiment, Loss
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import CallbackError, InvalidValueError
 from modularml.callbacks import EarlyStopping
@@ -24,7 +25,7 @@ class Scripted(Callback):
         self.weights: list[Any] = []
 
     def on_epoch_end(self, *, experiment: Any, phase: Any, exec_ctx: Any, results: Any) -> None:
-        results.recording.log("score", self.values[exec_ctx.epoch_idx], exec_ctx.epoch_idx)
+        results.recording.log("error", self.values[exec_ctx.epoch_idx], exec_ctx.epoch_idx)
         self.weights.append(experiment.model_graph.get_state()["nodes"]["net"]["model"])
 
 
@@ -35,7 +36,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 def run(regression: Regression, values: list[float], **arguments: Any) -> tuple[EarlyStopping, Scripted, int]:
-    stopping, script = EarlyStopping(monitor="score", **arguments), Scripted(values)
+    stopping, script = EarlyStopping(monitor="error", **arguments), Scripted(values)
     results = regression.exp.run_phase(regression.train(stopping, script, n_epochs=len(values)))
     return stopping, script, results.n_epochs
 
@@ -141,3 +142,47 @@ def test_it_waits_for_an_evaluation_that_comes_every_few_epochs(regression: Regr
     stopping = EarlyStopping(patience=2)
     regression.exp.run_phase(regression.train(stopping, regression.evaluation(every_n_epochs=3), n_epochs=4))
     assert stopping.best_epoch == 2
+
+
+def absolute_error(outputs: Any, targets: Any) -> Any:
+    return np.abs(outputs - targets).mean()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "monitor", "goal"),
+    [
+        (["r2"], "val_r2", "max"),
+        (["neg_mean_squared_error"], "val_neg_mean_squared_error", "max"),
+        ({"own": "r2"}, "own", "max"),
+        ({"own": absolute_error}, "own", "min"),
+        ([MeanAbsoluteError], "val_MeanAbsoluteError", "min"),
+        ({"own": R2Score()}, "own", "max"),
+        (None, "val_loss", "min"),
+    ],
+)
+def test_which_end_is_better_follows_from_the_metric(
+    regression: Regression, metrics: Any, monitor: str, goal: str
+) -> None:
+    stopping = EarlyStopping(monitor=monitor, patience=9)
+    phase = regression.train(regression.evaluation(metrics=metrics), stopping)
+    values = regression.exp.run_phase(phase).metrics()[monitor]
+    assert stopping.best_value == {"max": max, "min": min}[goal](float(value) for value in values)
+
+
+def test_a_loss_is_to_fall_whatever_it_is_called(regression: Regression) -> None:
+    regression.loss = AppliedLoss(Loss("mse"), on=regression.node, label="score")
+    stopping = EarlyStopping(monitor="score")
+    results = regression.exp.run_phase(regression.train(stopping))
+    assert stopping.best_value == pytest.approx(results.epoch_losses().min())
+
+
+def test_a_metric_of_which_the_better_end_is_not_known_is_asked_for(regression: Regression) -> None:
+    def phase(**arguments: Any) -> Any:
+        return regression.train(
+            regression.evaluation(metrics={"own": lambda outputs, targets: outputs.mean()}),
+            EarlyStopping(monitor="own", **arguments),
+        )
+
+    with pytest.raises(CallbackError, match=r"'own' is the better the lower or .* say mode=\"min\" or"):
+        regression.exp.run_phase(phase())
+    assert regression.exp.run_phase(phase(mode="max")).n_epochs == 4

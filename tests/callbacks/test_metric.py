@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torchmetrics
 from sklearn.linear_model import LinearRegression
-from sklearn.metrics import r2_score
+from sklearn.metrics import mean_absolute_error, r2_score
 
 from modularml import EvalPhase, Experiment, ExperimentContext, ModelGraph, ModelNode, TrainPhase
 from modularml.base.config import from_config, to_config
@@ -114,6 +114,12 @@ def test_metrics_that_cannot_be_are_told_together(regression: Regression) -> Non
     assert evaluation.metric_names == ("val_loss", "val_r2")
     phase = EvalPhase.from_split("t", split="test", metrics=[lambda outputs, targets: outputs])
     with pytest.raises(InvalidTypeError, match="'<lambda>' must give one number, got ndarray of shape"):
+        regression.exp.run_phase(phase)
+    phase = EvalPhase.from_split("t", split="test", metrics=[mean_absolute_error])
+    given = (
+        r"'mean_absolute_error' was given outputs .12, 1, 1. and targets .12, 1.* raised ValueError: .* dim"
+    )
+    with pytest.raises(InvalidValueError, match=given):
         regression.exp.run_phase(phase)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from modularml.base.errors import (
     InvalidTypeError,
     InvalidValueError,
+    StateError,
     check_choice,
     check_label,
     told_of,
@@ -22,7 +23,8 @@ from modularml.base.errors import (
 )
 from modularml.base.keywords import checked_keywords
 from modularml.core.data import columns as names
-from modularml.core.data.columns import DOMAINS, FEATURES, TAGS, TARGETS
+from modularml.core.data.columns import DOMAINS, FEATURES, RAW, TAGS, TARGETS, Column
+from modularml.core.data.new_samples import as_raw
 from modularml.core.data.overlap import Overlap, Overlaps
 from modularml.core.data.picture import graph_spec
 from modularml.core.data.reader import locked
@@ -308,6 +310,31 @@ class SampleSet(Selection):
                 fit_split=fit_to_split,
                 merged_axes=(merged_axes,) if isinstance(merged_axes, int) else merged_axes,
             )
+
+    def scale(self, new: Any) -> SampleCollection:
+        """Return new samples, scaled by the scalers that were fitted to this set; nothing is fitted.
+
+        Args:
+            new: What has raw columns of this set, by key or by full name: a mapping, a data frame, a
+                FeatureSet or view, anything that speaks Arrow. Columns that the set has not are left
+                out, and targets may be missing. Or an array ``(n_samples, ...)`` of its features side
+                by side.
+
+        Returns:
+            The raw columns and the transformed ones, for `ModelGraph.predict`, or as a set of their own:
+            ``FeatureSet("new", fs.scale(df))``.
+
+        Raises:
+            StateError: If no scaler was applied to this set.
+            InvalidValueError: If none of its columns is there, only some are there of those that were
+                scaled together, samples have another shape, or a scaler refuses them.
+        """
+        if not self._scaling.records:
+            raise StateError(f"{self._where} has no scalers; fit_transform(...) fits one.")
+        features = [str(column) for column in map(Column.parse, self._of(FEATURES)) if column.rep == RAW]
+        raw = as_raw(new, self._table, features, self._where)
+        with told_of(f"New samples for {self._where}"):
+            return self._scaling.applied(raw)
 
     def undo_last_transform(self, domain: str, keys: str | Sequence[str] | None = None) -> None:
         """Take back the newest scaler of a domain, or of exactly these keys.

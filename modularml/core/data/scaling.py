@@ -216,9 +216,23 @@ class Scaling:
         return table
 
     def applied(self, table: SampleCollection) -> SampleCollection:
-        """Return other samples, scaled as the samples are that the scalers were fitted to."""
+        """Return other samples, scaled as the samples are that the scalers were fitted to.
+
+        A scaler whose columns are not there is passed over.
+
+        Raises:
+            InvalidValueError: If only some of the columns are there that were scaled together, or a
+                scaler refuses the data.
+        """
         for record in self.records:
-            table = record.apply(table)
+            missing = [name for name in record.columns(record.rep_in) if name not in table.columns]
+            if missing and len(missing) < len(record.keys):
+                raise InvalidValueError(
+                    f"{record.scaler_obj.scaler_name} scaled the {record.domain} {list(record.keys)} "
+                    f"together, and of them {[Column.parse(name).key for name in missing]} are missing."
+                )
+            if not missing:
+                table = record.apply(table)
         return table
 
     def refitted(self, table: SampleCollection, rows: np.ndarray) -> tuple[Scaling, SampleCollection]:

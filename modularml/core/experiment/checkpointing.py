@@ -87,7 +87,8 @@ class Checkpointing(Shown, Configurable):
         overwrite: Replace a checkpoint of the same name; otherwise that is an error.
         best: A metric or the label of a loss; the epoch in which it is best is kept, whether or not it
             is the n-th, and answers to the name ``"best"``. For phases.
-        best_mode: ``"min"`` if lower is better, ``"max"`` if higher is.
+        best_mode: ``"min"`` if lower is better, ``"max"`` if higher is; None follows from the metric, as in
+            `EarlyStopping`.
         background: Write files beside the training. The state is copied at its moment; a file that could not
             be written fails the run at its end, or before the next one is written.
 
@@ -107,7 +108,7 @@ class Checkpointing(Shown, Configurable):
         max_to_keep: int | None = None,
         overwrite: bool = True,
         best: str | None = None,
-        best_mode: str = "min",
+        best_mode: str | None = None,
         background: bool = False,
     ) -> None:
         if save_on is not None and not isinstance(save_on, str | Sequence):
@@ -143,7 +144,8 @@ class Checkpointing(Shown, Configurable):
                 faults.add(unknown_name("save_on", moment, _MOMENTS))
         if self.best is not None:
             faults.attempt(check_label, self.best, "metric named by best")
-        faults.attempt(check_choice, self.best_mode, "best_mode", ("min", "max"))
+        if self.best_mode is not None:
+            faults.attempt(check_choice, self.best_mode, "best_mode", ("min", "max"))
         if not isinstance(self.background, bool):
             faults.add(InvalidTypeError(f"background must be True or False, got {self.background!r}."))
         if self.mode == "memory":
@@ -275,9 +277,9 @@ class Checkpointing(Shown, Configurable):
         """The name of the best checkpoint so far, or None."""
         return self._best_key
 
-    def watches(self, metric: str, mode: str) -> bool:
+    def watches(self, metric: str, goal: str) -> bool:
         """Tell whether the file that it calls the best is that of a metric."""
-        return (self.best, self.best_mode, self.in_memory) == (metric, mode, False)
+        return (self.best, self.best_mode or goal, self.in_memory) == (metric, goal, False)
 
     def should_save(self, moment: str) -> bool:
         """Count a moment of a phase, and tell whether a checkpoint is due."""
@@ -286,11 +288,9 @@ class Checkpointing(Shown, Configurable):
         self._n_moments += 1
         return self._n_moments % self.every_n == 0
 
-    def improves(self, value: float | None) -> bool:
-        """Tell whether the metric of an epoch is the best so far."""
-        if value is None:
-            return False
-        return self._best_value is None or is_better(value, self._best_value, self.best_mode)
+    def improves(self, value: float, goal: str) -> bool:
+        """Tell whether the metric of an epoch is the best so far; `goal` says which end is the better one."""
+        return self._best_value is None or is_better(value, self._best_value, goal)
 
     def keep(self, key: str, kept: Any, *, best: float | None = None, is_due: bool = True) -> list[str]:
         """Enter a checkpoint, and return the names of those that have to go for it.

@@ -14,6 +14,7 @@ from modularml.core.experiment import storage
 from modularml.core.experiment.background import Background
 from modularml.core.experiment.checkpoint_store import CheckpointStore
 from modularml.core.experiment.checkpointing import EXPERIMENT, Checkpointing
+from modularml.core.experiment.goals import goal_in
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.results import PhaseResults
@@ -109,7 +110,7 @@ class Checkpoints(CheckpointStore):
             policy.begin()
         is_due = policy.should_save(moment)
         value = _value(policy, results, epoch) if moment == "epoch_end" else None
-        best = value if policy.improves(value) else None
+        best = value if value is not None and policy.improves(value, _goal(policy, phase)) else None
         if not is_due and best is None:
             return
         key = check_label(policy.name_within(moment, phase.label, epoch, batch), "checkpoint")
@@ -178,6 +179,11 @@ def _writing(entry: ExperimentPhase | Group) -> Iterator[ExperimentPhase]:
     elif not entry.keeps_weights:
         for part in entry.all:
             yield from _writing(part)
+
+
+def _goal(policy: Checkpointing, phase: ExperimentPhase) -> str:
+    where = f"The Checkpointing of {phase!r}"
+    return goal_in(phase, str(policy.best), given=policy.best_mode, where=where, option="best_mode")
 
 
 def _value(policy: Checkpointing, results: PhaseResults, epoch: int) -> float | None:

@@ -25,6 +25,7 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
+from modularml.base.goals import MAX, MIN, goal_of_name
 from modularml.core.execution.recording import Recording
 from modularml.core.execution.streams import label_and_role
 
@@ -38,6 +39,11 @@ class EvaluationMetric(Configurable):
 
     def __init__(self, name: str) -> None:
         self.name = check_label(name, "metric")
+
+    @property
+    def goal(self) -> str | None:
+        """Which end is the better one, ``"max"`` or ``"min"``; None where the name does not tell."""
+        return goal_of_name(self.name)
 
     @abstractmethod
     def extract(self, *, eval_result: Any, exec_ctx: Any = None) -> float:
@@ -62,6 +68,11 @@ class EvalLossMetric(EvaluationMetric):
         super().__init__(name)
         self.loss = str(getattr(loss, "label", loss))
         self.reducer = check_choice(reducer, "reducer", ("mean", "sum"))
+
+    @property
+    def goal(self) -> str:
+        """``"min"``."""
+        return MIN
 
     def extract(self, *, eval_result: Any, exec_ctx: Any = None) -> float:
         """Return the loss."""
@@ -114,6 +125,17 @@ class OutputMetric(EvaluationMetric):
                 f"'targets.size'), got {inputs!r}."
             )
 
+    @property
+    def goal(self) -> str | None:
+        """Which end is the better one, ``"max"`` or ``"min"``; None where neither metric nor name tells."""
+        if isinstance(self.metric, str):
+            return MAX  # as is every scorer of scikit-learn
+        rises = getattr(self.metric, "higher_is_better", None)  # of torchmetrics
+        if isinstance(rises, bool):
+            return MAX if rises else MIN
+        own = getattr(self.metric, "__name__", type(self.metric).__name__)
+        return goal_of_name(own) or goal_of_name(self.name)
+
     def extract(self, *, eval_result: Any, exec_ctx: Any = None) -> float:
         """Return the metric of all samples.
 
@@ -133,7 +155,13 @@ class OutputMetric(EvaluationMetric):
         metric = self.metric() if isinstance(self.metric, type) else self.metric
         if _scorers().is_torchmetric(metric):
             return float(_scorers().computed(metric, outputs, targets))
-        value = metric(outputs, targets)
+        try:
+            value = metric(outputs, targets)
+        except Exception as error:
+            raise InvalidValueError(
+                f"The metric {self.name!r} was given outputs {outputs.shape} and targets {targets.shape} and "
+                f"raised {type(error).__name__}: {error}"
+            ) from error
         try:
             return float(value)
         except (TypeError, ValueError) as error:

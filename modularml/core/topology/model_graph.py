@@ -687,10 +687,11 @@ class ModelGraph:
         """Return the outputs for new data, in evaluation mode and without a trace.
 
         Args:
-            data: For all heads, or by the labels of heads: an array or tensor ``(n_samples, ...)``, a
-                FeatureSet or view with the columns of the head's reference, `SampleData`, a `Batch`, or
-                a mapping from keys of features to arrays. Arrays, tensors and mappings hold what the
-                head is fed: scaled values, where its reference has scaled columns.
+            data: For all heads, or by the labels of heads: a FeatureSet or view, a mapping or data frame
+                with features by key, or an array or tensor ``(n_samples, ...)`` of them side by side. Where
+                a head reads scaled columns, they are scaled by the scalers of its FeatureSet; what
+                is scaled already comes by its full name, ``"features.x.transformed"``. `SampleData` and a
+                `Batch` hold what the heads are fed.
             nodes: The node or the nodes whose outputs are returned, or ``node.reference("logits")`` for
                 one of several outputs; None takes the tails.
             unscale: Return them in the units that the targets had before they were scaled; an output
@@ -701,7 +702,8 @@ class ModelGraph:
             outputs of a node are a dict by name.
 
         Raises:
-            StateError: If the graph is not built, or an estimator is not fitted.
+            StateError: If the graph is not built, an estimator is not fitted, or a FeatureSet that has
+                the scalers is not there.
             GraphError: If data are of another shape than a head takes, or there is no such output.
             InvalidValueError: If data or columns are missing, or there is nothing to unscale.
         """

@@ -14,11 +14,21 @@ import numpy as np
 import torch
 
 from modularml.backends.torch import as_array, as_tensor
-from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError, StateError, unknown_name
+from modularml.base.errors import (
+    GraphError,
+    InvalidTypeError,
+    InvalidValueError,
+    StateError,
+    told_of,
+    unknown_name,
+)
 from modularml.core.data.batch import Batch, RoleData, SampleData
+from modularml.core.data.columns import RAW, TRANSFORMED, Column
+from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.new_samples import as_raw, named
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.data.table import stack
-from modularml.core.data.view import Selection
+from modularml.core.data.values import as_column
 from modularml.core.topology.graph_node import GraphNode, Shape
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_node import ModelNode
@@ -223,18 +233,7 @@ def _entering(node: GraphNode, ref: FeatureSetReference, shape: Shape | None, da
         data = data.role_data
     if isinstance(data, RoleData):
         data = data["default"]
-    if isinstance(data, SampleData):
-        data = data.features
-    if isinstance(data, Selection):
-        missing = [name for name in ref.features if name not in data.columns]
-        if missing:
-            raise InvalidValueError(
-                unknown_name("column", missing[0], data.columns, where=f"data for {node!r}")
-            )
-        table, rows = data.table, data.rows
-        return stack({name: table.column(name)[rows] for name in ref.features})
-    if isinstance(data, Mapping):
-        data = stack({name: _column(name, data, node) for name in ref.features})
+    data = data.features if isinstance(data, SampleData) else _of_columns(node, ref, data)
     if not hasattr(data, "shape"):
         data = np.asarray(data)
     if isinstance(data, np.ndarray) and data.dtype.kind not in "biufc":
@@ -248,11 +247,30 @@ def _entering(node: GraphNode, ref: FeatureSetReference, shape: Shape | None, da
     return data.reshape(len(data), *(shape or ()))
 
 
-def _column(name: str, data: Mapping[str, Any], node: GraphNode) -> np.ndarray:
-    key = next((k for k in (name, name.partition(".")[2], name.split(".")[1]) if k in data), None)
-    if key is None:
-        raise InvalidValueError(unknown_name("column", name, data, where=f"data for {node!r}"))
-    return np.asarray(data[key])
+def _of_columns(node: GraphNode, ref: FeatureSetReference, data: Any) -> Any:
+    """Return what a reference names of new samples, scaled where it names scaled columns."""
+    columns, where = named(data), f"data for {node!r}"
+    names = {} if columns is None else {one: columns.find(Column.parse(one)) for one in ref.features}
+    if columns is not None and None not in names.values():
+        with told_of(where):
+            return stack({one: as_column(columns.get(str(name))) for one, name in names.items()})
+    scaled = [one for one in ref.features if Column.parse(one).rep == TRANSFORMED]
+    if not scaled and columns is None:
+        return data
+    raw = list(dict.fromkeys(str(Column.parse(one)._replace(rep=RAW)) for one in ref.features))
+    if columns is not None:
+        lacking = [one for one in raw if columns.find(Column.parse(one)) is None]
+        if lacking:
+            raise InvalidValueError(unknown_name("column", lacking[0], columns.names, where=where))
+    if not node.context.has_node(ref):
+        raise StateError(
+            f"{node!r} is fed the scaled columns {scaled}, and FeatureSet {ref.node_label!r}, which has the "
+            f"scalers, is not here. Load it, or hand over what is scaled by its full name: "
+            f"{{{scaled[0]!r}: ...}}."
+        )
+    featureset = node.context.get_node(ref, FeatureSet)
+    made = featureset.scale(as_raw(data, featureset.table.select(features="*"), raw, where))
+    return stack({one: made.column(one) for one in ref.features})
 
 
 def refuse_estimators(nodes: Sequence[GraphNode]) -> None:

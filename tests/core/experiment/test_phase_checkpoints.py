@@ -39,7 +39,7 @@ QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 class Script(Callback):
     """Logs a metric with these values, and takes down the weights of each epoch."""
 
-    metric_names = ("score",)
+    metric_names = ("error",)
 
     def __init__(self, values: Any) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Script(Callback):
         self.weights: list[Any] = []
 
     def on_epoch_end(self, *, experiment: Any, phase: Any, exec_ctx: Any, results: Any) -> None:
-        results.recording.log("score", self.values[exec_ctx.epoch_idx], exec_ctx.epoch_idx)
+        results.recording.log("error", self.values[exec_ctx.epoch_idx], exec_ctx.epoch_idx)
         self.weights.append(experiment.model_graph.get_state()["nodes"]["net"]["model"]["weights"])
 
 
@@ -114,11 +114,11 @@ def test_without_a_word_a_phase_keeps_its_epochs_in_memory(lab: Any) -> None:
     [
         ({"every_n": 2}, [1, 3, 5], None),
         ({"max_to_keep": 2}, [4, 5], None),
-        ({"best": "score"}, [0, 1, 2, 3, 4, 5], 3),
-        ({"best": "score", "best_mode": "max"}, [0, 1, 2, 3, 4, 5], 0),
-        ({"best": "score", "max_to_keep": 1}, [3, 5], 3),
-        ({"best": "score", "every_n": 6}, [3, 5], 3),
-        ({"best": "score", "save_on": []}, [3], 3),
+        ({"best": "error"}, [0, 1, 2, 3, 4, 5], 3),
+        ({"best": "error", "best_mode": "max"}, [0, 1, 2, 3, 4, 5], 0),
+        ({"best": "error", "max_to_keep": 1}, [3, 5], 3),
+        ({"best": "error", "every_n": 6}, [3, 5], 3),
+        ({"best": "error", "save_on": []}, [3], 3),
         ({"best": "mse", "save_on": []}, None, None),
     ],
 )
@@ -143,7 +143,7 @@ def test_which_epochs_stay(
 
 def test_the_experiment_restores_the_best_and_the_last_by_name(lab: Any, tmp_path: Path) -> None:
     lab.exp.set_checkpoint_dir(tmp_path)
-    _, script = run(lab, (3, 1, 2), mode="disk", best="score")
+    _, script = run(lab, (3, 1, 2), mode="disk", best="error")
     for name, epoch in {
         "best": 1,
         "last": 2,
@@ -154,16 +154,16 @@ def test_the_experiment_restores_the_best_and_the_last_by_name(lab: Any, tmp_pat
         lab.exp.restore_checkpoint(name)
         assert same(lab.graph.get_state()["nodes"]["net"]["model"]["weights"], script.weights[epoch]), name
     assert lab.exp.checkpoint_meta("best") == {
-        "moment": "epoch_end", "phase": "train", "epoch": 1, "score": 1.0,
+        "moment": "epoch_end", "phase": "train", "epoch": 1, "error": 1.0,
     }  # fmt: skip
-    assert inspect(lab.exp.available_checkpoints["train/train_epoch1"]).meta["score"] == 1.0
+    assert inspect(lab.exp.available_checkpoints["train/train_epoch1"]).meta["error"] == 1.0
     with pytest.raises(UnknownNameError, match="'train/bst'"):
         lab.exp.restore_checkpoint("train/bst")
 
 
 def test_a_file_moved_with_its_folder_is_found_by_a_loaded_experiment(lab: Any, tmp_path: Path) -> None:
     lab.exp.set_checkpoint_dir(tmp_path / "here")
-    phase, script = run(lab, (3, 1, 2), mode="disk", best="score")
+    phase, script = run(lab, (3, 1, 2), mode="disk", best="error")
     lab.exp.save_checkpoint("mine")
     lab.exp.execution_plan.add_phase(phase)
     file = lab.exp.save(tmp_path / "exp")
@@ -211,7 +211,7 @@ def test_a_run_goes_on_from_any_of_them_to_the_last_bit(
 
 def test_files_written_beside_the_training_hold_the_state_of_their_moment(lab: Any, tmp_path: Path) -> None:
     lab.exp.set_checkpoint_dir(tmp_path)
-    phase, script = run(lab, (3, 1, 2, 4), mode="disk", best="score", background=True, max_to_keep=2)
+    phase, script = run(lab, (3, 1, 2, 4), mode="disk", best="error", background=True, max_to_keep=2)
     assert phase.checkpointing.saved_keys == ["train_epoch1", "train_epoch2", "train_epoch3"]
     for key in phase.checkpointing.saved_keys:
         assert same(weights_in(phase.checkpointing.get_state(key)), script.weights[int(key[-1])])
@@ -286,14 +286,14 @@ def test_early_stopping_takes_the_best_weights_from_where_they_are(
     lab: Any, tmp_path: Path, arguments: dict[str, Any]
 ) -> None:
     lab.exp.set_checkpoint_dir(tmp_path)
-    stopping = EarlyStopping(monitor="score", patience=2)
+    stopping = EarlyStopping(monitor="error", patience=2)
     held = []
 
     class Watch(Callback):
         def on_epoch_end(self, **_: Any) -> None:
             held.append(stopping.get_state()["best_state"] is not None)
 
-    _, script = run(lab, (3, 1, 2, 2, 2), [stopping, Watch(execution_order=5)], best="score", **arguments)
+    _, script = run(lab, (3, 1, 2, 2, 2), [stopping, Watch(execution_order=5)], best="error", **arguments)
     assert same(lab.graph.get_state()["nodes"]["net"]["model"]["weights"], script.weights[1])
     assert stopping.stopped_epoch == 3
     assert any(held) == (arguments["mode"] == "memory")

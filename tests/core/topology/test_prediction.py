@@ -1,6 +1,9 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
 from sklearn.linear_model import Ridge
@@ -114,3 +117,60 @@ def test_a_graph_with_estimators_is_no_module_and_says_which(bench: Any) -> None
     with pytest.raises(StateError, match=r"estimators of \['T'\]"):
         graph.to_torch_module()
     assert graph.to_torch_module(nodes=["C"]).tails == ["C"]
+
+
+def scaled_graph(bench: Any) -> tuple[Any, mml.ModelGraph]:
+    a = np.arange(60.0)
+    fs = mml.FeatureSet.from_dict("Scaled", {"a": a * 100, "b": a**2, "y": a + 50}, ["a", "b"], "y")
+    fs.split_random({"train": 0.8, "test": 0.2}, seed=3)
+    for domain in ("features", "targets"):
+        fs.fit_transform(StandardScaler(), domain=domain, fit_to_split="train")
+    return fs, bench.graph(bench.node("A", fs.reference(rep="transformed"), nn.Linear(2, 1)))
+
+
+def test_new_samples_are_scaled_as_those_that_the_graph_learnt_from(bench: Any) -> None:
+    fs, graph = scaled_graph(bench)
+    test = fs["test"]
+    expected = graph.predict(test, unscale=True)
+    raw = {key: test.column(f"{key}.raw") for key in ("a", "b")}
+    twin = mml.FeatureSet.from_dict("New", raw, ["a", "b"])
+    x = np.stack([raw["a"], raw["b"]], axis=1)
+    forms = [
+        raw,
+        pd.DataFrame(raw)[["b", "a"]],
+        pl.DataFrame(raw),
+        twin,
+        twin.take(range(len(x))),
+        fs.scale(raw),
+    ]
+    forms += [x, torch.from_numpy(x), x.tolist(), {"A": x}, {"A": raw}]
+    for data in forms:
+        assert np.allclose(graph.predict(data, unscale=True), expected)
+    scaled = {f"{key}.transformed": test.column(f"{key}.transformed") for key in ("a", "b")}
+    assert np.allclose(graph.predict(scaled, unscale=True), expected)
+
+
+def test_columns_that_are_needed_for_scaling_are_named(bench: Any) -> None:
+    _, graph = scaled_graph(bench)
+    with pytest.raises(
+        InvalidValueError, match=r"Unknown column 'features.b.raw' in data for ModelNode.*'bb'"
+    ):
+        graph.predict(pd.DataFrame({"a": [1.0], "bb": [2.0]}))
+    with pytest.raises(
+        InvalidValueError, match=r"array of shape \(4, 3\), but the columns 'a' \(\), 'b' \(\) hold 2"
+    ):
+        graph.predict(np.ones((4, 3)))
+
+
+def test_without_its_scalers_a_graph_takes_what_is_named_as_scaled(bench: Any, tmp_path: Path) -> None:
+    fs, graph = scaled_graph(bench)
+    expected, path = graph.predict(fs["test"]), graph.save(tmp_path / "graph")
+    scaled = {f"features.{key}.transformed": fs["test"].column(f"{key}.transformed") for key in ("a", "b")}
+    mml.ExperimentContext().activate()
+    alone = mml.ModelGraph.load(path)
+    assert np.allclose(alone.predict(scaled), expected)
+    for data in (np.ones((3, 2)), {"a": [1.0], "b": [2.0]}):
+        with pytest.raises(
+            StateError, match=r"FeatureSet 'Scaled', which has the scalers, is not here. Load it"
+        ):
+            alone.predict(data)
