@@ -302,6 +302,14 @@ def set_optimizer_state(
         parameter.grad = None if waiting is None else torch.from_numpy(np.array(waiting)).to(parameter)
 
 
+def grad_scaler(device: str, former: torch.amp.GradScaler | None = None) -> torch.amp.GradScaler:
+    """Make what scales losses in fp16 on a type of device, with the scale of the former one."""
+    made = torch.amp.GradScaler(device)
+    if former is not None:
+        made.load_state_dict(former.state_dict())
+    return made
+
+
 def follow_parameters(
     optimizer: torch.optim.Optimizer, make: Callable[..., torch.optim.Optimizer], kwargs: Mapping[str, Any]
 ) -> None:

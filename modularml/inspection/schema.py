@@ -74,7 +74,7 @@ def _trees() -> Schema:
         "experiment": _closed({"config": _closed(config, later), "model_graph": _maybe("graph")}),
         "graph": _closed(
             {
-                "graph": _closed(graph),
+                "graph": _closed(graph, {"compile": {"type": "boolean"}}),
                 "nodes": {"type": "array", "items": node},
                 "featuresets": {"type": "object", "additionalProperties": columns},
             }

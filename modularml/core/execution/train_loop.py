@@ -160,12 +160,11 @@ def train_step(
         if stage.optimizer is not None and n_done is None:
             stage.optimizer.zero_grad()
     window = Window(options.accumulate)
-    scaler = torch.amp.GradScaler(device.type) if options.half is torch.float16 else None
     parts = [
         (
             _forward_of(stage.calls, options.half, device),
             stage,
-            None if stage.optimizer is None else learn_of(stage.optimizer, options, window, scaler),
+            None if stage.optimizer is None else learn_of(stage.optimizer, options, window, device),
         )
         for stage in found
     ]

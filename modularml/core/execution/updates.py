@@ -116,15 +116,16 @@ def update_of(optimizer: Optimizer) -> Callable[[], None]:
     return update
 
 
-def learn_of(optimizer: Optimizer, options: UpdateOptions, window: Window, scaler: Any = None) -> Learn:
+def learn_of(optimizer: Optimizer, options: UpdateOptions, window: Window, device: torch.device) -> Learn:
     """Return the function that learns from a loss: gradients, clipping, the update.
 
     Args:
         optimizer: Updates its parameters.
         options: What is done.
         window: The batches to an update.
-        scaler: The `torch.amp.GradScaler` of a phase in fp16, or None.
+        device: Where the loss is computed.
     """
+    scaler = optimizer.scaler_on(device.type) if options.half is torch.float16 else None
     update, zero_grad, clip = update_of(optimizer), optimizer.zero_grad, _clip_of(optimizer, options)
 
     def finish() -> None:

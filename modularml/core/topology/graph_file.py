@@ -48,8 +48,13 @@ def node_config(node: GraphNode) -> dict[str, Any]:
 
 
 def graph_config(graph: Any) -> dict[str, Any]:
-    """Return label, labels of the nodes and optimizer of a graph."""
-    return {"label": graph.label, "nodes": graph.node_labels, "optimizer": to_config(graph.optimizer)}
+    """Return how a graph was made, nodes by label."""
+    return {
+        "label": graph.label,
+        "nodes": graph.node_labels,
+        "optimizer": to_config(graph.optimizer),
+        "compile": graph.compile,
+    }
 
 
 def tree_of(graph: Any) -> dict[str, Any]:

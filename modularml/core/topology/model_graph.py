@@ -26,6 +26,7 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.base.keywords import checked_keywords
+from modularml.base.rows import check_flag
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.batch import Batch
@@ -62,6 +63,7 @@ class ModelGraph:
         label: Its name.
         ctx: The context to look labels up in; None is the active one.
         register: Make it the model graph of that context.
+        compile: Let the phases that train it compile their steps, where they do not say; see `TrainPhase`.
 
     Raises:
         GraphError: If there are no nodes, a label stands twice, an upstream is neither a node
@@ -79,11 +81,13 @@ class ModelGraph:
         *,
         ctx: ExperimentContext | None = None,
         register: bool = True,
+        compile: bool = False,
     ) -> None:
         self.label = check_label(label, "ModelGraph")
         self.ctx = ctx or ExperimentContext.get_active()
         faults = Faults(f"ModelGraph {label!r}")
         self._optimizer = None if optimizer is None else faults.attempt(as_optimizer, optimizer)
+        self._compile = faults.attempt(check_flag, compile, "compile")
         faults.raise_if_any()
         self.absent: dict[str, Any] = {}  # what a loaded graph reads of FeatureSets that may not be there
         self._was_built = False
@@ -105,6 +109,8 @@ class ModelGraph:
         models: Mapping[str, Any] | Sequence[Any],
         optimizer: Any = None,
         label: str = "model-graph",
+        *,
+        compile: bool = False,
     ) -> Self:
         """Make and build a graph of models one behind the other.
 
@@ -114,6 +120,7 @@ class ModelGraph:
                 as their classes are.
             optimizer: One optimizer, or its name, for all torch nodes.
             label: The name of the graph.
+            compile: Let phases compile their steps.
 
         Raises:
             GraphError: If there are no models, or one does not take the shape that reaches it.
@@ -126,7 +133,7 @@ class ModelGraph:
         for name, model in named.items():
             source = ModelNode(name, model, source)
             nodes.append(source)
-        return cls(nodes, optimizer, label).build()
+        return cls(nodes, optimizer, label, compile=compile).build()
 
     def _check_nodes(self) -> None:
         faults = Faults(f"ModelGraph {self.label!r}")
@@ -170,6 +177,15 @@ class ModelGraph:
     @optimizer.setter
     def optimizer(self, optimizer: Optimizer | str | Callable[..., Any] | None) -> None:
         self._optimizer = None if optimizer is None else as_optimizer(optimizer)
+
+    @property
+    def compile(self) -> bool:
+        """Whether phases that do not say otherwise compile their steps."""
+        return bool(self._compile)
+
+    @compile.setter
+    def compile(self, compile: bool) -> None:
+        self._compile = check_flag(compile, "compile")
 
     # The text of print() is the plain object's; repr() is the stable one.
     __str__ = object.__repr__

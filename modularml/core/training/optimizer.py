@@ -64,6 +64,8 @@ class Optimizer(Shown, Configurable):
         self._names: tuple[str, ...] = ()
         self._parameters: tuple[Any, ...] = ()
         self._optimizer: Any = None
+        self._scaler: Any = None
+        self._scales_on = "cpu"
         self._loaded: Mapping[str, Any] | None = None
         self._step: Callable[[Any], None] = self._refuse
         self._make: Callable[..., Any] = factory if factory is not None else self._find_class()
@@ -146,6 +148,8 @@ class Optimizer(Shown, Configurable):
         if not named:
             raise OptimizerError(f"Optimizer {self.name!r} got no parameters: nothing here can be trained.")
         same = len(named) == len(self._parameters) and all(p in named for p in self._parameters)
+        if force:
+            self._scaler = None
         if self.is_built and same and not force:
             self._names = tuple(named[p] for p in self._parameters)
             return
@@ -192,6 +196,16 @@ class Optimizer(Shown, Configurable):
         """Bring moments to the devices that the parameters have come to."""
         if self.is_built:
             load(self.backend).follow_parameters(self._optimizer, self._make, self.opt_kwargs or {})
+
+    def scaler_on(self, device: str) -> Any:
+        """Return the `torch.amp.GradScaler` of its losses in fp16, whose scale goes on from phase to phase.
+
+        Args:
+            device: The type of the device that they are on.
+        """
+        if self._scaler is None or self._scales_on != device:
+            self._scaler, self._scales_on = load(self.backend).grad_scaler(device, self._scaler), device
+        return self._scaler
 
     @property
     def rate(self) -> float:
@@ -246,7 +260,7 @@ class Optimizer(Shown, Configurable):
         return optimizer
 
     def get_state(self) -> dict[str, Any]:
-        """Return groups, moments and schedule as plain values and arrays, by parameter name.
+        """Return groups, moments, schedule and scale of losses as plain values and arrays, by parameter name.
 
         Raises:
             StateError: If it is not built.
@@ -255,6 +269,8 @@ class Optimizer(Shown, Configurable):
         state: dict[str, Any] = torch.optimizer_state(self.optimizer, self._names)
         if self._scheduler is not None:
             state["schedule"] = torch.schedules.schedule_state(self._scheduler)
+        if self._scaler is not None:
+            state["scaler"] = self._scaler.state_dict()
         return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -268,6 +284,10 @@ class Optimizer(Shown, Configurable):
         torch.set_optimizer_state(self.optimizer, self._names, state)
         if self._scheduler is not None and "schedule" in state:
             torch.schedules.set_schedule_state(self._scheduler, state["schedule"])
+        if self._scaler is not None or "scaler" in state:
+            # In place: a phase that runs holds it.
+            scaler = self.scaler_on(self._scales_on)
+            scaler.load_state_dict(state.get("scaler", torch.grad_scaler("cpu").state_dict()))
 
 
 def as_optimizer(value: Any) -> Optimizer:

@@ -86,6 +86,20 @@ def assert_same(found: Sequence[Sequence[np.ndarray]]) -> None:
         np.testing.assert_allclose(right, left, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("of_graph", "of_phase", "is_compiled"),
+    [(True, None, True), (False, None, False), (True, False, False), (False, True, True)],
+)
+def test_a_phase_is_compiled_as_its_graph_says_or_as_it_says_itself(
+    bench: Any, calls: Any, of_graph: bool, of_phase: bool | None, is_compiled: bool
+) -> None:
+    bench.graph(bench.node())
+    phase = bench.train(sampler=small(), compile=of_phase)
+    bench.ctx.model_graph.compile = of_graph  # whenever that is said
+    bench.drain(phase)
+    assert bool(calls) == is_compiled
+
+
 OPTIMIZERS = [
     ("adam", {"lr": 0.01}),
     ("adam", {"lr": 0.01, "amsgrad": True, "betas": (0.8, 0.99)}),

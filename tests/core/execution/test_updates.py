@@ -131,6 +131,20 @@ def test_half_precision_is_near_the_whole_one(bench: Any, precision: str, option
     )
 
 
+def test_each_optimizer_scales_its_losses_in_fp16_by_itself_and_goes_on_in_the_next_phase(bench: Any) -> None:
+    a = bench.node("A", optimizer=Optimizer("sgd", opt_kwargs={"lr": 1e-8}))
+    b = bench.node("B", a, nn.Linear(1, 1), optimizer="sgd")
+    bench.graph(a, b, optimizer=None)
+    losses = [bench.loss("A", weight=100.0), bench.loss("B", label="b")]
+    scales = []
+    for _ in range(2):
+        bench.drain(bench.train(losses, precision="fp16", accumulate=2, n_epochs=20))
+        scales.append([node.optimizer.get_state()["scaler"] for node in (a, b)])
+    first, second = scales
+    assert first[0]["scale"] == second[0]["scale"] < first[1]["scale"]
+    assert second[1]["_growth_tracker"] > first[1]["_growth_tracker"]
+
+
 def test_stages_are_clipped_one_by_one(bench: Any) -> None:
     a = bench.node("A", optimizer=Optimizer("sgd", opt_kwargs={"lr": 1.0}))
     b = bench.node("B", a, nn.Linear(1, 1), optimizer=Optimizer("sgd", opt_kwargs={"lr": 1.0}))

@@ -246,6 +246,37 @@ def test_gradients_that_add_up_and_schedules_go_on(
     assert outcomes[0] == outcomes[1]
 
 
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+def test_the_scale_of_losses_in_fp16_goes_on(
+    after: int, make_lab: Any, digest_of: Any, tmp_path: Path
+) -> None:
+    outcomes, scales = [], []
+    for stop in (-1, after):
+        ExperimentContext().activate()
+        torch.manual_seed(3)
+        lab = make_lab()
+        lab.graph.optimizer = Optimizer("sgd", opt_kwargs={"lr": 0.01})
+        lab.graph.build()
+        # So large that the first scales overflow, and the updates are left out.
+        huge = AppliedLoss(Loss("mse"), on=lab.node, inputs=["outputs", "targets"], weight=30.0)
+        phase = lab.train(losses=[huge], callbacks=[Brake()], accumulate=2, precision="fp16")
+        lab.exp.execution_plan.add_phase(phase)
+        Brake.n_seen = 0
+        Brake.attend(lab.exp, stop)
+        exp = lab.exp
+        exp.run(**QUIET)
+        if stop >= 0:
+            file = exp.save(tmp_path / "exp")
+            ExperimentContext().activate()
+            exp = Experiment.load(file, symbols={"Brake": Brake})
+            exp.resume(**QUIET)
+        assert exp.last_run is not None and exp.last_run.status == "completed"
+        scales.append(exp.model_graph.get_state()["optimizer"]["scaler"]["scale"])
+        outcomes.append(outcome(exp, digest_of))
+    assert scales[0] == scales[1] < 2**16
+    assert outcomes[0] == outcomes[1]
+
+
 @pytest.mark.parametrize("after", [0, 2, 3])
 def test_two_optimizers(after: int, make_lab: Any, digest_of: Any) -> None:
     outcomes = []

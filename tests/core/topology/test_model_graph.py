@@ -322,6 +322,22 @@ def test_a_duplicate_graph_is_refused_by_the_policy(bench: Any) -> None:
 # The shorter road.
 
 
+def test_whether_steps_are_compiled_is_said_of_a_graph_and_goes_with_its_files(
+    bench: Any, tmp_path: Any
+) -> None:
+    graph = ModelGraph.chain(bench.ref(), [nn.Linear(4, 1)], "sgd", compile=True)
+    assert graph.compile is True
+    file = graph.save(tmp_path / "compiled")
+    with ExperimentContext().temporary():
+        assert ModelGraph.load(file).compile is True
+    graph.compile = False
+    assert ModelGraph(graph.node_labels, register=False).compile is False
+    with pytest.raises(InvalidTypeError, match="compile must be True or False, got 'yes'"):
+        graph.compile = "yes"  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="(?s)'g'.*2 faults.*'adma'.*compile must be True or False"):
+        ModelGraph(graph.node_labels, "adma", "g", register=False, compile=1)  # type: ignore[arg-type]
+
+
 def test_a_chain_is_the_graph_of_its_nodes(bench: Any) -> None:
     torch.manual_seed(0)
     graph = ModelGraph.chain(bench.ref(), {"A": nn.Linear(4, 3), "B": nn.Linear(3, 1)}, optimizer="adam")

@@ -222,3 +222,19 @@ def test_what_is_no_optimizer_is_refused(net: nn.Sequential) -> None:
     for wrong in (3, torch.optim.Adam(net.parameters())):
         with pytest.raises(InvalidTypeError, match="An optimizer is an Optimizer, its name"):
             as_optimizer(wrong)
+
+
+def test_the_scale_of_losses_in_fp16_is_put_back_to_what_it_was(net: nn.Sequential) -> None:
+    optimizer = Optimizer("sgd")
+    optimizer.build(net.named_parameters())
+    before = optimizer.get_state()
+    scaler = optimizer.scaler_on("cpu")
+    scaler.load_state_dict(scaler.state_dict() | {"scale": 8.0, "_growth_tracker": 3})
+    after = optimizer.get_state()
+    optimizer.set_state(before)
+    assert optimizer.scaler_on("cpu") is scaler  # a phase that runs holds it
+    assert (scaler.get_scale(), scaler.state_dict()["_growth_tracker"]) == (2.0**16, 0)
+    optimizer.set_state(after)
+    assert scaler.state_dict() == after["scaler"]
+    optimizer.build(net.named_parameters(), force=True)
+    assert "scaler" not in optimizer.get_state()

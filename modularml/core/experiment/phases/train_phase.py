@@ -23,6 +23,7 @@ from modularml.base.errors import (
     check_int,
 )
 from modularml.base.events import Event
+from modularml.base.rows import check_flag
 from modularml.core.execution import turns
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import NAN
@@ -103,7 +104,7 @@ class TrainPhase(ExperimentPhase):
             same to rounding. Each run begins with seconds of compiling, a minute where torch never
             saw the like, then small networks train several times as fast. What cannot be compiled,
             as estimators, half precision or a model that asks for values, is told in a warning, and
-            the phase runs as it does without. It needs a C++ compiler.
+            the phase runs as it does without. It needs a C++ compiler. None is as the graph says.
 
     Raises:
         InvalidValueError: If there are no losses, a binding has no sampler, an active node is
@@ -133,7 +134,7 @@ class TrainPhase(ExperimentPhase):
         accumulate: int = 1,
         precision: str = "float32",
         metrics: Metrics = None,
-        compile: bool = False,
+        compile: bool | None = None,
         checkpointing: Checkpointing | None = None,
     ) -> None:
         faults = Faults(f"TrainPhase {label!r}")
@@ -246,7 +247,7 @@ class TrainPhase(ExperimentPhase):
             "result_recording": self.result_recording,
             "nan": self.nan,
             "batch_schedule": self.batch_schedule,
-            "compile": self.compile,
+            "compile": None if self.compile is None else bool(self.compile),
         }
         own["metrics"] = [to_config(metric) for metric in self.metrics]
         own["checkpointing"] = to_config(self.checkpointing)
@@ -271,8 +272,8 @@ class TrainPhase(ExperimentPhase):
         if self.batch_schedule in turns.SCHEDULES and self.accumulate != 1:
             faults.add("accumulate adds batches up, and samplers that take turns update one by one.")
         self._options.check(faults)
-        if not isinstance(self.compile, bool):
-            faults.add(InvalidTypeError(f"compile must be True or False, got {self.compile!r}."))
+        if self.compile is not None:
+            faults.attempt(check_flag, self.compile, "compile")
         if self.metrics and self.result_recording == ResultRecording.NONE:
             faults.add("metrics need outputs, and result_recording='none' keeps none.")
         learning = self._learning(graph)
@@ -392,12 +393,13 @@ class TrainPhase(ExperimentPhase):
     ) -> tuple[list[Stage], Step, turns.Begin, CompiledSteps | None]:
         """Return the stages, the step of a batch, what is called at each epoch, and what runs several."""
         device, n_done = devices[(trained or resolved.nodes)[0].label], scope.start.batch
+        compiles = graph.compile if self.compile is None else self.compile
         if self.batch_schedule not in turns.SCHEDULES:
             found = stages(graph, resolved, trained, self.losses)
             step, window = train_step(found, resolved, self._options, device, n_done)
-            several = self._compiled(found, resolved, step, window, devices, scope) if self.compile else None
+            several = self._compiled(found, resolved, step, window, devices, scope) if compiles else None
             return found, step, window.begin, several
-        if self.compile:
+        if compiles:
             warn(self._where, f"batch_schedule={self.batch_schedule!r} is not compiled")
         taken = turns.turns_of(graph, resolved, self.losses, self._where)
         of_turns = [
