@@ -23,14 +23,17 @@ def close(cls: type) -> None:
 
 def _set(self: Any, name: str, value: Any) -> None:
     cls = type(self)
-    if name[0] != "_" and (name not in vars(self) or name in getattr(cls, "_fixed", ())):
+    if (
+        name[0] != "_"
+        and (name not in vars(self) or name in getattr(cls, "_fixed", ()))
+        and not _is_ours(sys._getframe(1).f_globals.get("__name__"))
+    ):
         _check(self, cls, name)
     object.__setattr__(self, name, value)
 
 
 def _check(instance: Any, cls: type, name: str) -> None:
-    frame = sys._getframe(2)
-    if _is_ours(frame.f_globals.get("__name__")) or not _is_ours(cls.__module__):
+    if not _is_ours(cls.__module__):
         return
     if hasattr(cls, "register_forward_hook"):
         return

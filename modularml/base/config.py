@@ -69,11 +69,16 @@ _known: WeakKeyDictionary[type, dict[str, inspect.Parameter]] = WeakKeyDictionar
 
 def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
     """Return the parameters of a class's constructor by name, those that take whatever is left aside."""
-    if cls not in _known:
+    known = _known.get(cls)
+    if known is None:
         params = inspect.signature(cls).parameters.values()
-        named = {p.name: p for p in params if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-        _known[cls] = named
-    return _known[cls]
+        known = {p.name: p for p in params if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        _known[cls] = known
+    return known
+
+
+_LOST = object()
+"""Stands for an argument that no attribute keeps."""
 
 
 @checked_keywords
@@ -92,13 +97,14 @@ class Configurable:
         Raises:
             StateError: If an argument is kept in no attribute of its name.
         """
-        lost = [name for name in parameters_of(type(self)) if not hasattr(self, name)]
+        kept = {name: getattr(self, name, _LOST) for name in parameters_of(type(self))}
+        lost = [name for name, value in kept.items() if value is _LOST]
         if lost:
             raise StateError(
                 f"{type(self).__qualname__} cannot be described: it keeps no attribute of the same name for "
                 f"its parameters {lost}. Set self.{lost[0]} in its constructor, or define get_config()."
             )
-        return {name: to_config(getattr(self, name)) for name in parameters_of(type(self))}
+        return {name: to_config(value) for name, value in kept.items()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

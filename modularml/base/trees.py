@@ -72,10 +72,10 @@ def plain(tree: Any, text: Callable[[Any], str] | None = None) -> Any:
     if tree is None or type(tree) in PLAIN_TYPES:
         return tree
     said = text or text_of
-    if isinstance(tree, Mapping):
-        kept = {str(key).removeprefix("$"): value for key, value in tree.items() if key not in OWN_IDS}
-        return {key: plain(value, text) for key, value in kept.items()}
-    if isinstance(tree, list | tuple) and any(isinstance(item, Mapping | np.ndarray) for item in tree):
+    if type(tree) is dict or isinstance(tree, Mapping):
+        kept = ((key, value) for key, value in tree.items() if key not in OWN_IDS)
+        return {str(key).removeprefix("$"): plain(value, text) for key, value in kept}
+    if isinstance(tree, (list, tuple)) and any(isinstance(item, (Mapping, np.ndarray)) for item in tree):
         return {name: plain(item, text) for name, item in zip(_names(tree), tree, strict=True)}
     if isinstance(tree, np.ndarray):
         return f"{tree.dtype} {tree.shape} {digest(_bytes(tree))}"

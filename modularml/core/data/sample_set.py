@@ -134,7 +134,9 @@ class SampleSet(Selection):
             UnknownNameError: If there is none; the message lists the splits.
         """
         split = self._splits[name]
-        return FeatureSetView(self, split.rows, split.columns, name)
+        if split.columns is None:
+            return self._view(split.rows, name)
+        return FeatureSetView(self, split.rows, split.columns, name)  # a column may be gone by now
 
     def __getitem__(self, name: str) -> FeatureSetView:
         if not isinstance(name, str):

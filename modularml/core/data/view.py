@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,7 +84,10 @@ class Selection(ColumnReader):
     def _view(
         self, rows: np.ndarray, label: str | None, columns: Sequence[str] | None = None
     ) -> FeatureSetView:
-        return FeatureSetView(self.source, rows, self.columns if columns is None else columns, label)
+        """Return a view of rows and columns that are known to be there; to look at all rows takes a pass."""
+        made = object.__new__(FeatureSetView)
+        made._hold(self.source, rows, self.columns if columns is None else columns, label)
+        return made
 
     def to_view(self, label: str | None = None) -> FeatureSetView:
         """Return these rows and columns as a view."""
@@ -245,9 +249,12 @@ class Selection(ColumnReader):
         splitter = as_splitter(splitter, group_by=group_by, stratify_by=stratify_by)
         index, parts = self._index, splitter.indices(self)
         if isinstance(index, slice):  # rows in a run need no lookup
-            views = {name: self._view(rows + (index.start or 0), name) for name, rows in parts.items()}
+            of_parts = {name: rows + (index.start or 0) for name, rows in parts.items()}
         else:
-            views = {name: self._view(self.rows[rows], name) for name, rows in parts.items()}
+            of_parts = {name: self.rows[rows] for name, rows in parts.items()}
+        views = {
+            name: FeatureSetView(self.source, rows, self.columns, name) for name, rows in of_parts.items()
+        }
         if register:
             self.source.register_splits(views, splitter=splitter, applied_to=self)
         return views if return_views else None
@@ -347,13 +354,13 @@ class FeatureSetView(Selection):
         for name in () if columns is None else columns:
             if name not in available:
                 raise UnknownColumnError(unknown_name("column", name, available, where=repr(source.label)))
+        self._hold(source, rows, available if columns is None else columns, label)
+
+    def _hold(self, source: ViewSource, rows: np.ndarray, columns: Sequence[str], label: str | None) -> None:
         self._source = source
         self._rows = locked(rows)
-        self._columns = available if columns is None else tuple(columns)
+        self._columns = tuple(columns)
         self._label = None if label is None else check_label(label, "view")
-        start, stop = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 0)
-        is_run = stop - start == rows.size and bool((np.diff(rows) == 1).all())
-        self._slice = slice(start, stop) if is_run else None
 
     @classmethod
     def from_featureset(
@@ -403,9 +410,12 @@ class FeatureSetView(Selection):
         """How many rows there are."""
         return len(self._rows)
 
-    @property
+    @cached_property
     def _index(self) -> slice | np.ndarray:
-        return self._rows if self._slice is None else self._slice
+        rows = self._rows
+        start, stop = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 0)
+        is_run = stop - start == rows.size and bool((np.diff(rows) == 1).all())
+        return slice(start, stop) if is_run else rows
 
     @property
     def _where(self) -> str:

@@ -5,6 +5,7 @@ It knows no phase and no loop.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -124,12 +125,16 @@ class InputBinding(Shown, Configurable):
         Raises:
             ResolutionError: If the FeatureSet, the split or a column is no longer there.
         """
-        if self.split is None:
-            return self.upstream_ref.resolve(ctx)
+        return self._input_ref.resolve(ctx)
+
+    @functools.cached_property
+    def _input_ref(self) -> FeatureSetReference:
         ref = self.upstream_ref
+        if self.split is None:
+            return ref
         return FeatureSetSplitReference(
             ref.node_label, ref.node_id, ref.features, ref.targets, ref.tags, self.split
-        ).resolve(ctx)
+        )
 
 
 def _split_of(view: FeatureSetView, split: str | None) -> str:

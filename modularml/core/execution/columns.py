@@ -5,6 +5,8 @@ It knows no node and no batch.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +44,7 @@ class Stack:
         self.columns = dict(columns)
         first = self[:1]
         self.dtype, self.shape = first.dtype, first.shape[1:]
-        self.row_bytes = int(np.prod(self.shape)) * first.itemsize
+        self.row_bytes = math.prod(self.shape) * first.itemsize
         self.n_bytes = self.row_bytes * len(next(iter(self.columns.values())))
 
     def __getitem__(self, rows: Any) -> np.ndarray:
@@ -162,4 +164,9 @@ def column_of(source: Source, alignment: Alignment, device: torch.device | None 
 
 def dtype_in_torch(source: Source) -> torch.dtype:
     """Return the dtype that the rows have as a tensor."""
-    return as_tensor(source[:1]).dtype
+    return _in_torch(source.dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _in_torch(dtype: np.dtype) -> torch.dtype:
+    return as_tensor(np.empty(0, dtype)).dtype

@@ -6,6 +6,7 @@ It knows no node and no loss: it moves rows of tensors.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -249,7 +250,7 @@ def _row_bytes(column: Column) -> int:
         return sum(_row_bytes(part) for _, part in column.parts)
     if isinstance(column, Deferred):
         return column.row_bytes
-    return column[:1].numel() * column.element_size()
+    return math.prod(column.shape[1:]) * column.element_size()
 
 
 def _picker(rows: np.ndarray) -> slice | torch.Tensor:

@@ -168,7 +168,8 @@ def forward_call(
     if node.takes_list:
         return _of_several(node, came)
     module = _sparing(node)
-    own, wanted = own_dtype(node), entering_dtype(node)
+    own = own_dtype(node)
+    wanted = torch.int64 if node.model.takes_integers else own or torch.get_default_dtype()
     gives = own or (came[0] if not node.model.takes_integers else None) or torch.get_default_dtype()
     if came[0] is not None and (came[0] == wanted or (own is None and not node.model.takes_integers)):
         return module, gives
@@ -242,17 +243,18 @@ def training_flags(nodes: Sequence[GraphNode], trained: Sequence[GraphNode]) -> 
         if isinstance(node, ModelNode) and node.backend == "torch"
     ]
     modes = [(part, part.training) for module, _ in modules for part in module.modules()]
-    grads = [(p, p.requires_grad) for module, _ in modules for p in module.parameters()]
+    grads = [(p, p.requires_grad, trains) for module, trains in modules for p in module.parameters()]
     try:
         for module, trains in modules:
             module.train(trains)
-            if not trains:
-                module.requires_grad_(False)
+        for parameter, asks, trains in grads:
+            if asks and not trains:
+                parameter.requires_grad = False
         yield
     finally:
         for part, mode in modes:
             if part.training is not mode:
                 part.training = mode
-        for parameter, flag in grads:
-            if parameter.requires_grad is not flag:
-                parameter.requires_grad_(flag)
+        for parameter, asks, _ in grads:
+            if parameter.requires_grad is not asks:
+                parameter.requires_grad = asks

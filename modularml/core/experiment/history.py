@@ -9,7 +9,7 @@ import copy
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -300,4 +300,4 @@ class History(list[ExperimentRun]):
 
 def now() -> datetime:
     """The time of a record: local, with its zone."""
-    return datetime.now().astimezone()
+    return datetime.now(UTC).astimezone()

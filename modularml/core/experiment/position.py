@@ -6,16 +6,14 @@ It knows no experiment and no state: a position is what a runner is told to begi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 STAGES = ("before", "begun", "started", "running", "finished", "ended")
 """How far an entry is: not begun; the experiment's hooks at its start; those of the phase; its epochs;
 the hooks of the phase at its end; those of the experiment."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Position:
+class Position(NamedTuple):
     """A place in a run between two steps.
 
     Attributes:
@@ -55,12 +53,12 @@ class Position:
 
     def is_in_hook(self, other: Position) -> bool:
         """Tell whether another run is in the same hook at the same place."""
-        both = (replace(place, n_called=0, stop_requested=False) for place in (self, other))
+        both = (place._replace(n_called=0, stop_requested=False) for place in (self, other))
         return bool(self.hook) and next(both) == next(both)
 
     def get_state(self) -> dict[str, Any]:
         """Return the position as plain values."""
-        return vars(self) | {"path": list(self.path)}
+        return self._asdict() | {"path": list(self.path)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:

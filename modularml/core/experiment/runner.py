@@ -571,17 +571,17 @@ class Runner:
     ) -> bool:
         """Call a hook of those that an earlier part of the run did not call; tell whether it called all."""
         at, n_called, is_done = self._begin_at, 0, False
-        if at is not None and at.is_in_hook(replace(self.position, hook=hook)):
+        if at is not None and at.is_in_hook(self.position._replace(hook=hook)):
             n_called, is_done = at.n_called, at.n_called == len(callbacks)
         for i, callback in enumerate(callbacks[n_called:], start=n_called + 1):
             if callback.listens(hook):
-                self.position = replace(self.position, hook=hook, n_called=i)
+                self.position = self.position._replace(hook=hook, n_called=i)
                 self._calling = callback.label
                 returned = _call(callback, hook, experiment=self.experiment, **arguments)
                 self._calling = ""
                 if keep is not None and returned is not None:
                     keep(callback, returned)
-        self.position = replace(self.position, hook=hook, n_called=len(callbacks))
+        self.position = self.position._replace(hook=hook, n_called=len(callbacks))
         return is_done
 
     def _moment(self, hook: str, moment: str, label: str, **arguments: Any) -> None:

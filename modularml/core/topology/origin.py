@@ -72,8 +72,8 @@ Origin = Entry | Joined
 
 def entry_of(node: GraphNode, ref: FeatureSetReference, ctx: ExperimentContext) -> Entry:
     """Return the entry of a FeatureSet at a node that it feeds."""
-    sources = {ctx.label_of(other) for other in node.featureset_refs}
-    several = len(sources) > 1
+    refs = node.featureset_refs
+    several = len(refs) > 1 and len({ctx.label_of(other) for other in refs}) > 1
     return Entry(f"{node.label} {_UNLIKE_ANY_LABEL}<- {ctx.label_of(ref)}" if several else node.label, ref)
 
 

@@ -97,7 +97,7 @@ def _describe(module: nn.Module) -> dict[str, Any]:
         if isinstance(value, nn.Module):
             arguments[name] = _describe(value)
         elif _is_plain(value):
-            arguments[name] = copy.deepcopy(value)
+            arguments[name] = value if isinstance(value, _PLAIN) else copy.deepcopy(value)
         elif parameter.default is parameter.empty:
             raise InvalidValueError(
                 f"{cls.__name__} cannot be described: its argument {name!r} is not kept in an attribute "

@@ -217,6 +217,8 @@ class ExperimentPhase(Configurable):
 
     def _check_roles(self, graph: ModelGraph, faults: Faults) -> None:
         """Note the inputs of losses that name no role, or a role or column that is not there."""
+        if not self.losses:
+            return
         bindings = {
             (self._label_of(binding.node_ref), self._label_of(binding.upstream_ref)): binding
             for binding in self.input_sources
