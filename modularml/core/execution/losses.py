@@ -288,6 +288,12 @@ def _class_weights(
     if not isinstance(source, Stack) or rows is None or math.prod(source.shape) != 1:
         raise LossError(f"{where}: class_weight needs one target a sample, of one FeatureSet.")
     labels = source[:].reshape(-1)
+    if labels.dtype.kind == "f" and not np.array_equal(labels[rows], np.round(labels[rows]), equal_nan=True):
+        raise LossError(
+            f"{where}: class_weight weighs classes, and the target is a number ({labels.dtype}, e.g. "
+            f"{labels[rows][0]:.6g}). Leave it out, or weigh the samples by a column: sample_weight="
+            '"tags.weight".'
+        )
     classes, counts = np.unique(labels[rows], return_counts=True)
     counts = counts[classes != ignored]
     classes = classes[classes != ignored]

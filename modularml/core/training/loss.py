@@ -6,7 +6,7 @@ They know no phase, no batch and no graph: the loop hands them tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -236,9 +236,7 @@ class AppliedLoss(Shown, Configurable):
         self.weight = weight
         self.sample_weight = sample_weight
         self.trainable = trainable
-        self.class_weight: str | dict[Any, float] | None = (
-            class_weight if isinstance(class_weight, str | None) else dict(class_weight)
-        )
+        self.class_weight = _as_class_weight(class_weight, f"Loss {self.label!r} on {self.node_label!r}")
         self._check()
         cells.define(self, "loss", f"{self.label} on {self.node_label}", self.context)
 
@@ -312,6 +310,20 @@ class AppliedLoss(Shown, Configurable):
         if False in present and any(present[present.index(False) :]):
             missing = allowed[present.index(False)]
             faults.add(LossError(f"inputs lacks {missing!r}, which stands before others that are given"))
+
+
+def _as_class_weight(given: Any, where: str) -> str | dict[Any, float] | None:
+    """Return weights of classes as they are used; a file has them as pairs."""
+    if isinstance(given, str | None):
+        return given
+    try:
+        return dict(given)
+    except (TypeError, ValueError):
+        listed = isinstance(given, Iterable) and all(isinstance(one, int | float) for one in given)
+        meant = dict(enumerate(given)) if listed else "{0: 1.0, 1: 2.5}"
+        raise LossError(
+            f"{where}: class_weight must be 'balanced' or label -> weight, e.g. {meant}, got {given!r}."
+        ) from None
 
 
 def _check_input(value: object, domains: Sequence[str], faults: Faults) -> None:
