@@ -335,3 +335,16 @@ def test_words():
     assert [duration(s) for s in (0.0123, 3.44, 3723)] == ["12 ms", "3.4 s", "1:02:03"]
     assert [size(n) for n in (12, 3456, 7_890_000, 10**12)] == ["12 bytes", "3.5 kB", "7.9 MB", "1000.0 GB"]
     assert shown("é\x1b\n\u202e") == r"é\x1b\n\u202e"
+
+
+def test_the_suffix_may_be_left_out_and_what_is_there_is_named(modularml, written):
+    code, out, _ = modularml("show", written / "data")
+    assert code == 0 and "data.fs.mml" in out
+    code, _, err = modularml("show", written / "dtaa")
+    assert code == 2 and "Did you mean 'data.fs.mml'?" in err
+
+
+def test_a_yaml_file_is_told_from_a_damaged_one(modularml, tmp_path):
+    (tmp_path / "x.yaml").write_text("a: 1")
+    code, _, err = modularml("show", tmp_path / "x.yaml")
+    assert code == 1 and "YAML is read by from_yaml" in err

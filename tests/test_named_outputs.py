@@ -189,11 +189,28 @@ def test_what_names_no_output_is_told_at_its_line(fs: FeatureSet) -> None:
         graph.add_node(tail).build()
     graph.remove_node(tail)
     for inputs, match in (
-        (["outputs", "targets"], "names no output"),
+        (["outputs", "targets"], r"names no output.* inputs=\['outputs.kind', 'targets.kind'\]"),
         (["outputs.knd", "targets"], "'kind'"),
     ):
         with pytest.raises(ValueError, match=match):
             EvalPhase.from_split("e", split="test", losses=[AppliedLoss("mse", net, inputs)])
+
+
+def test_the_outputs_of_the_only_tail_may_name_its_losses(exp: Experiment, fs: FeatureSet) -> None:
+    graph_of(fs)
+    short, long = (EvalPhase.from_split("e", split="test", losses=one) for one in (LOSSES["net"], LOSSES))
+    assert [loss.get_config() for loss in short.losses] == [loss.get_config() for loss in long.losses]
+
+
+def test_a_loss_and_a_metric_of_several_targets_say_what_to_write(exp: Experiment, fs: FeatureSet) -> None:
+    _, net = graph_of(fs)
+    loss = AppliedLoss("cross_entropy", net, ["outputs.kind", "targets"])
+    with pytest.raises(ValueError, match=r"targets are .'kind', 'size'.*=\['outputs.kind', 'targets.kind'\]"):
+        exp.run_phase(EvalPhase.from_split("e", split="test", losses=[loss]))
+    with pytest.raises(
+        ValueError, match=r"OutputMetric\('accuracy', inputs=\['outputs.kind', 'targets.kind'\]"
+    ):
+        exp.run_phase(EvalPhase.from_split("e", split="test", metrics=["accuracy"]))
 
 
 def test_a_single_output_needs_no_name(exp: Experiment, fs: FeatureSet) -> None:

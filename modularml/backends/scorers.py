@@ -46,9 +46,11 @@ def score(name: str, outputs: np.ndarray, targets: np.ndarray) -> float:
         y = _single(known) if of_numbers else _labels(name, known)
         return float(get_scorer(name)(recorded, np.zeros((len(made), 1)), y))
     except ValueError as error:
+        variants = [other for other in names() if other.startswith(f"{name}_")]
+        several = f" For several classes there are {', '.join(map(repr, variants))}." if variants else ""
         raise InvalidValueError(
             f"The metric {name!r} cannot be computed of outputs {outputs.shape} ({outputs.dtype}) and "
-            f"targets {targets.shape} ({targets.dtype}): {error}"
+            f"targets {targets.shape} ({targets.dtype}): {str(error).rstrip('.')}.{several}"
         ) from error
 
 

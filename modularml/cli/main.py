@@ -210,7 +210,8 @@ def _looked_into(path: Path, *, all_faults: bool = False) -> tuple[FileFacts | N
             _complain(text, DAMAGED_OR_DIFFERENT)
         return None, DAMAGED_OR_DIFFERENT
     except OSError as error:
-        return None, _complain(f"{path}: {error.strerror or error}.", IMPOSSIBLE)
+        told = error.strerror or str(error)
+        return None, _complain(told if str(path) in told else f"{path}: {told}.", IMPOSSIBLE)
 
 
 def _complain(text: str, code: int) -> int:

@@ -130,14 +130,17 @@ class ExperimentContext:
         return active
 
     def activate(self) -> ExperimentContext:
-        """Make this the context in which new objects of this thread register."""
-        # A thread-local, as some kernels run each cell in a fresh copy of the context variables.
-        _base.context = self
+        """Make this the context in which new objects register; in `temporary` for a block."""
+        if _scoped.get() is not None:
+            _scoped.set(self)
+        else:
+            # A thread-local, as some kernels run each cell in a fresh copy of the context variables.
+            _base.context = self
         return self
 
     @contextlib.contextmanager
     def temporary(self) -> Iterator[ExperimentContext]:
-        """Make this the active context within a ``with`` block."""
+        """Make this the active context within a ``with`` block; what is activated there ends with it."""
         token = _scoped.set(self)
         try:
             yield self

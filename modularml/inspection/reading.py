@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from modularml.inspection.facts import (
 )
 from modularml.io import codec
 from modularml.io.archive import read_manifest
+from modularml.io.names import existing
 from modularml.io.symbols import Symbol
 
 _UNSOUND = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
@@ -41,13 +41,13 @@ def inspect(path: str | os.PathLike[str]) -> FileFacts:
     """Look into a file without loading it: neither torch nor scikit-learn is needed.
 
     Args:
-        path: A ``.mml`` file of any kind.
+        path: A ``.mml`` file of any kind; its suffix may be left out.
 
     Raises:
         FileFormatError: If the file is cut short, changed or newer, or not what its kind says.
         OSError: If it is not there or cannot be read.
     """
-    path = Path(path)
+    path = existing(path)
     manifest = read_manifest(path)
     tree = codec.load(path, manifest.kind, mmap=True, look=True)
     status = path.stat()

@@ -48,7 +48,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from modularml.base.errors import FileFormatError
-from modularml.io.names import SUFFIXES, with_suffix
+from modularml.io.names import SUFFIXES, existing, with_suffix
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -263,7 +263,7 @@ def read_archive(
         FileNotFoundError: If it is not there.
     """
     kinds = (kind,) if isinstance(kind, str) else kind
-    with _opened(_existing(Path(path), kinds)) as (file, manifest, spans):
+    with _opened(existing(path, kinds)) as (file, manifest, spans):
         if manifest.kind not in kinds:
             wanted = " or ".join(repr(k) for k in kinds)
             raise FileFormatError(f"{file.name}: this file holds a {manifest.kind!r}, not a {wanted}.")
@@ -291,13 +291,6 @@ def read_archive(
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             list(pool.map(check, spans))  # hashing frees the interpreter lock
         return manifest, contents
-
-
-def _existing(path: Path, kinds: tuple[str, ...]) -> Path:
-    completed = [with_suffix(path, kind) for kind in kinds]
-    if path.is_file():
-        return path
-    return next((p for p in completed if p.is_file()), path)
 
 
 @contextmanager
@@ -341,7 +334,7 @@ def faults_in(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         OSError: If it is not there or cannot be read.
     """
-    path = Path(path)
+    path = existing(path)
     with open(path, "rb") as file:
         try:
             manifest, spans = _listed(file, path)
@@ -365,7 +358,9 @@ def _spans(file: BinaryIO) -> tuple[dict[str, tuple[int, int]], int]:
     try:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, OSError) as error:
-        raise FileFormatError(f"{file.name}: not a whole zip file: {error}.") from error
+        text = Path(file.name).suffix in (".yaml", ".yml")
+        hint = " YAML is read by from_yaml of the class that wrote it." if text else ""
+        raise FileFormatError(f"{file.name}: no whole zip file, as a .mml is: {error}.{hint}") from error
     spans: dict[str, tuple[int, int]] = {}
     checksum = end = 0
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):

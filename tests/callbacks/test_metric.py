@@ -9,6 +9,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from modularml import EvalPhase, Experiment, ExperimentContext, ModelGraph, ModelNode, TrainPhase
+from modularml.backends.scorers import score
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import (
     CallbackError,
@@ -121,6 +122,17 @@ def test_metrics_that_cannot_be_are_told_together(regression: Regression) -> Non
     )
     with pytest.raises(InvalidValueError, match=given):
         regression.exp.run_phase(phase)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("mse", "neg_mean_squared_error"), ("AUC", "roc_auc")])
+def test_the_usual_names_lead_to_the_scorers(name: str, meant: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"Unknown metric '{name}'; .* '{meant}'"):
+        EvalPhase.from_split("t", split="test", metrics=name)
+
+
+def test_variants_for_several_classes_are_named() -> None:
+    with pytest.raises(InvalidValueError, match="For several classes there are 'f1_macro', 'f1_micro'"):
+        score("f1", np.eye(3), np.arange(3))
 
 
 def test_a_metric_of_a_part_is_refused(regression: Regression) -> None:

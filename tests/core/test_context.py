@@ -11,6 +11,7 @@ from modularml.base.errors import DuplicateLabelError, InvalidTypeError, Invalid
 from modularml.core.context import POLICY_VARIABLE, ExperimentContext, RegistrationPolicy
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.experiment import Experiment
+from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 
 
@@ -230,6 +231,18 @@ def test_temporary_contexts_nest_and_end_also_after_an_error(ctx: ExperimentCont
             raise KeyError(repr(ExperimentContext.get_active()))
         assert ExperimentContext.get_active() is ctx
     assert ExperimentContext.get_active() is before
+
+
+def test_an_experiment_made_in_a_temporary_context_is_the_active_one_within_the_block(bench: Any) -> None:
+    with ExperimentContext().temporary():
+        exp = Experiment("inside")
+        assert ExperimentContext.get_active() is exp.ctx
+        data = FeatureSet.from_dict("data", {"x": [[1.0, 2.0]] * 8, "y": [1.0] * 8}, "x", "y")
+        data.split_random({"train": 0.5, "test": 0.5}, seed=0)
+        ModelGraph.chain(data, [nn.Linear(2, 1)], "sgd")
+        exp.execution_plan.add_train_phase("train", split="train", losses="mse", n_epochs=1)
+        assert exp.run()["train"].n_epochs == 1
+    assert ExperimentContext.get_active() is bench.ctx
 
 
 def test_equal_labels_in_threads_never_meet() -> None:

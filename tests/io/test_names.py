@@ -2,13 +2,14 @@
 
 import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modularml.base.errors import InvalidValueError
-from modularml.io.names import SUFFIXES, safe_name, with_suffix
+from modularml.io.names import SUFFIXES, existing, safe_name, with_suffix
 
 LABELS = st.text(st.characters(codec=None) | st.sampled_from('./\\:%~ con"\x00'), min_size=1, max_size=400)
 
@@ -63,3 +64,24 @@ def test_suffixes(tmp_path, kind):
     path = with_suffix(tmp_path / "v1.2", kind)
     assert path == tmp_path / f"v1.2{SUFFIXES[kind]}"
     assert with_suffix(path, kind) == path
+
+
+def test_a_file_is_found_without_its_suffix_and_what_is_not_there_is_told(tmp_path: Path) -> None:
+    for name in ("diab.exp.mml", "first.exp.mml", "first.fs.mml", "other.txt"):
+        (tmp_path / name).touch()
+    assert existing(tmp_path / "diab").name == "diab.exp.mml"
+    assert existing(tmp_path / "first", ["feature_set"]).name == "first.fs.mml"
+    assert existing(tmp_path / "other.txt").name == "other.txt"
+    for path, kinds, match in [
+        (
+            "diba",
+            SUFFIXES,
+            r"No such file: '.*diba'. The .mml .*'diab.exp.mml', .* mean 'diab.exp.mml'\?",
+        ),
+        ("diba", ["experiment"], r"The .exp.mml files in .*: 'diab.exp.mml', 'first.exp.mml'. Did you"),
+        ("x", ["model"], r"The .md.mml files in .*: none\.$"),
+        ("first", SUFFIXES, r"'first.fs.mml' and 'first.exp.mml'; name one of them"),
+        ("nowhere/x", SUFFIXES, r"There is no folder '.*nowhere'"),
+    ]:
+        with pytest.raises(FileNotFoundError, match=match):
+            existing(tmp_path / path, kinds)

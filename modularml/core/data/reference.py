@@ -5,6 +5,7 @@ They hold no objects: a context turns a reference into what it stands for.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from modularml.base.config import Configurable
 from modularml.base.errors import ResolutionError, UnknownNameError
 from modularml.base.keywords import checked_keywords
 from modularml.core.context import ExperimentContext
-from modularml.core.data.columns import DOMAINS, Column, one
+from modularml.core.data.columns import DOMAINS, Column, doubled_keys, one
 from modularml.core.data.view import FeatureSetView, Selection
 from modularml.display.card import Shown
 
@@ -209,6 +210,15 @@ class ModelOutputReference(GraphNodeReference):
 
     def _parts(self) -> list[str]:
         return [self.role, self.domain, *super()._parts()]
+
+
+def doubled_in(references: Iterable[FeatureSetReference]) -> str:
+    """Say which keys references hold both raw and transformed, and how to take one; else nothing."""
+    keys = [key for one in references for key in doubled_keys((*one.features, *one.targets), ())]
+    if not keys:
+        return ""
+    listed = ", ".join(repr(key) for key in dict.fromkeys(keys))
+    return f' The columns of {listed} come raw and transformed; fs.reference(rep="transformed") has one each.'
 
 
 def _select(data: Selection, columns: tuple[str, ...], reference: ExperimentNodeReference) -> FeatureSetView:

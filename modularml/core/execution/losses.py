@@ -16,10 +16,10 @@ import torch
 from modularml.backends.torch_losses import Alignment, LossInput
 from modularml.base.errors import InvalidTypeError, LossError, StateError, unknown_name
 from modularml.core.data.columns import DOMAINS
-from modularml.core.data.reference import FeatureSetReference
+from modularml.core.data.reference import FeatureSetReference, doubled_in
 from modularml.core.execution.columns import Column, JoinedStack, Source, Stack, column_of, dtype_in_torch
 from modularml.core.execution.forward import dtype_of, entering_dtype
-from modularml.core.execution.streams import InputName, input_name, stream_of
+from modularml.core.execution.streams import InputName, input_name, inputs_like, stream_of
 from modularml.core.execution.units import Units
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
@@ -232,7 +232,10 @@ def arguments_of(
     ]
     arguments: list[Argument | torch.nn.Module] = []
     device = data.devices.get(node.label)
-    alignments = loss.loss.align(inputs, where=repr(node.label)) if inputs else ()
+    try:
+        alignments = loss.loss.align(inputs, where=repr(node.label)) if inputs else ()
+    except LossError as error:
+        raise LossError(f"{error}{_advice(loss, node, data)}") from error
     if inputs and loss.loss.build().kind == "classes":
         _, _, key, source = named[-1]
         if isinstance(source, Stack) and source.dtype.kind in "iu" and key in data.rows:
@@ -268,6 +271,17 @@ def arguments_of(
     return Arguments(inputs=arguments, weights=weights)
 
 
+def _advice(loss: AppliedLoss, node: GraphNode, data: EnteringData) -> str:
+    """Say what else may have been meant where outputs and targets do not fit together."""
+    told = doubled_in(entry.ref for entry in data.graph.entries(node))
+    targets = list(dict.fromkeys(name.split(".")[1] for name in data.names(node.label)["targets"]))
+    if len(targets) > 1 and "targets" in loss.arguments:
+        output = next((one.partition(".")[2] for one in loss.arguments if one.startswith("outputs.")), "")
+        meant = inputs_like(output, targets) if output else ["outputs", f"targets.{targets[0]}"]
+        told += f" The targets are {targets}; to compare with one of them, name it: inputs={meant}."
+    return told
+
+
 def _check_labels(labels: np.ndarray, n_classes: int, ignored: int | None, where: str) -> None:
     """Refuse class labels that no output stands for, before torch ends on one of them."""
     if not labels.size or (labels.min() >= 0 and labels.max() < n_classes):
@@ -288,6 +302,12 @@ def _class_weights(
     if not isinstance(source, Stack) or rows is None or math.prod(source.shape) != 1:
         raise LossError(f"{where}: class_weight needs one target a sample, of one FeatureSet.")
     labels = source[:].reshape(-1)
+    if labels.dtype.kind == "f" and not np.array_equal(labels[rows], np.round(labels[rows]), equal_nan=True):
+        raise LossError(
+            f"{where}: class_weight weighs classes, and the target is a number ({labels.dtype}, e.g. "
+            f"{labels[rows][0]:.6g}). Leave it out, or weigh the samples by a column: sample_weight="
+            '"tags.weight".'
+        )
     classes, counts = np.unique(labels[rows], return_counts=True)
     counts = counts[classes != ignored]
     classes = classes[classes != ignored]

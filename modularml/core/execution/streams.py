@@ -94,7 +94,8 @@ def input_name(
     """
     domain, _, rest = name.partition(".")
     if domain == "outputs" and outputs:
-        return _output_name(name, rest, roles, outputs, where)
+        targets = dict.fromkeys(column.split(".")[1] for column in columns.get("targets", ()))
+        return _output_name(name, rest, roles, outputs, where, list(targets))
     key, role = _key_and_role(rest, roles)
     if domain == "module" or (role is None and list(roles) == [DEFAULT_ROLE]):
         role = DEFAULT_ROLE
@@ -119,12 +120,15 @@ def input_name(
     raise LossError(f"{where}: the input {name!r}: {unknown_name('column or role', key, [*keys, *named])}")
 
 
-def _output_name(name: str, rest: str, roles: Sequence[str], outputs: Sequence[str], where: str) -> InputName:
+def _output_name(
+    name: str, rest: str, roles: Sequence[str], outputs: Sequence[str], where: str, targets: Sequence[str]
+) -> InputName:
     key, role = (rest, None) if rest in outputs else _key_and_role(rest, roles)
     if not key and len(outputs) > 1:
+        meant = inputs_like(outputs[0], targets)
         raise LossError(
-            f"{where}: the input {name!r} names no output, and the node has {list(outputs)}; use e.g. "
-            f"'outputs.{outputs[0]}'."
+            f"{where}: the input {name!r} names no output, and the node has {list(outputs)}; name one, e.g. "
+            f"inputs={meant}, or a loss for each, {{{outputs[0]!r}: ...}}."
         )
     if key and key not in outputs:
         named = [role for role in roles if role != DEFAULT_ROLE]
@@ -132,6 +136,12 @@ def _output_name(name: str, rest: str, roles: Sequence[str], outputs: Sequence[s
     if role is None and list(roles) != [DEFAULT_ROLE]:
         raise LossError(f"{where}: the input {name!r} names no role; use e.g. '{name}.{roles[0]}'.")
     return InputName(domain="outputs", column=None, role=role or DEFAULT_ROLE, output=key or outputs[0])
+
+
+def inputs_like(output: str, targets: Sequence[str]) -> list[str]:
+    """Return what names an output and the target of its name, or another of several."""
+    named = output if output in targets else targets[0] if len(targets) > 1 else None
+    return [f"outputs.{output}", "targets" if named is None else f"targets.{named}"]
 
 
 def _key_and_role(rest: str, roles: Sequence[str]) -> tuple[str, str | None]:

@@ -15,6 +15,7 @@ from modularml.base.keywords import checked_keywords
 from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
 from modularml.core.experiment.series import AxisSeries
 from modularml.display.card import Html, card, table
+from modularml.display.text_table import text_table
 
 
 @checked_keywords
@@ -124,15 +125,13 @@ class CVResults(PhaseGroupResults):
 
     def summary(self) -> str:
         """Return a table of the `scores`: mean, standard deviation and each fold's."""
-        rows = [["", "mean", "std", *self.fold_labels], *self._rows()]
-        first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
-        return "\n".join(
-            "  ".join([name.ljust(first), *map(str.rjust, values, others)]).rstrip() for name, *values in rows
-        )
+        return text_table(self._heads(), self._rows())
+
+    def _heads(self) -> list[str]:
+        return ["", ">mean", ">std", *(f">{label}" for label in self.fold_labels)]
 
     def _card(self) -> Html:
-        heads = ["", ">mean", ">std", *(f">{label}" for label in self.fold_labels)]
-        return card("CVResults", self.label, table(heads, self._rows()), note=f"{self.n_folds} folds")
+        return card("CVResults", self.label, table(self._heads(), self._rows()), note=f"{self.n_folds} folds")
 
     def to_pandas(self) -> Any:
         """Return the `scores` as a DataFrame: a row a fold, a column a loss or metric.

@@ -24,6 +24,7 @@ from modularml.display.figures import format_s
 from modularml.display.live import show_runs
 from modularml.display.run_book import RunBook
 from modularml.display.run_list import run_details
+from modularml.display.run_table import run_table
 from modularml.display.runs import RunView
 from modularml.io import codec
 
@@ -292,6 +293,9 @@ class History(list[ExperimentRun]):
                 for recording in results.recordings():
                     taken = recording.make_room_within(max(left, 0))
                     left, self._most = left - taken, self._most + taken
+
+    def __str__(self) -> str:
+        return run_table(self.views())
 
     def __repr__(self) -> str:
         lines = [f"  [{i}] {run.label}: {run.status}" for i, run in enumerate(self)]

@@ -27,7 +27,7 @@ from modularml.base.errors import (
 )
 from modularml.base.goals import MAX, MIN, goal_of_name
 from modularml.core.execution.recording import Recording
-from modularml.core.execution.streams import label_and_role
+from modularml.core.execution.streams import inputs_like, label_and_role, parts_among
 
 
 class EvaluationMetric(Configurable):
@@ -107,7 +107,7 @@ class OutputMetric(EvaluationMetric):
         inputs: Sequence[str] = ("outputs", "targets"),
     ) -> None:
         if isinstance(metric, str) and metric not in _scorers().names():
-            raise UnknownNameError(unknown_name("metric", metric, _scorers().names()))
+            raise UnknownNameError(_unknown_metric(metric))
         if not isinstance(metric, str) and not callable(metric):
             raise InvalidTypeError(
                 "A metric is the name of a scorer, a class or object of torchmetrics, or a function "
@@ -149,6 +149,7 @@ class OutputMetric(EvaluationMetric):
                 "Evaluate fewer samples at once, or use a loss."
             )
         node = self._node_of(eval_result)
+        self._check_inputs(node, eval_result)
         outputs, targets = (eval_result.stacked_tensors(node, one) for one in self.inputs)
         if isinstance(self.metric, str):
             return float(_scorers().score(self.metric, outputs, targets))
@@ -168,6 +169,21 @@ class OutputMetric(EvaluationMetric):
             got = f"{type(value).__name__} of shape {np.shape(value)}"
             raise InvalidTypeError(f"The metric {self.name!r} must give one number, got {got}.") from error
 
+    def _check_inputs(self, node: str, results: Any) -> None:
+        record = next(iter(results.recording.tensors), None)
+        if record is None:
+            return
+        of_targets = results.units[head].keys if (head := results.heads[node]) in results.units else ()
+        outputs = parts_among(record.outputs, node)
+        targets = parts_among(record.targets, head) or list(of_targets)
+        for domain, parts in (("outputs", outputs), ("targets", parts_among(record.targets, head))):
+            if domain in self.inputs and len(parts) > 1:
+                meant = inputs_like(outputs[0], targets) if outputs else ["outputs", f"targets.{targets[0]}"]
+                raise InvalidValueError(
+                    f"The metric {self.name!r} compares one output with one target, and {node!r} has the "
+                    f"{domain} {parts}; name them: OutputMetric({self.metric!r}, inputs={meant})."
+                )
+
     def _node_of(self, results: Any) -> str:
         if self.node is not None:
             return self.node
@@ -185,6 +201,24 @@ class OutputMetric(EvaluationMetric):
                 f"{labels}; name one: OutputMetric({self.metric!r}, node=...)."
             )
         return labels[0]
+
+
+_MEANT = {
+    "mse": "neg_mean_squared_error",
+    "rmse": "neg_root_mean_squared_error",
+    "mae": "neg_mean_absolute_error",
+    "mape": "neg_mean_absolute_percentage_error",
+    "auc": "roc_auc",
+    "acc": "accuracy",
+}
+
+
+def _unknown_metric(name: str) -> str:
+    told = unknown_name("metric", name, _scorers().names())
+    meant = _MEANT.get(name.lower())
+    if meant is None:
+        return told
+    return f"Unknown metric {name!r}; as a scorer of scikit-learn it is {meant!r}; losses go to losses=."
 
 
 Metrics = Mapping[str, Any] | Sequence[Any] | str | Any

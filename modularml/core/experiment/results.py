@@ -147,7 +147,10 @@ class PhaseResults(RecordedTensors):
         )
 
     def metrics(self) -> AxisSeries[float]:
-        """Return every metric that was logged, by ``(name, epoch, batch)``; ``[name]`` is an array."""
+        """Return every metric that was logged, by ``(name, epoch, batch)``.
+
+        ``[name]`` is an array of all its values; `final` has the last one of each as a number.
+        """
         entries = [(name, *entry) for name, of in self.recording.metrics.items() for entry in of]
         coordinates = {axis: [e[i] for e in entries] for i, axis in enumerate(("name", "epoch", "batch"))}
         return AxisSeries(coordinates, np.array([e[-1] for e in entries]), where=f"metrics of {self!r}")

@@ -13,6 +13,8 @@ import numpy as np
 from modularml.base.errors import InvalidValueError, UnknownNameError, unknown_name
 from modularml.base.keywords import checked_keywords
 from modularml.base.optional import optional
+from modularml.display.figures import format_value
+from modularml.display.text_table import text_table
 
 T = TypeVar("T")
 
@@ -28,6 +30,10 @@ _REDUCERS: dict[str, Callable[[Any, Any], Any]] = {
     "last": lambda values, _: values[-1],
     "concat": lambda values, _: np.concatenate(values),
 }
+
+
+_MOST_PRINTED = 20
+"""How many rows a printed table has."""
 
 
 @checked_keywords
@@ -135,10 +141,24 @@ class AxisSeries(Generic[T]):
     def __getitem__(self, key: Any) -> Any:
         found = self._begins_with(key)
         if not found.any():
-            raise UnknownNameError(unknown_name("key", key, self.keys(), where=self._where))
+            raise UnknownNameError(self._absence(key))
         if len(_as_tuple(key)) == len(self.axes):
             return self._taken(found).one()
         return self._taken(found).values()
+
+    def _absence(self, key: Any) -> str:
+        """Say which part of a key is not there, and the nearest one that is."""
+        parts = dict(zip(self.axes, _as_tuple(key), strict=False))
+        for axis, part in parts.items():
+            if not _matches(self._axis(axis), part).any():
+                return unknown_name(axis, part, map(str, self.axis_values(axis)), where=self._where)
+        if len(_as_tuple(key)) > len(self.axes):
+            return f"{self._where} has the axes {self.axes}, got the key {key!r}."
+        return f"{self._where} has nothing at {parts}."
+
+    def __float__(self) -> float:
+        value: Any = self.one()
+        return float(value)
 
     def _ipython_key_completions_(self) -> list[Any]:
         return self.axis_values(self.axes[0])
@@ -146,6 +166,29 @@ class AxisSeries(Generic[T]):
     def __repr__(self) -> str:
         shape = ", ".join(f"{axis}={n}" for axis, n in zip(self.axes, self.shape, strict=True))
         return f"AxisSeries({shape}; {len(self)} values)"
+
+    def __str__(self) -> str:
+        return (
+            "\n".join([repr(self), text_table(*self._table(), max_rows=_MOST_PRINTED)])
+            if len(self)
+            else repr(self)
+        )
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """Return heads and rows: a column for each name or label, where there is an axis of them."""
+        across = next((axis for axis in self.axes if axis in ("name", "label") and len(self.axes) > 1), None)
+        down = [axis for axis in self.axes if axis != across]
+        down = [axis for axis in down if len(self.axis_values(axis)) > 1] or down[:1]
+        heads = ["value"] if across is None else [str(value) for value in self.axis_values(across)]
+        names = ["value"] * len(self) if across is None else [str(value) for value in self._axis(across)]
+        rows: dict[tuple[Any, ...], dict[str, str]] = {}
+        places = zip(*(self._axis(axis).tolist() for axis in down), strict=True)
+        for place, name, value in zip(places, names, self.values(), strict=True):
+            told = format_value(float(value)) if isinstance(value, int | float | np.number) else repr(value)
+            rows.setdefault(place, {})[name] = told
+        right = ">" if isinstance(self._values, np.ndarray) else ""
+        cells = [[*map(str, place), *(of.get(head, "") for head in heads)] for place, of in rows.items()]
+        return [*(f">{axis}" for axis in down), *(f"{right}{head}" for head in heads)], cells
 
     # -- picking ---------------------------------------------------------------------
 
@@ -194,7 +237,8 @@ class AxisSeries(Generic[T]):
             InvalidValueError: If there are several, or none.
         """
         if len(self) != 1:
-            raise InvalidValueError(f"{self._where} has {len(self)} values here, not one: {self!r}.")
+            hint = " Take one of them: .last(), or .at(...)." if len(self) else ""
+            raise InvalidValueError(f"{self._where} has {len(self)} values here, not one: {self!r}.{hint}")
         return self.first()
 
     def first(self, sort_by: str | None = None) -> T:

@@ -36,6 +36,7 @@ from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.notice import notice
 from modularml.io import codec
+from modularml.io.names import existing
 from modularml.io.objects import no_surprises
 
 
@@ -91,6 +92,7 @@ def load_experiment(
     symbols: Mapping[str, Any] | None,
 ) -> Any:
     """Read an experiment into the active context; all is made before anything is replaced."""
+    path = existing(path, ["experiment"])
     ctx = ExperimentContext.get_active()
     former = ctx.experiment
     is_again = former is not None and cells.is_again(cells.maker(former))

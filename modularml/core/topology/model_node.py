@@ -23,6 +23,7 @@ from modularml.base.errors import (
 )
 from modularml.base.keywords import checked_keywords
 from modularml.core.data.batch import SampleData
+from modularml.core.data.reference import doubled_in
 from modularml.core.topology.graph_node import GraphNode, OutputShape, UpstreamReference
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.display.figures import format_shape
@@ -194,8 +195,10 @@ class ModelNode(GraphNode):
                 self.model.build(input_shape, output_shape, force=force)
             self._made_by |= inits_of(self.model) if is_new else {}
         except ModularMLError as error:
+            doubled = doubled_in(self.featureset_refs)
+            doubled = doubled.replace(" ", "\n", 1) if "\n" in str(error) else doubled
             raise GraphError(
-                f"{self!r} cannot be built for inputs of shape {input_shape}: {error}"
+                f"{self!r} cannot be built for inputs of shape {input_shape}: {error}{doubled}"
             ) from error
 
     def __call__(self, x: Any) -> Any:

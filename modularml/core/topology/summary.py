@@ -13,6 +13,7 @@ from modularml.core.topology.graph_node import GraphNode, OutputShape, UpstreamR
 from modularml.core.topology.model_node import ModelNode
 from modularml.display.card import Html, Shown, card, table
 from modularml.display.figures import format_shape
+from modularml.display.text_table import text_table
 
 HEADS = (
     "node",
@@ -116,16 +117,7 @@ class GraphSummary(Shown):
         return sum(node.n_trainable or 0 for node in self.nodes)
 
     def __repr__(self) -> str:
-        heads = [head.removeprefix(">") for head in HEADS]
-        rows = [heads, *map(_cells, self.nodes)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if head.startswith(">") else cell.ljust(width)
-                for cell, width, head in zip(row, widths, HEADS, strict=True)
-            ).rstrip()
-            for row in rows
-        ]
+        lines = text_table(HEADS, map(_cells, self.nodes)).split("\n")
         lines.insert(1, "─" * max(map(len, lines)))
         return "\n".join([f"ModelGraph {self.label!r}: {self._total}", *lines])
 

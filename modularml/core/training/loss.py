@@ -6,7 +6,7 @@ They know no phase, no batch and no graph: the loop hands them tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -236,9 +236,7 @@ class AppliedLoss(Shown, Configurable):
         self.weight = weight
         self.sample_weight = sample_weight
         self.trainable = trainable
-        self.class_weight: str | dict[Any, float] | None = (
-            class_weight if isinstance(class_weight, str | None) else dict(class_weight)
-        )
+        self.class_weight = _as_class_weight(class_weight, f"Loss {self.label!r} on {self.node_label!r}")
         self._check()
         cells.define(self, "loss", f"{self.label} on {self.node_label}", self.context)
 
@@ -314,6 +312,20 @@ class AppliedLoss(Shown, Configurable):
             faults.add(LossError(f"inputs lacks {missing!r}, which stands before others that are given"))
 
 
+def _as_class_weight(given: Any, where: str) -> str | dict[Any, float] | None:
+    """Return weights of classes as they are used; a file has them as pairs."""
+    if isinstance(given, str | None):
+        return given
+    try:
+        return dict(given)
+    except (TypeError, ValueError):
+        listed = isinstance(given, Iterable) and all(isinstance(one, int | float) for one in given)
+        meant = dict(enumerate(given)) if listed else "{0: 1.0, 1: 2.5}"
+        raise LossError(
+            f"{where}: class_weight must be 'balanced' or label -> weight, e.g. {meant}, got {given!r}."
+        ) from None
+
+
 def _check_input(value: object, domains: Sequence[str], faults: Faults) -> None:
     domain, *parts = value.split(".") if isinstance(value, str) else (value,)
     if domain not in domains:
@@ -340,9 +352,9 @@ def applied_losses(
     """Return the losses that are meant by a list of them, or by something shorter.
 
     Args:
-        losses: A list of `AppliedLoss`; or for the only tail a `Loss`, its name, its class or
-            a function ``(outputs, targets) -> tensor``; or for several a mapping from labels
-            of nodes to these; or for a node with several outputs a mapping from their names. An
+        losses: An `AppliedLoss`, or for the only tail a `Loss`, its name, its class or a function
+            ``(outputs, targets) -> tensor``; a list of these; or for several tails a mapping from
+            labels of nodes to these; or for a node with several outputs a mapping from their names. An
             output is compared with the target of its name if there is one, else with the targets.
         tails: The nodes that feed no other.
         faults: Where everything that is wrong is noted.
@@ -351,6 +363,8 @@ def applied_losses(
     if losses is None:
         return []
     if isinstance(losses, Mapping):
+        if len(tails) == 1 and _are_outputs(losses, tails[0]):
+            losses = {tails[0]: losses}
         found = [
             one
             for on, loss in losses.items()
@@ -366,23 +380,36 @@ def applied_losses(
             if names.count(loss.label) > 1:
                 loss.label = f"{loss.label}/{loss.on}"
         return made
-    if isinstance(losses, AppliedLoss):
-        return [losses]
-    if isinstance(losses, str | Loss) or callable(losses):
-        if len(tails) != 1:
-            labels = [tail.label for tail in tails]
-            faults.add(
-                LossError(f"one loss for the tails {labels}: name its node, losses={{{labels[0]!r}: ...}}.")
+    listed: list[Any] = list(losses) if isinstance(losses, list | tuple) else [losses]
+    read = [_on_the_tail(loss, tails, faults) for loss in listed]
+    return [loss for loss in read if loss is not None]
+
+
+def _are_outputs(losses: Mapping[Any, Any], tail: Any) -> bool:
+    """Tell whether what losses are named by are outputs of the only tail, and no nodes."""
+    context, names = ExperimentContext.get_active(), tail.output_names
+    return bool(losses) and all(name in names and not context.has_node(name) for name in losses)
+
+
+def _on_the_tail(loss: Any, tails: Sequence[Any], faults: Faults) -> AppliedLoss | None:
+    """Return a loss as it is, or on the only tail where it names no node."""
+    if isinstance(loss, AppliedLoss):
+        return loss
+    if not isinstance(loss, str | Loss) and not callable(loss):
+        faults.add(
+            InvalidTypeError(
+                f"a loss is an AppliedLoss, or for the only tail a name, a class or a function, got {loss!r} "
+                f"({type(loss).__name__})."
             )
-            return []
-        found = [faults.attempt(AppliedLoss, losses, tails[0])]
-        return [loss for loss in found if loss is not None]
-    listed: list[Any] = list(losses) if isinstance(losses, Sequence) else [losses]
-    for loss in listed:
-        if not isinstance(loss, AppliedLoss):
-            got = f"{loss!r} ({type(loss).__name__})"
-            faults.add(InvalidTypeError(f"losses must be a list of AppliedLoss objects, got {got}."))
-    return listed
+        )
+    elif len(tails) != 1:
+        labels = [tail.label for tail in tails]
+        faults.add(
+            LossError(f"one loss for the tails {labels}: name its node, losses={{{labels[0]!r}: ...}}.")
+        )
+    else:
+        return faults.attempt(AppliedLoss, loss, tails[0])
+    return None
 
 
 def _of_outputs(

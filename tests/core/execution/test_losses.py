@@ -185,6 +185,11 @@ def test_class_weights_are_those_of_the_rows_that_are_trained_on(bench: Any) -> 
     [
         ({"class_weight": "balance"}, "class_weight.*'balanced'"),
         ({"class_weight": {0: -1.0}}, "at least 0"),
+        (
+            {"class_weight": [1, 2.5]},
+            r"on 'A': class_weight .* label -> weight, e.g. \{0: 1, 1: 2.5\}",
+        ),
+        ({"class_weight": 3}, "must be 'balanced' or label -> weight.*got 3"),
         ({"class_weight": "balanced", "inputs": ["outputs", "features"]}, "needs targets"),
     ],
 )
@@ -199,6 +204,13 @@ def test_a_class_that_is_not_there_is_told(bench: Any) -> None:
     loss = bench.loss(loss="cross_entropy", class_weight={7: 2.0})
     with pytest.raises(LossError, match="Unknown class in class_weight 7. Available: '0', '1', '2'"):
         bench.drain(bench.train([loss]))
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 2.0}])
+def test_weights_of_classes_where_there_are_none_are_told(bench: Any, class_weight: Any) -> None:
+    bench.graph(bench.node())
+    with pytest.raises(LossError, match=r"'mse' on 'A': class_weight .* number \(float32, e.g. .*sample_w"):
+        bench.drain(bench.train([bench.loss(class_weight=class_weight)]))
 
 
 def test_files_hold_class_weights(bench: Any, tmp_path: Path) -> None:

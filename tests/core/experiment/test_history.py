@@ -6,6 +6,7 @@ import pytest
 
 from modularml import ExperimentRun, PhaseGroup
 from modularml.core.experiment.history import STATUSES, History, PhaseExecution, now
+from modularml.display.figures import format_value
 
 
 def test_every_run_is_recorded_with_times_and_phases(lab: Any) -> None:
@@ -56,6 +57,22 @@ def test_reprs_are_short_and_stable(lab: Any) -> None:
     lab.exp.run_phase(lab.evaluate())
     assert repr(lab.exp.history) == "History(1 runs)\n  [0] eval: completed"
     assert repr(lab.exp.last_run) == "ExperimentRun(label='eval', status='completed')"
+
+
+def test_printed_it_is_a_table_with_the_last_values_of_each_run(lab: Any) -> None:
+    assert str(lab.exp.history) == "no runs"
+    lab.exp.run_phase(lab.evaluate())
+    lab.exp.execution_plan.add_phase(lab.train(label="long name")).add_phase(lab.evaluate())
+    lab.exp.run()
+    head, *rows = str(lab.exp.history).split("\n")
+    assert head.split() == ["run", "status", "took", "last", "values"]
+    assert [row.split()[:3] for row in rows] == [
+        ["0", "eval", "completed"],
+        ["1", lab.exp.label, "completed"],
+    ]
+    first, second = lab.exp.history
+    assert f"mse {format_value(first.results.final()['mse'])}" in rows[0]
+    assert f"long name/mse {format_value(second.results['long name'].final()['mse'])}, eval/mse" in rows[1]
 
 
 def test_state_round_trip(lab: Any, digest_of: Callable[[Any], str]) -> None:

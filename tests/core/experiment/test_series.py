@@ -96,3 +96,38 @@ def test_collapsing_is_grouping(entries: list[tuple[int, str, float]]) -> None:
         expected.setdefault(name, []).append(value)
     assert series.collapse("n", "sum").data == pytest.approx({k: np.sum(v) for k, v in expected.items()})
     assert list(series.collapse("n").data) == list(expected)
+
+
+def test_printed_it_is_a_table() -> None:
+    values = np.arange(8, dtype=np.float32) / 8
+    coordinates = {"epoch": [0, 0, 0, 0, 1, 1, 1, 1], "batch": [0, 0, 1, 1] * 2, "label": ["a", "b"] * 4}
+    assert str(AxisSeries(coordinates, values)).split("\n") == [
+        "AxisSeries(epoch=2, batch=2, label=2; 8 values)",
+        "epoch  batch       a       b",
+        "    0      0       0  0.1250",
+        "    0      1  0.2500  0.3750",
+        "    1      0  0.5000  0.6250",
+        "    1      1  0.7500  0.8750",
+    ]
+    assert str(AxisSeries({"name": ["x"], "epoch": [3]}, ["text"])).split("\n")[1:] == [
+        "epoch  x",
+        "    3  'text'",
+    ]
+    assert str(AxisSeries({"epoch": range(100)}, np.arange(100))).count("\n") == 22
+    assert str(AxisSeries({"epoch": []}, np.arange(0))) == "AxisSeries(epoch=0; 0 values)"
+
+
+def test_what_is_not_there_is_told_by_its_axis() -> None:
+    series = AxisSeries({"name": ["r2", "mse"], "epoch": [0, 0]}, np.arange(2.0), where="metrics")
+    with pytest.raises(UnknownNameError, match="Unknown name 'nse' in metrics. .* Did you mean 'mse'"):
+        series["nse"]
+    with pytest.raises(UnknownNameError, match="Unknown epoch 4 in metrics. Available: '0'"):
+        series["r2", 4]
+    with pytest.raises(UnknownNameError, match=r"metrics has the axes \('name', 'epoch'\), got the key"):
+        series["r2", 0, 0]
+
+
+def test_the_only_value_is_a_number() -> None:
+    assert float(AxisSeries({"name": ["r2"]}, np.array([0.5]))) == 0.5
+    with pytest.raises(InvalidValueError, match=r"2 values here, not one.*Take one of them: .last\(\)"):
+        float(AxisSeries({"name": ["a", "b"]}, np.array([0.5, 1])))

@@ -5,7 +5,14 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError, ModularMLError, StateError
+from modularml.base.errors import (
+    GraphError,
+    InvalidTypeError,
+    InvalidValueError,
+    LossError,
+    ModularMLError,
+    StateError,
+)
 from modularml.core.context import ExperimentContext
 from modularml.core.experiment.experiment import Experiment
 from modularml.core.training.optimizer import Optimizer
@@ -142,3 +149,16 @@ def test_a_node_can_be_called(bench: Any) -> None:
     assert node(sample).targets is sample.targets
     with pytest.raises(StateError, match="not fitted"):
         ridge(x)
+
+
+def test_columns_that_come_raw_and_transformed_are_named_where_shapes_do_not_fit(bench: Any) -> None:
+    bench.fs.fit_transform("StandardScaler", domain="features")
+    with pytest.warns(UserWarning, match="both the raw and the transformed"):
+        ref = bench.fs.reference(targets="y")
+    hint = r"columns of 'x' come raw and transformed; fs.reference\(rep=\"transformed\"\)"
+    with pytest.raises(GraphError, match=hint):
+        bench.graph(bench.node("A", ref, nn.Sequential(nn.Flatten(), nn.Linear(4, 1))))
+    bench.ctx.remove_model_graph()
+    bench.graph(bench.node("B", ref))
+    with pytest.raises(LossError, match=hint):
+        bench.drain(bench.train([bench.loss("B")]))

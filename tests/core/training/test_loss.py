@@ -365,13 +365,20 @@ def test_losses_by_node_get_labels_of_their_own() -> None:
     assert applied_losses(None, [], Faults("P")) == []
 
 
+def test_losses_of_the_only_tail_may_be_listed_by_name() -> None:
+    node, own = Node(), AppliedLoss("huber", Node())
+    made = applied_losses(["mse", own, Loss("l1")], [node], Faults("P"))
+    assert [loss.label for loss in made] == ["mse", "huber", "l1"]
+    assert made[1] is own
+
+
 def test_shortened_losses_with_faults_are_told_together() -> None:
     for losses, tails, match in [
         ("mse", [Node("A"), Node("B")], r"tails \['A', 'B'\].*losses=\{'A': ...\}"),
         ("mze", [Node()], "mean 'mse'"),
         ({"C": "mze", "D": "mse"}, [], "(?s)2 faults"),
-        (3, [], "must be a list of AppliedLoss"),
-        (["mse"], [Node()], "must be a list of AppliedLoss"),
+        (3, [], r"AppliedLoss, or for the only tail a name, a class or a function, got 3 \(int\)"),
+        (["mse"], [Node("A"), Node("B")], r"tails \['A', 'B'\]"),
     ]:
         faults = Faults("P")
         assert not [loss for loss in applied_losses(losses, tails, faults) if isinstance(loss, AppliedLoss)]

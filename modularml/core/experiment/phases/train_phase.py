@@ -331,7 +331,8 @@ class TrainPhase(ExperimentPhase):
         trained = self._trained(graph)
         if not trained and not learning:
             raise StateError(
-                f"{self._where}: there is nothing to train; every torch node that a loss reaches is frozen."
+                f"{self._where}: there is nothing to train; every torch node that a loss reaches is frozen, "
+                "and estimators are fitted by a FitPhase."
             )
         devices = self._devices(nodes, scope)
         resolved = resolve(
