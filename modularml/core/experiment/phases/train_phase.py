@@ -165,15 +165,17 @@ class TrainPhase(ExperimentPhase):
             InvalidTypeError: If it is something else.
             InvalidValueError: If it is made for an experiment.
         """
+        self.checkpointing = self._bound(checkpointing)
+
+    def _bound(self, checkpointing: Checkpointing | None) -> Checkpointing | None:
         if checkpointing is None:
-            self.checkpointing = None
-            return
+            return None
         if not isinstance(checkpointing, Checkpointing):
             raise InvalidTypeError(
                 f"{self._where}: checkpointing must be a Checkpointing, got {checkpointing!r}."
             )
         checkpointing.check_for(PHASE, self._where)
-        self.checkpointing = checkpointing.bound_to(self.ctx, self.label)
+        return checkpointing.bound_to(self.ctx, self.label)
 
     @classmethod
     def from_split(
@@ -262,8 +264,12 @@ class TrainPhase(ExperimentPhase):
             precision=self.precision,
         )
 
-    def _check(self, graph: ModelGraph, faults: Faults) -> None:
-        super()._check(graph, faults)
+    def _meant(self, name: str, value: Any, faults: Faults) -> Any:
+        if name == "metrics":
+            return as_metrics(value, faults)
+        return self._bound(value) if name == "checkpointing" else super()._meant(name, value, faults)
+
+    def _check_options(self, faults: Faults) -> None:
         faults.attempt(check_int, self._n_epochs, "n_epochs")
         faults.attempt(check_choice, self.result_recording, "result_recording", KEEPS)
         faults.attempt(check_choice, self.nan, "nan", NAN)
@@ -276,6 +282,9 @@ class TrainPhase(ExperimentPhase):
             faults.attempt(check_flag, self.compile, "compile")
         if self.metrics and self.result_recording == ResultRecording.NONE:
             faults.add("metrics need outputs, and result_recording='none' keeps none.")
+
+    def _check(self, graph: ModelGraph, faults: Faults) -> None:
+        super()._check(graph, faults)
         learning = self._learning(graph)
         if not self._minimized and not learning:
             faults.add(InvalidValueError("it needs at least one loss to minimize."))
