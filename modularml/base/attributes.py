@@ -5,11 +5,17 @@ It knows no class; `modularml.base.keywords.checked_keywords` hands them in.
 The code of this package sets what it likes. From outside, what an object has may be set, unless its class
 says that it is ``_fixed``, and so may what begins with an underscore; a new name is a slip. Classes of a
 user's own, and torch modules, take any.
+
+``_fixed`` holds names, or name -> what to do instead. A class whose attributes are arguments of its
+constructor has a method ``_assigned(name, value)``, which returns what they are to hold, and raises as
+the constructor does.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from modularml.base.errors import InvalidAttributeError, nearest
@@ -25,19 +31,41 @@ def _set(self: Any, name: str, value: Any) -> None:
     cls = type(self)
     if (
         name[0] != "_"
-        and (name not in vars(self) or name in getattr(cls, "_fixed", ()))
+        and (name not in vars(self) or hasattr(cls, "_assigned") or name in getattr(cls, "_fixed", ()))
         and not _is_ours(sys._getframe(1).f_globals.get("__name__"))
+        and _is_ours(cls.__module__)
     ):
-        _check(self, cls, name)
+        value = _from_outside(self, cls, name, value)
     object.__setattr__(self, name, value)
 
 
-def _check(instance: Any, cls: type, name: str) -> None:
-    if not _is_ours(cls.__module__):
-        return
+def as_made(self: Any, name: str, value: Any, **others: Any) -> Any:
+    """Return what the constructor would make of an argument; a method ``_assigned`` of classes that it makes.
+
+    For objects that nobody else knows of, as another one is made, of the present arguments and `others`.
+    """
+    parameters = inspect.signature(type(self)).parameters
+    if name not in parameters:
+        return value
+    arguments = {parameter: getattr(self, parameter) for parameter in parameters}
+    return getattr(type(self)(**arguments | others | {name: value}), name)
+
+
+def _from_outside(instance: Any, cls: type, name: str, value: Any) -> Any:
+    """Return what an attribute is to hold that code of others sets to `value`."""
     if hasattr(cls, "register_forward_hook"):
-        return
-    if name in getattr(cls, "_fixed", ()):
+        return value
+    if name not in vars(instance) or name in getattr(cls, "_fixed", ()):
+        _check(instance, cls, name)
+        return value
+    return instance._assigned(name, value)
+
+
+def _check(instance: Any, cls: type, name: str) -> None:
+    fixed = getattr(cls, "_fixed", ())
+    if name in fixed:
+        if isinstance(fixed, Mapping):
+            raise InvalidAttributeError(f"{name!r} of {instance!r} cannot be set: {fixed[name]}.")
         raise InvalidAttributeError(
             f"{name!r} of {instance!r} is said when it is made, and nothing would follow from setting it "
             f"now; make a new {cls.__name__}."

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
@@ -296,6 +296,21 @@ def is_again(taken_by: Cell | None) -> bool:
     return notebook is not None and taken_by is not None and notebook.match(taken_by)
 
 
+def add_once(thing: ThingT, known: Sequence[ThingT], added_in: dict[int, Cell | None]) -> list[ThingT]:
+    """Return what is known and `thing`, but for what the present cell added when it ran before.
+
+    Args:
+        thing: What is added.
+        known: What is there.
+        added_in: The cell that added each, by identity; it is kept up to date.
+    """
+    kept = [one for one in known if not is_again(added_in.get(id(one)))]
+    for gone in set(added_in) - set(map(id, kept)):
+        del added_in[gone]
+    added_in[id(thing)] = current()
+    return [*kept, thing]
+
+
 def made_before(kind: str, label: str, owner: Owner | None = None) -> Any:
     """Return what the present cell made of this kind and label for its owner when it last ran, or None."""
     notebook = _notebook()
@@ -353,7 +368,7 @@ def settle() -> None:
 
 def present(thing: ThingT) -> ThingT:
     """Return what came in the place of `thing` when its cell ran again, or the thing itself."""
-    line: _Line | None = vars(thing).get(_LINE)
+    line: _Line | None = getattr(thing, "__dict__", {}).get(_LINE)
     return thing if line is None or thing not in line else line.present
 
 

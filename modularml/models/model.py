@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from modularml.backends.backend import Backend, load
-from modularml.base.config import Configurable
+from modularml.base.config import Configurable, parameters_of
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
 from modularml.base.registry import Registry
 from modularml.base.trees import digest
@@ -69,6 +69,17 @@ class BaseModel(Shown, Configurable, ABC):
     def own_output_shape(self) -> Shape | None:
         """The output shape that the model was told to have when it was made; None leaves it open."""
         return None
+
+    def get_init_args(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {name: getattr(self, name) for name in parameters_of(type(self))}
+
+    def _take_shapes(self, input_shape: Shape | None, output_shape: OutputShape | None) -> None:
+        """Note the shapes, but for one that a subclass tells by a property of its own."""
+        for name, shape in (("input_shape", input_shape), ("output_shape", output_shape)):
+            own = getattr(type(self), name, None)
+            if not isinstance(own, property) or own.fset is not None:
+                setattr(self, name, shape)
 
     @abstractmethod
     def build(
@@ -182,7 +193,7 @@ class BaseModel(Shown, Configurable, ABC):
         )
         if state["weights"] is None:
             self._initial = None
-            self.input_shape, self.output_shape = shapes
+            self._take_shapes(*shapes)
             return
         with load(self.backend).untouched_rng():
             self.build(*shapes, force=(self.input_shape, self.output_shape) != shapes)

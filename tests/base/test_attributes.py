@@ -9,7 +9,11 @@ import pytest
 from torch import nn
 
 from modularml import (
+    Accelerator,
     Callback,
+    Checkpointing,
+    ConcatNode,
+    EarlyStopping,
     Experiment,
     FeatureSet,
     Loss,
@@ -19,7 +23,7 @@ from modularml import (
     Schedule,
     TrainPhase,
 )
-from modularml.base.errors import InvalidAttributeError, InvalidValueError, OptimizerError
+from modularml.base.errors import InvalidAttributeError, InvalidValueError, ModularMLError, OptimizerError
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
 
@@ -33,7 +37,19 @@ def made() -> dict[str, Any]:
     graph = ModelGraph([node], Optimizer("sgd", opt_kwargs={"lr": 0.1})).build()
     phase = TrainPhase.from_split("train", split="train", losses="mse")
     sampler = phase.input_sources[0].sampler
-    return {"exp": exp, "fs": fs, "node": node, "graph": graph, "phase": phase, "sampler": sampler}
+    other = ModelNode("other", nn.Linear(3, 1), fs)
+    return {
+        "exp": exp,
+        "fs": fs,
+        "node": node,
+        "graph": graph,
+        "phase": phase,
+        "sampler": sampler,
+        "loss": phase.losses[0],
+        "stopping": EarlyStopping(),
+        "checkpointing": Checkpointing(),
+        "merge": ConcatNode("merge", [node, other]),
+    }
 
 
 @pytest.mark.parametrize(
@@ -47,13 +63,21 @@ def made() -> dict[str, Any]:
         ("exp", "acelerator", "mean 'accelerator'"),
         ("fs", "lable", "mean 'label'"),
         ("exp", "zzz", "no 'zzz' to set. It has: .*label"),
-        ("phase", "active_nodes", "cannot be set"),
+        ("phase", "active_nodes", "make a new TrainPhase"),
+        ("node", "model", r"graph.replace_node\(node, other\)"),
+        ("node", "node_id", "others know it by that"),
+        ("node", "upstream_ref", "set_upstream_ref"),
+        ("node", "is_frozen", "cannot be set: it follows"),
+        ("graph", "ctx", "make a new ModelGraph"),
+        ("exp", "exp_callbacks", "add_callback"),
+        ("exp", "checkpointing", "set_checkpointing"),
     ],
 )
 def test_what_nothing_reads_is_refused(made: dict[str, Any], what: str, name: str, match: str) -> None:
+    before = vars(made[what]).get(name)
     with pytest.raises(InvalidAttributeError, match=match):
         setattr(made[what], name, 3)
-    assert name not in vars(made[what])
+    assert vars(made[what]).get(name) is before
 
 
 @pytest.mark.parametrize(
@@ -93,6 +117,66 @@ def test_what_may_be_set_is_checked_at_the_line(made: dict[str, Any]) -> None:
         made["graph"].optimizer.schedule = "cosine_anealing"
     with pytest.raises(InvalidValueError, match="n_epochs"):
         made["phase"].n_epochs = 0
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "value", "match"),
+    [
+        ("node", "accelerator", "cpux", "mean 'cpu'"),
+        ("node", "upstream_refs", [3], "must be a FeatureSet, a reference"),
+        ("graph", "label", "", "non-empty"),
+        ("phase", "losses", "msee", "TrainPhase 'train': Unknown loss 'msee'.*mean 'mse'"),
+        ("phase", "callbacks", 3, "TrainPhase 'train': callbacks must be a list"),
+        ("phase", "input_sources", [3], "TrainPhase 'train': input_sources must hold InputBinding"),
+        ("phase", "metrics", ["acuracy"], "TrainPhase 'train': Unknown metric.*mean 'accuracy'"),
+        ("phase", "checkpointing", 3, "must be a Checkpointing"),
+        ("phase", "accelerator", "cpux", "mean 'cpu'"),
+        ("phase", "clip_norm", -1, "TrainPhase 'train': clip_norm must be a positive number"),
+        ("phase", "nan", "rise", "TrainPhase 'train': Unknown nan"),
+        ("loss", "weight", "1", "Loss 'mse' on 'node': weight must be a number"),
+        ("loss", "inputs", ["output"], "mean 'outputs'"),
+        ("loss", "loss", "msee", "mean 'mse'"),
+        ("exp", "accelerator", 3, "An accelerator is"),
+        ("exp", "results_config", "out", "results_config must be a ResultsConfig"),
+        ("stopping", "patience", 0, "EarlyStopping: patience must be"),
+        ("checkpointing", "every_n", 0, "Checkpointing: every_n must be"),
+        ("merge", "target_strategy", "frist", "mean 'first'"),
+        ("merge", "pad_mode", "mirror", "ConcatNode 'merge': Unknown pad_mode"),
+    ],
+)
+def test_an_argument_that_is_assigned_is_checked_as_by_the_constructor(
+    made: dict[str, Any], what: str, name: str, value: Any, match: str
+) -> None:
+    before = vars(made[what]).get(name)
+    with pytest.raises(ModularMLError, match=match):
+        setattr(made[what], name, value)
+    assert vars(made[what]).get(name) is before
+
+
+def test_an_argument_that_is_assigned_means_what_it_means_to_the_constructor(made: dict[str, Any]) -> None:
+    made["node"].accelerator = made["exp"].accelerator = "cpu"
+    assert made["node"].accelerator == made["exp"].accelerator == Accelerator("cpu")
+    phase, node, merge = made["phase"], made["node"], made["merge"]
+    phase.losses, phase.metrics, phase.checkpointing = {"node": "mae"}, "r2", Checkpointing()
+    assert [loss.label for loss in phase.losses] == ["mae"]
+    phase.losses[0].inputs = {"input": "outputs", "target": "targets"}
+    phase.callbacks = [made["stopping"], EarlyStopping(monitor="mae", execution_order=0)]
+    assert [callback.execution_order for callback in phase.callbacks] == [0, 1]
+    made["stopping"].monitor, made["stopping"].patience = "r2", 2
+    results = made["exp"].run_phase(phase)
+    assert (results.loss_labels, results.metric_names()) == (["mae"], ["r2"])
+    assert len(phase.checkpointing.saved_keys) == 1
+    merge.target_strategy = node
+    assert merge.target_strategy == merge.upstream_refs[0]
+    merge.upstream_refs = [merge.upstream_refs[1], node]
+    assert [ref.node_label for ref in merge.upstream_refs] == ["other", "node"]
+
+
+def test_an_object_that_is_assigned_an_argument_keeps_the_rest(made: dict[str, Any]) -> None:
+    stopping = made["stopping"]
+    stopping.set_state(stopping.get_state() | {"best": 0.5, "best_epoch": 3})
+    stopping.min_delta = 1
+    assert (stopping.best_value, stopping.best_epoch, stopping.min_delta) == (0.5, 3, 1.0)
 
 
 def test_classes_of_ones_own_and_torch_modules_take_any() -> None:

@@ -328,6 +328,17 @@ for i in range(3):
     assert "that label is taken" in str(notebook.fail("other"))
 
 
+def test_a_callback_that_is_added_to_a_phase_again_takes_the_place_of_itself(notebook: Notebook) -> None:
+    notebook.cells["callback"] = """
+train.add_callback(EarlyStopping(monitor='mse', label=text))
+train.add_callback(EarlyStopping(monitor='mse', execution_order=0))
+"""
+    for text in ("a", "b"):
+        notebook.shell.user_ns["text"] = text
+        notebook.run("callback")
+    assert [callback.label for callback in notebook["train"].callbacks] == ["EarlyStopping", "b"]
+
+
 def test_a_callback_that_is_added_again_takes_the_place_of_itself(notebook: Notebook) -> None:
     notebook.cells["callback"] = """
 class Say(ExperimentCallback):

@@ -123,6 +123,7 @@ def run_epochs(
     n_done = scope.start.batch
     for epoch in range(scope.start.epoch, n_epochs):
         scope.exec_ctx.epoch_idx = epoch
+        scope.exec_ctx.batch_idx = scope.exec_ctx.n_batches = 0
         if n_done is None:
             if scope.exec_ctx.stop_requested:
                 return
@@ -177,7 +178,7 @@ def _run_epoch(
     losses = _LossBuffer(recording.losses[epoch])
     offsets = next(iter(drawn.offsets.values()))
     n_samples = np.diff(offsets).astype(np.int32)
-    n_told = n_done
+    n_told, exec_ctx.n_batches = n_done, drawn.n_batches
     begin(n_samples, n_done)
     if several is not None:
         several.begin(drawn)
@@ -232,6 +233,7 @@ def _run_epoch(
         settle()
         if records:
             recorder.close()
+    exec_ctx.batch_idx = max(n_done - 1, 0)
     if is_paused:
         yield Paused(run_id=run_id, epoch=epoch, batch=n_done)
     n_left = int(offsets[n_done] - offsets[n_told])

@@ -24,7 +24,8 @@ class ExecutionContext:
     Attributes:
         phase_label: The phase.
         epoch_idx: The epoch, from 0 within this run of the phase.
-        batch_idx: The batch, from 0 within the epoch.
+        batch_idx: The batch, from 0 within the epoch; the last one that ran when the epoch ends.
+        n_batches: How many batches the epoch has; 0 until they are drawn, when it begins.
         outputs: Node label -> outputs of the batch; where samples have roles, role -> outputs; where a
             node has several outputs, name -> outputs.
         losses: Loss label -> its value for the batch, a tensor without shape.
@@ -38,6 +39,7 @@ class ExecutionContext:
     phase_label: str
     epoch_idx: int = 0
     batch_idx: int = 0
+    n_batches: int = 0
     outputs: Mapping[str, Any] = field(default_factory=dict)
     losses: Mapping[str, Any] = field(default_factory=dict)
     stop_requested: bool = False
@@ -45,6 +47,10 @@ class ExecutionContext:
     run_id: str = ""
     path: tuple[str, ...] = ()
     checkpointing: Any = None
+
+    def is_epoch_end(self) -> bool:
+        """Tell whether the present batch is the last one of its epoch."""
+        return self.batch_idx == self.n_batches - 1
 
     def request_stop(self) -> None:
         """End the phase, as completed, after the present epoch."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from modularml.base.attributes import as_made
 from modularml.base.config import Configurable
-from modularml.base.errors import Faults, InvalidTypeError, check_label, unknown_name
+from modularml.base.errors import Faults, InvalidTypeError, UnknownNameError, check_label, unknown_name
 from modularml.display.card import Shown
 
 
@@ -22,6 +23,7 @@ class _Hooked(Shown, Configurable):
     # Also for the many subclasses whose constructor forgets this one.
     label: str
     execution_order: int = 0
+    _assigned = as_made
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -151,3 +153,18 @@ def check_callbacks(callbacks: Any, kind: type[_Hooked], where: str) -> list[Any
                 faults.add(unknown_name("hook", name, kind.hooks, where=f"callback {callback.label!r}"))
     faults.raise_if_any()
     return sorted(found, key=lambda callback: callback.execution_order)
+
+
+def without_callback(callbacks: Sequence[Any], callback: Any, where: str) -> list[Any]:
+    """Return `callbacks` without one of them, which is meant by itself or its label.
+
+    Raises:
+        UnknownNameError: If it is not among them.
+    """
+    kept = [known for known in callbacks if known is not callback and known.label != callback]
+    if len(kept) == len(callbacks):
+        labels = [known.label for known in callbacks]
+        raise UnknownNameError(
+            unknown_name("callback", getattr(callback, "label", callback), labels, where=where)
+        )
+    return kept

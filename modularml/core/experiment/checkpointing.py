@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from modularml.base.attributes import as_made
 from modularml.base.config import Configurable
 from modularml.base.errors import (
     Faults,
@@ -96,6 +97,8 @@ class Checkpointing(Shown, Configurable):
         InvalidValueError: If an argument is not allowed; all faults are told together.
         InvalidTypeError: If one is of a wrong type.
     """
+
+    _assigned = as_made
 
     def __init__(
         self,

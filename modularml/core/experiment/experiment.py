@@ -10,7 +10,7 @@ import copy
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from modularml.backends.accelerator import Accelerator, as_accelerator
 from modularml.base.config import from_config, to_config
@@ -27,7 +27,7 @@ from modularml.core import cells
 from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.execution.recording import HISTORY_BUDGET_BYTES
 from modularml.core.experiment import storage
-from modularml.core.experiment.callback import ExperimentCallback, check_callbacks
+from modularml.core.experiment.callback import ExperimentCallback, check_callbacks, without_callback
 from modularml.core.experiment.cards import node_table, plan_table
 from modularml.core.experiment.checkpointing import Checkpointing
 from modularml.core.experiment.checkpoints import Checkpoints
@@ -96,6 +96,13 @@ class Experiment(Shown):
         InvalidTypeError: If an argument is of a wrong type.
     """
 
+    _fixed: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("ctx", "events", "random_stream"), "it is there from the beginning to the end"),
+        "checkpointing": "attach another one by set_checkpointing(...)",
+        "exp_callbacks": "change them by add_callback(...) and remove_callback(...)",
+        "execution_plan": "change what is in it, as by execution_plan.clear() and add_phase(...)",
+    }
+
     def __init__(
         self,
         label: str,
@@ -109,11 +116,7 @@ class Experiment(Shown):
         results_config: ResultsConfig | None = None,
     ) -> None:
         self.label = check_label(label, "Experiment")
-        if results_config is not None and not isinstance(results_config, ResultsConfig):
-            raise InvalidTypeError(
-                f"Experiment {label!r}: results_config must be a ResultsConfig, got {results_config!r}."
-            )
-        self.results_config = ResultsConfig() if results_config is None else results_config
+        self.results_config: ResultsConfig = self._assigned("results_config", results_config)
         self.accelerator = as_accelerator(accelerator)
         check_seed(seed)
         if ctx is not None and not isinstance(ctx, ExperimentContext):
@@ -135,6 +138,18 @@ class Experiment(Shown):
         if ctx is None:
             self.ctx.activate()
         cells.define(self, "experiment", label)
+
+    def _assigned(self, name: str, value: Any) -> Any:
+        """Return what an attribute holds that is said to be `value`."""
+        if name == "label":
+            return check_label(value, "Experiment")
+        if name == "accelerator":
+            return as_accelerator(value)
+        if name == "results_config" and not isinstance(value, ResultsConfig | None):
+            raise InvalidTypeError(
+                f"Experiment {self.label!r}: results_config must be a ResultsConfig, got {value!r}."
+            )
+        return ResultsConfig() if name == "results_config" and value is None else value
 
     def _begin(self, ctx: ExperimentContext) -> None:
         self.ctx = ctx
@@ -287,12 +302,16 @@ class Experiment(Shown):
         Raises:
             InvalidTypeError: If it is no `ExperimentCallback`.
         """
-        kept = [known for known in self._callbacks if not cells.is_again(self._added_in.get(id(known)))]
-        self._callbacks = self._checked([*kept, callback])
-        self._added_in = {
-            id(known): self._added_in[id(known)] for known in kept if id(known) in self._added_in
-        }
-        self._added_in[id(callback)] = cells.current()
+        self._checked([callback])
+        self._callbacks = self._checked(cells.add_once(callback, self._callbacks, self._added_in))
+
+    def remove_callback(self, callback: ExperimentCallback | str) -> None:
+        """Leave out a callback, by itself or its label.
+
+        Raises:
+            UnknownNameError: If it is not there.
+        """
+        self._callbacks = without_callback(self._callbacks, callback, f"Experiment {self.label!r}")
 
     def _checked(self, callbacks: Sequence[ExperimentCallback] | None) -> list[ExperimentCallback]:
         return check_callbacks(callbacks, ExperimentCallback, f"Experiment {self.label!r}")

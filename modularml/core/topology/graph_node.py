@@ -38,6 +38,7 @@ class GraphNode(Shown):
     """
 
     kind: ClassVar[str] = "GraphNode"  # what a picture calls it
+    _fixed: ClassVar[Mapping[str, str]] = {"node_id": "others know it by that"}
 
     def __init__(
         self,
@@ -54,6 +55,9 @@ class GraphNode(Shown):
         self.upstream_refs = tuple(self._as_reference(up) for up in upstream_refs)
         if register:
             self._context.register(self)
+
+    def _assigned(self, name: str, value: Any) -> Any:
+        return self.check_upstream_refs(value) if name == "upstream_refs" else value
 
     @property
     def label(self) -> str:

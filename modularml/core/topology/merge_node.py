@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch import as_array, as_tensor
+from modularml.base.attributes import as_made
 from modularml.base.config import Configurable
 from modularml.base.errors import Faults, GraphError, InvalidTypeError, InvalidValueError, ModularMLError
 from modularml.base.keywords import checked_keywords
@@ -76,6 +77,14 @@ class MergeNode(GraphNode, Configurable, ABC):
         self._output_shape: Shape | None = None
         if register:
             self.context.register(self)
+
+    def _assigned(self, name: str, value: Any) -> Any:
+        if name == "upstream_refs":
+            return super()._assigned(name, value)
+        if name in ("target_strategy", "tags_strategy"):
+            return self._strategy(value, name)
+        with self.context.temporary():
+            return as_made(self, name, value, register=False)
 
     def _strategy(self, value: Any, name: str) -> Strategy | UpstreamReference:
         if not isinstance(value, GraphNode | FeatureSetReference | GraphNodeReference) and not hasattr(

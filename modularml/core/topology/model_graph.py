@@ -73,6 +73,8 @@ class ModelGraph:
         DuplicateLabelError: If the context has a graph and its policy is ``"raise"``.
     """
 
+    _fixed = ("ctx", "absent")
+
     def __init__(
         self,
         nodes: Sequence[GraphNode | str] | None = None,
@@ -151,6 +153,9 @@ class ModelGraph:
                     faults.add(GraphError(f"{missing} Every node that feeds another must be in `nodes`."))
         faults.raise_if_any()
         self.topological_nodes()
+
+    def _assigned(self, name: str, value: Any) -> Any:
+        return check_label(value, "ModelGraph") if name == "label" else value
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return a graph with nodes, weights and optimizers of its own, in a context of its own.

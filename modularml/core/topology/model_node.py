@@ -6,7 +6,7 @@ It knows no batches, losses or phases; execution calls its model directly.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -56,6 +56,11 @@ class ModelNode(GraphNode):
     """
 
     kind = "ModelNode"
+    _fixed: ClassVar[Mapping[str, str]] = {
+        **GraphNode._fixed,
+        "model": "put a node that holds the other model in its place, graph.replace_node(node, other)",
+        "upstream_ref": "let something else feed it by set_upstream_ref(...)",
+    }
 
     def __init__(
         self,
@@ -88,6 +93,9 @@ class ModelNode(GraphNode):
         self._names = names
         self._n_inputs = len(several)
         super().__init__(label, several, node_id=node_id, register=register)
+
+    def _assigned(self, name: str, value: Any) -> Any:
+        return as_accelerator(value) if name == "accelerator" else super()._assigned(name, value)
 
     def _expect(self, names: list[str] | None) -> None:
         """Let the model expect several inputs."""

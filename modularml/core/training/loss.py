@@ -5,6 +5,7 @@ They know no phase, no batch and no graph: the loop hands them tensors.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -210,6 +211,8 @@ class AppliedLoss(Shown, Configurable):
         UnknownNameError: If no node of the active context answers to `on`.
     """
 
+    _fixed = ("node_id", "node_label", "context")
+
     def __init__(
         self,
         loss: Loss | str | Callable[..., Any],
@@ -222,8 +225,8 @@ class AppliedLoss(Shown, Configurable):
         trainable: bool = True,
         class_weight: str | Mapping[Any, float] | Sequence[tuple[Any, float]] | None = None,
     ) -> None:
-        self.loss = loss if isinstance(loss, Loss) else Loss(loss)
-        self.label = check_label(self.loss.name if label is None else label, "loss")
+        self.loss: Loss = self._meant("loss", loss)
+        self.label: str = self._meant("label", self.loss.name if label is None else label)
         node = ExperimentContext.get_active().get_node(on) if isinstance(on, str) else on
         if not hasattr(node, "node_id") or not hasattr(node, "label"):
             raise InvalidTypeError(
@@ -232,13 +235,31 @@ class AppliedLoss(Shown, Configurable):
         self.context: ExperimentContext | None = getattr(node, "context", None)
         self.node_id: str = node.node_id
         self.node_label: str = node.label
-        self.inputs = dict(inputs) if isinstance(inputs, Mapping) else _as_list(inputs)
+        self.inputs: dict[str, str] | list[str] = self._meant("inputs", inputs)
         self.weight = weight
         self.sample_weight = sample_weight
         self.trainable = trainable
-        self.class_weight = _as_class_weight(class_weight, f"Loss {self.label!r} on {self.node_label!r}")
+        self.class_weight: str | dict[Any, float] | None = self._meant("class_weight", class_weight)
         self._check()
         cells.define(self, "loss", f"{self.label} on {self.node_label}", self.context)
+
+    def _meant(self, name: str, value: Any) -> Any:
+        """Return what is meant by the value of an argument."""
+        if name == "loss":
+            return value if isinstance(value, Loss) else Loss(value)
+        if name == "label":
+            return check_label(value, "loss")
+        if name == "inputs":
+            return dict(value) if isinstance(value, Mapping) else _as_list(value)
+        if name == "class_weight":
+            return _as_class_weight(value, f"Loss {self.label!r} on {self.node_label!r}")
+        return value
+
+    def _assigned(self, name: str, value: Any) -> Any:
+        probe = copy.copy(self)
+        vars(probe)[name] = self._meant(name, value)
+        probe._check()
+        return vars(probe)[name]
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments; weights of classes as pairs, for labels need not be text."""

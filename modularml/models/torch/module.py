@@ -5,8 +5,9 @@ It knows no node and no training; `weights` here are all tensors of a module's s
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -48,7 +49,8 @@ class TorchBaseModel(nn.Module, BaseModel):
             def forward(self, x):
                 return self.layer(x)
 
-    Layers may as well be made in the constructor; `build` then only infers the shapes.
+    Layers may as well be made in the constructor; `build` then only infers the shapes. A subclass may
+    have a `build` of its own instead, and properties for its shapes; it is called where layers are made.
 
     Args:
         **init_args: The arguments of the subclass's constructor, which are its configuration.
@@ -59,8 +61,13 @@ class TorchBaseModel(nn.Module, BaseModel):
     def __init__(self, **init_args: Any) -> None:
         super().__init__()
         self.init_args = init_args
-        self.input_shape = as_shape(init_args.get("input_shape"), "input_shape")
-        self.output_shape = as_shape(init_args.get("output_shape"), "output_shape")
+        shapes = [as_shape(init_args.get(name), name) for name in ("input_shape", "output_shape")]
+        self._take_shapes(*shapes)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            cls.build = _whole(cls.build)  # type: ignore[method-assign]
 
     @property
     def own_output_shape(self) -> Shape | None:
@@ -105,14 +112,18 @@ class TorchBaseModel(nn.Module, BaseModel):
         # Outputs that have names are the module's own.
         wanted = None if isinstance(known_output, Mapping) else as_shape(known_output, "output_shape")
         self.build_layers(built_input, wanted)
+        self._learn_shapes(built_input)
+
+    def _learn_shapes(self, input_shape: Shape) -> None:
+        """Find out what the layers that are there make of samples of a shape."""
         try:
-            made, self.takes_integers = dry_run_any(self, built_input)
+            made, self.takes_integers = dry_run_any(self, input_shape)
         except ModularMLError:
             raise
         except Exception as error:  # of a forward() that is the user's own
-            raise InvalidValueError(raised(self, built_input, error)) from error
-        self.input_shape, self.output_shape = built_input, made
-        self.changes_input = changes_input(self, built_input, integers=self.takes_integers)
+            raise InvalidValueError(raised(self, input_shape, error)) from error
+        self._take_shapes(input_shape, made)
+        self.changes_input = changes_input(self, input_shape, integers=self.takes_integers)
         self._initial = self.get_weights()
 
     def _check_agreement(
@@ -164,6 +175,27 @@ class TorchBaseModel(nn.Module, BaseModel):
             if name not in parameters or value != parameters[name].default
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _whole(build: Callable[..., None]) -> Callable[..., None]:
+    """Return a subclass's own `build` that keeps what is built, and learns the rest from its layers."""
+
+    @functools.wraps(build)
+    def call(self: TorchBaseModel, input_shape: Any = None, output_shape: Any = None, **options: Any) -> None:
+        if type(self).build is not call:  # for the one that called it sees to it
+            build(self, input_shape, output_shape, **options)
+            return
+        asked = as_shape(input_shape, "input_shape")
+        if self._initial is not None and not options.get("force", False):
+            self._check_agreement(asked, as_output_shape(output_shape, "output_shape"), rebuild=False)
+            return
+        build(self, input_shape, output_shape, **options)
+        known = asked or self.input_shape
+        if known is None:
+            raise InvalidValueError(f"{type(self).__name__} needs an input_shape to be built.")
+        self._learn_shapes(known)
+
+    return call
 
 
 def weights_of(module: nn.Module) -> dict[str, np.ndarray]:

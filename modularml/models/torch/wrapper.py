@@ -193,9 +193,12 @@ class TorchModelWrapper(BaseModel):
         injected = {self.inject_input_shape_as: input_shape, self.inject_output_shape_as: output_shape}
         kwargs.update({k: v for k, v in injected.items() if k in taken and k not in kwargs and v is not None})
         try:
-            return self.model_class(**kwargs)
+            made = self.model_class(**kwargs)
         except TypeError as error:
             raise InvalidValueError(f"{self.name} cannot be made with {kwargs}: {error}") from error
+        if isinstance(made, BaseModel):
+            made.build(input_shape, output_shape)
+        return made
 
     def forward(self, x: torch.Tensor) -> Any:
         """Return the module's outputs for a batch ``(n_samples, *input_shape)``."""

@@ -148,6 +148,11 @@ def test_callbacks_are_kept_in_order_of_execution() -> None:
     assert len(exp.exp_callbacks) == 3
     with pytest.raises(InvalidTypeError, match="Experiment 'e': callbacks must be of class ExperimentC"):
         exp.add_callback(Counter())  # type: ignore[arg-type]
+    exp.remove_callback("early")
+    exp.remove_callback(same)
+    assert exp.exp_callbacks == [late]
+    with pytest.raises(UnknownNameError, match="Unknown callback 'lat' in Experiment 'e'.*mean 'late'"):
+        exp.remove_callback("lat")
 
 
 def test_from_active_context_keeps_the_nodes() -> None:

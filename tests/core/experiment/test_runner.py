@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from modularml import Callback, Experiment, ExperimentCallback, PhaseGroup
-from modularml.base.errors import CallbackError, ModularMLError
+from modularml.base.errors import CallbackError, ModularMLError, StateError
 from modularml.base.events import (
     BatchesDrawn,
     BatchesEnded,
@@ -159,6 +159,36 @@ def test_a_phase_calls_its_callbacks_in_order_with_what_they_may_look_at(lab: An
     assert [hook for _, hook, _ in log] == ["on_phase_start", *epoch * 2, "on_phase_end"]
     assert [entry[:3] for entry in seen] == [(e, b, (6, 1, 1)) for e in range(2) for b in range(3)]
     assert [entry[3] for entry in seen] == pytest.approx(results.batch_losses().tolist())
+
+
+@pytest.mark.parametrize("watches", [False, True])
+def test_callbacks_know_where_in_an_epoch_they_are_and_end_the_phase_with_it(lab: Any, watches: bool) -> None:
+    seen: list[Any] = []
+
+    class Ends(Callback):
+        def on_epoch_start(self, *, experiment: Any, phase: Any, exec_ctx: Any, results: Any) -> None:
+            seen.append(("start", exec_ctx.epoch_idx, exec_ctx.batch_idx, phase.is_epoch_end()))
+
+        def on_epoch_end(self, *, experiment: Any, phase: Any, exec_ctx: Any, results: Any) -> None:
+            seen.append(("end", exec_ctx.batch_idx, exec_ctx.n_batches, exec_ctx.is_epoch_end()))
+            if exec_ctx.epoch_idx == 1:
+                phase.request_stop()
+
+    class Watches(Callback):
+        def on_batch_end(self, *, experiment: Any, phase: Any, exec_ctx: Any, results: Any) -> None:
+            seen.append(phase.is_epoch_end())
+
+    phase = lab.train(n_epochs=4, callbacks=[Ends(), *([Watches()] if watches else [])])
+    for end in (phase.request_stop, phase.is_epoch_end):
+        with pytest.raises(StateError, match="TrainPhase 'train' does not run now"):
+            end()
+    results = lab.exp.run_phase(phase)
+    batches = [False, False, True] * watches
+    epochs = [[("start", i, 0, False), *batches, ("end", 2, 3, True)] for i in range(2)]
+    assert seen == epochs[0] + epochs[1]
+    assert (results.n_epochs, lab.exp.last_run.status) == (2, "completed")
+    with pytest.raises(StateError, match="does not run now"):
+        phase.request_stop()
 
 
 def test_the_events_of_a_run_nest_as_the_plan_does(lab: Any) -> None:

@@ -1,6 +1,7 @@
 """What every torch model that builds itself does, seen on a small network of one's own."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +38,49 @@ class Ready(TorchBaseModel):
         return self.layer(x)
 
 
+class Own(TorchBaseModel):
+    """A net with a `build` and properties of its own."""
+
+    def __init__(self, *, input_shape=None, output_shape=None, width=8):
+        super().__init__(input_shape=input_shape, output_shape=output_shape, width=width)
+        self._input_shape, self._output_shape, self.width = input_shape, output_shape, width
+        self._built = False
+
+    @property
+    def input_shape(self):
+        return self._input_shape
+
+    @property
+    def output_shape(self):
+        return self._output_shape
+
+    @property
+    def is_built(self):
+        return self._built
+
+    def build(self, input_shape=None, output_shape=None, *, force=False):
+        self._input_shape, self._output_shape = input_shape, output_shape
+        self.layers = nn.Sequential(nn.Linear(input_shape[-1], self.width), nn.Linear(self.width, 1))
+        self._built = True
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class Deeper(Own):
+    def build(self, input_shape=None, output_shape=None, *, force=False):
+        super().build(input_shape, output_shape, force=force)
+        self.last = nn.Linear(1, 1)
+
+    def forward(self, x):
+        return self.last(super().forward(x))
+
+
+class Careful(Net):
+    def build(self, input_shape=None, output_shape=None, *, force=False):
+        super().build(input_shape, output_shape or (1,), force=force)
+
+
 class ReturnsText(nn.Module):
     def forward(self, x: torch.Tensor) -> dict[str, str]:
         return {"said": "nothing"}
@@ -59,6 +103,36 @@ def test_layers_may_exist_before_the_build() -> None:
     assert not model.is_built
     model.build((3, 4), (9,))
     assert model.output_shape == (3, 2)
+
+
+@pytest.mark.parametrize("cls", [Own, Deeper, Careful])
+def test_a_class_may_have_a_build_of_its_own(cls: type[TorchBaseModel], tmp_path: Path) -> None:
+    model = cls(width=3)
+    assert not model.is_built
+    model.build((4,), (1,))
+    assert (model.is_built, model.input_shape, model.output_shape) == (True, (4,), (1,))
+    before = model.get_weights()
+    model.build((4,), (1,))
+    with pytest.raises(ValueError, match="its input_shape is"):
+        model.build((5,), (1,))
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    model.reset_weights()
+    assert all(np.array_equal(w, before[n]) for n, w in model.get_weights().items())
+    twin = cls.load(model.save(tmp_path / "own"))
+    assert (twin.input_shape, twin.init_args["width"]) == ((4,), 3)
+    assert all(np.array_equal(w, before[n]) for n, w in twin.get_weights().items())
+    model.build((4,), (1,), force=True)
+    assert not all(np.array_equal(w, before[n]) for n, w in model.get_weights().items())
+
+
+def test_a_class_with_a_build_of_its_own_is_told_what_its_layers_refuse() -> None:
+    class Wrong(Own):
+        def forward(self, x):
+            return self.layers(x[:, :2])
+
+    with pytest.raises(ValueError, match=r"Wrong.forward\(\) raised"):
+        Wrong().build((4,), (1,))
 
 
 def test_building_again_changes_nothing_unless_forced(net: Net) -> None:

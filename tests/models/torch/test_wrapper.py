@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from modularml.base.errors import InvalidValueError
-from modularml.models.torch import TorchModelWrapper
+from modularml.models.torch import SequentialMLP, TorchModelWrapper
 
 
 class Shaped(nn.Module):
@@ -98,6 +98,13 @@ def test_a_class_gets_its_shapes() -> None:
     assert (model.output_shape, list(model.get_weights())) == ((1, 3), ["layer.weight"])
     twin = TorchModelWrapper.from_config(model.get_config())
     assert (twin.get_config(), repr(twin)) == (model.get_config(), "TorchModelWrapper(Shaped)")
+
+
+def test_a_class_that_builds_itself_is_built() -> None:
+    model = TorchModelWrapper(model_class=SequentialMLP, model_kwargs={"hidden_dim": 3})
+    model.build((1, 10), (1, 2))
+    assert (model.output_shape, model.module(torch.zeros(4, 1, 10)).shape) == ((1, 2), (4, 1, 2))
+    assert model.get_init_args()["model_kwargs"] == {"hidden_dim": 3}
 
 
 def test_a_class_that_cannot_be_made_says_with_what() -> None:

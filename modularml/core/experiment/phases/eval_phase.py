@@ -126,13 +126,18 @@ class EvalPhase(ExperimentPhase):
         own = {"batch_size": batch_size, "metrics": [to_config(metric) for metric in self.metrics]}
         return super().get_config() | own
 
-    def _check(self, graph: ModelGraph, faults: Faults) -> None:
-        super()._check(graph, faults)
-        self._refuse_samplers([b for b in self.input_sources if len(b.roles) == 1], faults)
+    def _meant(self, name: str, value: Any, faults: Faults) -> Any:
+        return as_metrics(value, faults) if name == "metrics" else super()._meant(name, value, faults)
+
+    def _check_options(self, faults: Faults) -> None:
         if self.batch_size is not None:
             faults.attempt(check_int, self.batch_size, "batch_size")
             if any(len(binding.roles) > 1 for binding in self.input_sources):
                 faults.add("the sampler says how large the batches are; leave batch_size out.")
+
+    def _check(self, graph: ModelGraph, faults: Faults) -> None:
+        super()._check(graph, faults)
+        self._refuse_samplers([b for b in self.input_sources if len(b.roles) == 1], faults)
 
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`."""

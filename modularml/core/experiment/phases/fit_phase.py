@@ -128,10 +128,12 @@ class FitPhase(ExperimentPhase):
         own = {"freeze_after_fit": self.freeze_after_fit, "nan": self.nan}
         return super().get_config() | own
 
+    def _check_options(self, faults: Faults) -> None:
+        faults.attempt(check_choice, self.nan, "nan", NAN)
+
     def _check(self, graph: ModelGraph, faults: Faults) -> None:
         super()._check(graph, faults)
         self._refuse_samplers(self.input_sources, faults)
-        faults.attempt(check_choice, self.nan, "nan", NAN)
         if not self._estimators(graph):
             faults.add("no active node holds an estimator to fit; torch models are trained by a TrainPhase.")
 

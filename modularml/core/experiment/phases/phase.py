@@ -6,6 +6,7 @@ to `core.execution`.
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,7 @@ from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.placement import devices_of
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.execution.streams import input_name
-from modularml.core.experiment.callback import Callback, check_callbacks
+from modularml.core.experiment.callback import Callback, check_callbacks, without_callback
 from modularml.core.experiment.checkpointing import Checkpointing
 from modularml.core.experiment.phases.diagram import phase_spec
 from modularml.core.experiment.results import PhaseResults
@@ -42,7 +43,7 @@ from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.origin import entry_of
-from modularml.core.training.loss import Loss, Losses, applied_losses
+from modularml.core.training.loss import AppliedLoss, Loss, Losses, applied_losses
 from modularml.display.diagram import Diagram
 from modularml.io.objects import load_yaml_object
 from modularml.io.yaml import save_yaml
@@ -93,6 +94,7 @@ class ExperimentPhase(Configurable):
     kind: ClassVar[str]
     freezes_graph: ClassVar[bool] = False
     checkpointing: Checkpointing | None = None
+    _fixed = ("ctx", "label", "active_nodes")
 
     def __init__(
         self,
@@ -109,16 +111,43 @@ class ExperimentPhase(Configurable):
         self.ctx = ExperimentContext.get_active()
         graph = active_graph(self.ctx, self._where)
         faults = Faults(self._where)
-        self.input_sources = _checked(input_sources, InputBinding, "input_sources", faults)
-        self.accelerator = faults.attempt(as_accelerator, accelerator)
+        self.input_sources: list[InputBinding] = self._meant("input_sources", input_sources, faults)
+        self.accelerator: Accelerator | None = self._meant("accelerator", accelerator, faults)
         self._active = None if active_nodes is None else _active_refs(graph, active_nodes, faults)
-        self.losses = applied_losses(losses, self._tails(graph), faults, _target_keys(graph))
+        self.losses: list[AppliedLoss] = self._meant("losses", losses, faults)
         faults.raise_if_any()
-        self.callbacks = check_callbacks(callbacks, Callback, self._where)
+        self.callbacks: list[Callback] = self._meant("callbacks", callbacks, faults)
+        self._added_in: dict[int, cells.Cell | None] = {}
         faults.raise_if_any()
         self._check(graph, faults)
         faults.raise_if_any()
         cells.define(self, "phase", label, self.ctx)
+
+    def _meant(self, name: str, value: Any, faults: Faults) -> Any:
+        """Return what is meant by the value of an argument."""
+        graph = active_graph(self.ctx, self._where)
+        if name == "input_sources":
+            return _checked(value, InputBinding, name, faults)
+        if name == "accelerator":
+            return faults.attempt(as_accelerator, value)
+        if name == "losses":
+            return applied_losses(value, self._tails(graph), faults, _target_keys(graph))
+        if name == "callbacks":
+            return check_callbacks(value, Callback, self._where)
+        return value
+
+    def _assigned(self, name: str, value: Any) -> Any:
+        """Return what an attribute that is assigned holds; what goes with what is seen to when it runs."""
+        faults, probe = Faults(self._where), copy.copy(self)
+        with self.ctx.temporary():
+            vars(probe)[name] = self._meant(name, value, faults)
+        faults.raise_if_any()
+        probe._check_options(faults)
+        faults.raise_if_any()
+        return vars(probe)[name]
+
+    def _check_options(self, faults: Faults) -> None:
+        """Note every argument that is not allowed, whatever the graph is."""
 
     def refresh(self) -> None:
         """Take what was defined anew, as cells ran again: bindings, samplers, losses, callbacks."""
@@ -131,7 +160,26 @@ class ExperimentPhase(Configurable):
         self.losses = [cells.present(loss) for loss in self.losses]
         for loss in self.losses:
             loss.refresh()
-        self.callbacks = [cells.present(callback) for callback in self.callbacks]
+        present = [cells.present(callback) for callback in self.callbacks]
+        self.callbacks = check_callbacks(present, Callback, self._where)
+
+    def add_callback(self, callback: Callback) -> None:
+        """Append a callback; a cell of a notebook that is executed again replaces what it added before.
+
+        Raises:
+            InvalidTypeError: If it is no `Callback`.
+        """
+        check_callbacks([callback], Callback, self._where)
+        added = cells.add_once(callback, self.callbacks, self._added_in)
+        self.callbacks = check_callbacks(added, Callback, self._where)
+
+    def remove_callback(self, callback: Callback | str) -> None:
+        """Leave out a callback, by itself or its label.
+
+        Raises:
+            UnknownNameError: If it is not there.
+        """
+        self.callbacks = without_callback(self.callbacks, callback, self._where)
 
     # -- what is in it -------------------------------------------------------------
 
@@ -189,6 +237,7 @@ class ExperimentPhase(Configurable):
 
     def _check(self, graph: ModelGraph, faults: Faults) -> None:
         """Note every fault of the phase against the graph it will run on."""
+        self._check_options(faults)
         nodes = self.nodes(graph)
         active = [node.label for node in nodes]
         bound = [(self._label_of(b.node_ref), self._label_of(b.upstream_ref)) for b in self.input_sources]

@@ -6,6 +6,7 @@ It knows what is trained, on what, for how long; how is in `core.execution`.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -36,7 +37,7 @@ from modularml.core.execution.placement import placed
 from modularml.core.execution.recording import KEEPS
 from modularml.core.execution.resolution import Resolved, nodes_of_losses, nodes_with_gradients, resolve
 from modularml.core.execution.schedules import Rates
-from modularml.core.execution.scope import PhaseScope
+from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.execution.train_loop import Stage, own_optimizer, stages, train_step
 from modularml.core.execution.updates import UpdateOptions, Window
 from modularml.core.experiment.callback import Callback
@@ -141,6 +142,7 @@ class TrainPhase(ExperimentPhase):
         self.metrics = as_metrics(metrics, faults)
         faults.raise_if_any()
         self._n_epochs = n_epochs
+        self._exec_ctx: weakref.ref[ExecutionContext] | None = None
         self.result_recording = result_recording
         self.nan, self.batch_schedule = nan, batch_schedule
         self.clip_norm, self.clip_value = clip_norm, clip_value
@@ -165,15 +167,17 @@ class TrainPhase(ExperimentPhase):
             InvalidTypeError: If it is something else.
             InvalidValueError: If it is made for an experiment.
         """
+        self.checkpointing = self._bound(checkpointing)
+
+    def _bound(self, checkpointing: Checkpointing | None) -> Checkpointing | None:
         if checkpointing is None:
-            self.checkpointing = None
-            return
+            return None
         if not isinstance(checkpointing, Checkpointing):
             raise InvalidTypeError(
                 f"{self._where}: checkpointing must be a Checkpointing, got {checkpointing!r}."
             )
         checkpointing.check_for(PHASE, self._where)
-        self.checkpointing = checkpointing.bound_to(self.ctx, self.label)
+        return checkpointing.bound_to(self.ctx, self.label)
 
     @classmethod
     def from_split(
@@ -240,6 +244,30 @@ class TrainPhase(ExperimentPhase):
     def n_epochs(self, n_epochs: int) -> None:
         self._n_epochs = check_int(n_epochs, "n_epochs")
 
+    def request_stop(self) -> None:
+        """End the run of this phase that goes on, as completed, after its present epoch.
+
+        ``exp.request_stop()`` ends everything after the present batch, as stopped.
+
+        Raises:
+            StateError: If the phase does not run.
+        """
+        self._running().request_stop()
+
+    def is_epoch_end(self) -> bool:
+        """Tell whether the present batch is the last one of its epoch, in the run that goes on.
+
+        Raises:
+            StateError: If the phase does not run.
+        """
+        return self._running().is_epoch_end()
+
+    def _running(self) -> ExecutionContext:
+        exec_ctx = None if self._exec_ctx is None else self._exec_ctx()
+        if exec_ctx is None:
+            raise StateError(f"{self._where} does not run now.")
+        return exec_ctx
+
     def get_config(self) -> dict[str, Any]:
         """Return everything the phase was made of, nodes by label, as plain values."""
         own: dict[str, Any] = {
@@ -262,8 +290,12 @@ class TrainPhase(ExperimentPhase):
             precision=self.precision,
         )
 
-    def _check(self, graph: ModelGraph, faults: Faults) -> None:
-        super()._check(graph, faults)
+    def _meant(self, name: str, value: Any, faults: Faults) -> Any:
+        if name == "metrics":
+            return as_metrics(value, faults)
+        return self._bound(value) if name == "checkpointing" else super()._meant(name, value, faults)
+
+    def _check_options(self, faults: Faults) -> None:
         faults.attempt(check_int, self._n_epochs, "n_epochs")
         faults.attempt(check_choice, self.result_recording, "result_recording", KEEPS)
         faults.attempt(check_choice, self.nan, "nan", NAN)
@@ -276,6 +308,9 @@ class TrainPhase(ExperimentPhase):
             faults.attempt(check_flag, self.compile, "compile")
         if self.metrics and self.result_recording == ResultRecording.NONE:
             faults.add("metrics need outputs, and result_recording='none' keeps none.")
+
+    def _check(self, graph: ModelGraph, faults: Faults) -> None:
+        super()._check(graph, faults)
         learning = self._learning(graph)
         if not self._minimized and not learning:
             faults.add(InvalidValueError("it needs at least one loss to minimize."))
@@ -326,6 +361,7 @@ class TrainPhase(ExperimentPhase):
             StateError: If nothing is left to train, because all nodes are frozen.
         """
         graph = scope.graph
+        self._exec_ctx = weakref.ref(scope.exec_ctx)  # which lives as long as the run of the phase
         learning = self._learning(graph)
         nodes = nodes_of_losses(graph, self._ready_nodes(graph), self.losses, learning)
         trained = self._trained(graph)

@@ -15,7 +15,9 @@ from modularml.base.errors import (
     InvalidTypeError,
     InvalidValueError,
     StateError,
+    UnknownNameError,
 )
+from modularml.callbacks import EarlyStopping
 from modularml.core.context import ExperimentContext
 from modularml.core.execution.binding import InputBinding
 from modularml.core.experiment.callback import Callback
@@ -293,3 +295,30 @@ def test_an_estimator_that_is_not_fitted_is_named_before_it_runs(world: Any) -> 
         make(world, EvalPhase).execute(world.scope())
     world.drain(FitPhase.from_split("fit", split="train"))
     world.drain(make(world, EvalPhase))
+
+
+def test_callbacks_are_added_and_removed_in_their_order(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    phase = bench.train()
+    late, early = Callback(), EarlyStopping(monitor="mse", execution_order=-1)
+    phase.add_callback(late)
+    phase.add_callback(early)
+    assert phase.callbacks == [early, late]
+    with pytest.raises(UnknownNameError, match="Unknown callback 'Calback' in TrainPhase.*'Callback'"):
+        phase.remove_callback("Calback")
+    with pytest.raises(InvalidTypeError, match="callbacks must be of class Callback, got 3"):
+        phase.add_callback(3)  # type: ignore[arg-type]
+    phase.remove_callback("Callback")
+    phase.remove_callback(early)
+    assert phase.callbacks == []
+
+
+def test_a_list_of_callbacks_that_was_changed_is_checked_before_a_run(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    phase = bench.train()
+    phase.callbacks.extend([Callback(), EarlyStopping(monitor="mse", execution_order=-1)])
+    bench.exp.run_phase(phase)
+    assert [callback.execution_order for callback in phase.callbacks] == [-1, 0]
+    phase.callbacks.append(3)  # type: ignore[arg-type]
+    with pytest.raises(InvalidTypeError, match="callbacks must be of class Callback, got 3"):
+        bench.exp.run_phase(phase)
