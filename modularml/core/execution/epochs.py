@@ -230,6 +230,7 @@ def _run_epoch(
         # Also when a batch raises: what was done before it stays on record.
         last = losses.flush()
         settle()
+        recording.settle = _do_nothing  # else it and what it holds would be a cycle, and stay for a while
         if records:
             recorder.close()
     if is_paused:
