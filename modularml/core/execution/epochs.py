@@ -176,7 +176,7 @@ def _run_epoch(
         recording.n_samples.append(np.empty(0, np.int32))
     losses = _LossBuffer(recording.losses[epoch])
     offsets = next(iter(drawn.offsets.values()))
-    n_samples = np.diff(offsets).astype(np.int32)
+    n_samples = next(iter(drawn.sizes.values())).astype(np.int32)
     n_told = n_done
     begin(n_samples, n_done)
     if several is not None:
