@@ -63,8 +63,8 @@ def as_tensor(
     if not isinstance(array, torch.Tensor):
         array = np.asarray(array)
         array = torch.from_numpy(array) if array.flags.writeable else _of_read_only(array)
-    moved: torch.Tensor = array.to(device=device, dtype=dtype)
-    return moved
+    tensor: torch.Tensor = array
+    return tensor if device is None and dtype is None else tensor.to(device=device, dtype=dtype)
 
 
 def _of_read_only(array: np.ndarray) -> torch.Tensor:

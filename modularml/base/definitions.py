@@ -76,7 +76,9 @@ def own_definitions(thing: Any) -> list[Definition]:
             continue
         seen.add(id(value))
         kind = value if is_nameable(value) else type(value)
-        found |= {id(known): known for known in getattr(kind, "__mro__", (kind,)) if is_own(known)}
+        if kind is value or id(kind) not in seen:
+            seen.add(id(kind))
+            found |= {id(known): known for known in getattr(kind, "__mro__", (kind,)) if is_own(known)}
         if kind is not value:
             rest.extend(_parts(value, is_root=value is thing))
     return list(found.values())

@@ -104,7 +104,7 @@ class CompiledSteps:
 
     def begin(self, drawn: EpochFeed) -> None:
         """Begin an epoch: only batches as large as its first one are compiled."""
-        sizes = np.stack([np.diff(offsets) for offsets in drawn.offsets.values()])
+        sizes = np.stack(list(drawn.sizes.values()))
         others = np.flatnonzero((sizes != sizes[:, :1]).any(axis=0))
         batches = np.arange(drawn.n_batches)
         ends = np.append(others, drawn.n_batches)

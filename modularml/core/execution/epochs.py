@@ -177,7 +177,7 @@ def _run_epoch(
         recording.n_samples.append(np.empty(0, np.int32))
     losses = _LossBuffer(recording.losses[epoch])
     offsets = next(iter(drawn.offsets.values()))
-    n_samples = np.diff(offsets).astype(np.int32)
+    n_samples = next(iter(drawn.sizes.values())).astype(np.int32)
     n_told, exec_ctx.n_batches = n_done, drawn.n_batches
     begin(n_samples, n_done)
     if several is not None:
@@ -231,6 +231,7 @@ def _run_epoch(
         # Also when a batch raises: what was done before it stays on record.
         last = losses.flush()
         settle()
+        recording.settle = _do_nothing  # else it and what it holds would be a cycle, and stay for a while
         if records:
             recorder.close()
     exec_ctx.batch_idx = max(n_done - 1, 0)

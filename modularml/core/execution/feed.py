@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -49,7 +50,8 @@ class Source:
         """Return the batches of an epoch, in absolute rows."""
         if self.sampler is None:
             n = self.view.n_samples
-            offsets = np.append(np.arange(0, n, self.batch_size or max(n, 1)), n)
+            size = self.batch_size or max(n, 1)
+            offsets = np.minimum(np.arange(0, n + size, size), n)
             return EpochIndex(roles={DEFAULT_ROLE: self.view.rows}, offsets=offsets)
         index = self.sampler.epoch(self.view, epoch)
         return replace(index, roles={role: self.view.rows[rows] for role, rows in index.roles.items()})
@@ -70,6 +72,11 @@ class EpochFeed:
     rows: Mapping[str, np.ndarray]
     offsets: Mapping[str, np.ndarray]
     weights: Sequence[torch.Tensor | None] = ()
+
+    @cached_property
+    def sizes(self) -> dict[str, np.ndarray]:
+        """Stream of a head -> how many samples each of its batches has, ``(n_batches,)``."""
+        return {stream: np.diff(offsets) for stream, offsets in self.offsets.items()}
 
 
 class Feed:
@@ -143,7 +150,7 @@ class Feed:
             drawn: The epoch.
             n_done: How many of its first batches are left out.
         """
-        longest = max((int(np.diff(o).max(initial=1)) for o in drawn.offsets.values()), default=1)
+        longest = max((int(sizes.max(initial=1)) for sizes in drawn.sizes.values()), default=1)
         step = max(1, CHUNK_BYTES // (self._row_bytes * longest))
         # Chunks begin where they always do: a tensor's address may decide how its last bits are rounded.
         for first in range(n_done - n_done % step, drawn.n_batches, step):
@@ -155,7 +162,8 @@ class Feed:
         picked: dict[str, Pick] = {}
         for stream, offsets in drawn.offsets.items():
             cuts = offsets[first : last + 1]
-            picked[stream] = (_picker(drawn.rows[stream][cuts[0] : cuts[-1]]), _sizes(cuts))
+            rows_of_stream = drawn.rows[stream][cuts[0] : cuts[-1]]
+            picked[stream] = (_picker(rows_of_stream), _split_sizes(drawn.sizes[stream][first:last]))
         parts: list[Sequence[torch.Tensor | None]] = []
         for stream, column in self.columns:
             picker, sizes = picked[stream]
@@ -166,11 +174,11 @@ class Feed:
                 rows = _rows(column, picker)
             parts.append((rows,) if last - first == 1 else rows.split(sizes))
         for streams, weights in zip(self.weights, drawn.weights, strict=True):
-            cuts = drawn.offsets[streams[0]][first : last + 1]
             if weights is None:
                 parts.append([None] * (last - first))
             else:
-                parts.append(weights[cuts[0] : cuts[-1]].split(_sizes(cuts)))
+                cuts = drawn.offsets[streams[0]][first : last + 1]
+                parts.append(weights[cuts[0] : cuts[-1]].split(picked[streams[0]][1]))
         return parts
 
 
@@ -258,10 +266,10 @@ def _picker(rows: np.ndarray) -> slice | torch.Tensor:
     n = len(rows)
     if n and rows[-1] - rows[0] == n - 1 and (n < 2 or bool((np.diff(rows) == 1).all())):
         return slice(int(rows[0]), int(rows[-1]) + 1)
-    return torch.from_numpy(np.require(rows, requirements=("C", "W")))  # the rows of a view are read-only
+    return torch.from_numpy(rows if rows.flags.carray else rows.copy())  # those of a view are read-only
 
 
-def _sizes(cuts: np.ndarray) -> int | list[int]:
-    sizes = np.diff(cuts)
+def _split_sizes(sizes: np.ndarray) -> int | list[int]:
+    """Return sizes as `torch.split` takes them: one number where all but the last are alike."""
     regular = len(sizes) == 1 or (bool((sizes[:-1] == sizes[0]).all()) and sizes[-1] <= sizes[0])
     return int(sizes[0]) if regular else sizes.tolist()

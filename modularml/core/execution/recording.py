@@ -222,7 +222,7 @@ class EpochRecorder:
     def _begin(self, batch: Sequence[Any]) -> None:
         if self.recording.keeps == "last" and not self._n_done:
             self.recording.forget_tensors()
-        sizes = {head: np.diff(offsets) for head, offsets in self.drawn.offsets.items()}
+        sizes = self.drawn.sizes
         n_outputs = sum(array.nbytes for array in batch) / next(iter(sizes.values()))[0]
         n_bytes = n_outputs * next(iter(sizes.values()))
         for head, rows in self.drawn.rows.items():

@@ -60,14 +60,12 @@ def _data(bindings: list[InputBinding], ctx: ExperimentContext) -> Tree:
 
 
 def _of_set(featureset: FeatureSet, columns: Mapping[str, None], splits: Mapping[str, None]) -> Tree:
-    known = [name for name in columns if name in featureset.columns]
-    rows = {name: featureset.get_split(name).rows for name in splits if name in featureset.available_splits}
-    arrays = [*(featureset.table.column(name) for name in known), *rows.values()]
-    codes = dict(
-        zip([("columns", n) for n in known] + [("splits", n) for n in rows], digests(arrays), strict=True)
-    )
-    tree: Tree = {"n_samples": featureset.n_samples, "columns": {}, "splits": {}}
-    for (kind, name), code in codes.items():
+    table = featureset.table
+    known = set(table.columns).intersection(columns)
+    arrays = {("columns", name): table.column(name) for name in columns if name in known}
+    arrays |= {("splits", name): featureset.get_split(name).rows for name in splits if name in featureset}
+    tree: Tree = {"n_samples": table.n_samples, "columns": {}, "splits": {}}
+    for (kind, name), code in zip(arrays, digests(arrays.values()), strict=True):
         tree[kind][name] = code
     keys = {name.split(".")[1] for name in known}
     scalers = [

@@ -38,7 +38,7 @@ def _of_phase(phase: ExperimentPhase) -> Iterator[str]:
 def _of_node(node: GraphNode) -> Iterator[str]:
     maker, old = cells.maker(node), _old(node)
     yield from _uses(f"node {node.label!r}", old, maker)
-    if not isinstance(node, ModelNode) or old:
+    if not isinstance(node, ModelNode) or old or not node.made_by:
         return
     # A module of the user's that is loaded again gives its objects the new methods: %autoreload.
     present = inits_of(node.model)

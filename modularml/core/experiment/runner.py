@@ -70,11 +70,6 @@ class Surroundings(Protocol):
     random_stream: RandomStream
 
     @property
-    def history(self) -> Sequence[ExperimentRun]:
-        """Its runs so far, the present one included."""
-        ...
-
-    @property
     def exp_callbacks(self) -> list[ExperimentCallback]:
         """Its callbacks, in order of execution."""
         ...
@@ -120,6 +115,7 @@ class Runner:
 
     Args:
         experiment: Whose run it is.
+        history: Its runs so far, to which the present one comes.
         options: What is shown.
         preview: Call no experiment callbacks and write no checkpoints.
         begin_at: Where an earlier part of the run ended; None begins at the beginning.
@@ -131,12 +127,14 @@ class Runner:
     def __init__(
         self,
         experiment: Surroundings,
+        history: Sequence[ExperimentRun],
         options: DisplayOptions,
         *,
         preview: bool = False,
         begin_at: Position | None = None,
     ) -> None:
-        self.experiment, self.options, self.preview = experiment, options, preview
+        self.experiment, self.history = experiment, history
+        self.options, self.preview = options, preview
         self.position = Position(path=())
         self._begin_at = begin_at
         self._stop = threading.Event()
@@ -377,7 +375,7 @@ class Runner:
         if not self.preview:
             record.fingerprint[name_of(path, self.experiment.label)] = {
                 **fingerprint(phase),
-                "upstream": upstream(self.experiment.history),
+                "upstream": upstream(self.history),
                 **({"apart": True} if self._apart else {}),
             }
 

@@ -103,7 +103,7 @@ class Runs:
     ) -> Any:
         """Run an entry and record it; see `Experiment.run`."""
         self.tell_outdated(entry)
-        runner = Runner(experiment, display_options(display))
+        runner = Runner(experiment, self.history, display_options(display))
         with self.exclusively(experiment), experiment.random_stream.active():
             if fresh:
                 begin_anew(experiment)
@@ -137,7 +137,7 @@ class Runs:
         position, whole_plan = position_in(point), point["progress"]["whole_plan"]
         entry = own(experiment, entry_of(point, experiment.execution_plan, given), None, "resume")
         self.tell_outdated(entry)
-        runner = Runner(experiment, display_options(display), begin_at=position)
+        runner = Runner(experiment, self.history, display_options(display), begin_at=position)
         with self.exclusively(experiment), experiment.random_stream.active():
             earlier = ExperimentRun.from_state(point["run"])
             record = next((run for run in self.history if run.id == earlier.id), None)
@@ -153,7 +153,7 @@ class Runs:
     def preview(self, experiment: Any, entry: Entry, display: Mapping[str, Any]) -> Any:
         """Run an entry without a trace; see `Experiment.preview_phase`."""
         self.tell_outdated(entry)
-        runner = Runner(experiment, display_options(display), preview=True)
+        runner = Runner(experiment, self.history, display_options(display), preview=True)
         with self.exclusively(experiment), experiment.random_stream.active():
             record = ExperimentRun(label=entry.label, started_at=now())
             with restored(experiment, phases_of(entry)), self._as_the_present(runner):
@@ -191,6 +191,8 @@ class Runs:
     def _count_anew(self, experiment: Any, phases: Sequence[ExperimentPhase]) -> None:
         """Forget the epochs of phases whose nodes were defined anew since they ran."""
         for phase in phases:
+            if phase.kind != "train":  # of others none are counted
+                continue
             nodes = phase.nodes(experiment.model_graph)
             known = self._trained.get(phase.label)
             if known is not None and any(node not in known for node in nodes):

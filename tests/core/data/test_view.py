@@ -8,9 +8,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError, ResolutionError, UnknownNameError
+from modularml.base.rows import SampleSource
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.view import FeatureSetView
 from modularml.predicates import GT
+from modularml.splitters import Splitter
 
 ROWS = st.lists(st.integers(0, 59))
 same_set = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -239,3 +241,14 @@ def test_a_column_that_is_not_there_is_both_a_key_error_and_a_resolution_error(f
         for kind in (KeyError, ResolutionError):
             with pytest.raises(kind, match="voltage"):
                 call()
+
+
+def test_a_splitter_of_ones_own_is_held_to_the_rows_there_are(fs: FeatureSet) -> None:
+    class Beyond(Splitter):
+        def _indices(self, source: SampleSource) -> dict[str, np.ndarray]:
+            return {"all and one more": np.arange(source.n_samples + 1)}
+
+    for view, n in ((fs, 60), (fs.take([5, 2, 9]), 3)):
+        with pytest.raises(IndexError, match=str(n)):
+            view.split(Beyond())
+    assert not fs.available_splits

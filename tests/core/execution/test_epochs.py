@@ -1,3 +1,5 @@
+import gc
+import weakref
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -159,3 +161,15 @@ def test_a_loss_that_is_no_number_any_more_is_told_once_with_its_place(bench: An
     ]
     assert f"since epoch {bad[0][0]}, batch {bad[0][1]}." in str(told[0].message)
     assert len({epoch for epoch, _ in bad}) > 1
+
+
+def test_what_was_recorded_goes_with_the_results_and_waits_for_no_collector(bench: Any, phase: Any) -> None:
+    _, results = bench.drain(phase)
+    recording = weakref.ref(results.recording)
+    gc.collect()
+    gc.disable()
+    try:
+        del results
+        assert recording() is None
+    finally:
+        gc.enable()
