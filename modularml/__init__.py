@@ -162,6 +162,11 @@ _HOMES = {
     "supported_scalers": "scalers.registry",
     "wrap_model": "models",
 }
+_ELSEWHERE = {
+    "load": " Experiment.load, FeatureSet.load and ModelGraph.load read files; inspect tells what is in one.",
+    "save": " What is to be saved has the method: exp.save(path), fs.save(path), graph.save(path).",
+}
+"""What people look for here that stands elsewhere."""
 _PACKAGES = ("callbacks", "models", "predicates", "samplers", "scalers", "splitters")
 
 __version__ = version("modularml-jupyter")
@@ -174,6 +179,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         match = nearest(name, __dir__())
         hint = f" Did you mean {match!r}?" if match else ""
+        hint = _ELSEWHERE.get(name, hint)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{hint}")
     value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     return value

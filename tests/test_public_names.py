@@ -122,6 +122,8 @@ def test_a_misspelt_name_is_told_with_the_nearest_one() -> None:
 
 
 def test_a_name_like_no_other_is_told_without_a_guess() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'load'\. Experiment.load, FeatureSet.load"):
+        modularml.load  # noqa: B018
     with pytest.raises(AttributeError, match=r"no attribute 'zzzz'\.$"):
         modularml.zzzz  # noqa: B018
 

@@ -58,7 +58,7 @@ def checked(function: CallableT, owner: type | None = None) -> CallableT:
             if found is None or found[1] not in kwargs or found[1] in inspect.signature(function).parameters:
                 raise
             where = type(args[0]).__name__ if makes else function.__qualname__
-            raise InvalidTypeError(_told(where, found[1], function)) from None
+            raise InvalidTypeError(_told(where, found[1], kwargs[found[1]], function)) from None
 
     vars(call)["_is_checked"] = True
     return call  # type: ignore[return-value]
@@ -72,11 +72,14 @@ def _takes_keywords(function: Callable[..., Any]) -> bool:
     return named and inspect.Parameter.VAR_KEYWORD not in kinds
 
 
-def _told(where: str, name: str, function: Callable[..., Any]) -> str:
+def _told(where: str, name: str, value: Any, function: Callable[..., Any]) -> str:
     parameters = inspect.signature(function).parameters.values()
     by_position = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
     allowed = [p.name for p in parameters if p.kind not in by_position and p.name not in ("self", "cls")]
     match = nearest(name, allowed)
     takes = f"It takes: {', '.join(allowed)}." if allowed else "It takes its arguments by position."
+    passed_on = next((one for one in allowed if one.endswith("_kwargs")), None)
+    if passed_on is not None:
+        takes += f" What is passed on goes to {passed_on}={{{name!r}: {value!r:.40}}}."
     hint = f"Did you mean {match!r}?" if match else takes
     return f"{where}() got an unexpected keyword argument {name!r}. {hint}"

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path, PurePath
 from typing import Any
@@ -91,8 +91,24 @@ def to_plain(tree: Any) -> Any:
     encoder = _Encoder()
     plain = encoder.encode(tree)
     if encoder.has_members:
-        raise InvalidTypeError("The tree holds arrays or estimators, which only a file can hold; use save().")
+        held = "; ".join(dict.fromkeys(_told(tree, place) for place in encoder.places))
+        raise InvalidTypeError(
+            f"YAML is for people to read, and holds no arrays and estimators: {held}. Use save() for a file."
+        )
     return plain
+
+
+def _told(tree: Any, place: Sequence[object]) -> str:
+    """Say where something stands in a tree, with the innermost label around it."""
+    label, found, steps = "", tree, list(place)
+    for i, step in enumerate(place):
+        if isinstance(found, Mapping) and isinstance(found.get("label"), str):
+            label, steps = f"{found['label']!r}, ", list(place[i:])
+        try:
+            found = found[step]
+        except (KeyError, IndexError, TypeError):
+            break  # within an object of the user's, whose attributes are no part of the tree
+    return label + ".".join(map(str, steps))
 
 
 def from_plain(plain: Any, *, symbols: Mapping[str, Any] | None = None) -> Any:
@@ -150,6 +166,7 @@ class _Encoder:
 
     def __init__(self) -> None:
         self._place: list[object] = []
+        self.places: list[tuple[object, ...]] = []
         self._arrays: list[np.ndarray] = []
         self._estimators: list[bytes] = []
         self._symbols: dict[str, tuple[Any, Symbol]] = {}
@@ -211,6 +228,7 @@ class _Encoder:
                 dtype, shape = arrays.describe(value)
             except InvalidTypeError as error:
                 raise self._refusal(str(error)) from error
+            self.places.append(tuple(self._place))
             self._arrays.append(value)
             return {"$array": f"arrays/{len(self._arrays) - 1}.safetensors", "dtype": dtype, "shape": shape}
         if is_nameable(value):
@@ -237,6 +255,7 @@ class _Encoder:
         cls = type(value)
         if not cls.__module__.startswith("sklearn."):
             return {"$object": self._symbol(cls), "state": self._at(cls.__name__, vars(value))}
+        self.places.append(tuple(self._place))
         try:
             self._estimators.append(trust.to_bytes(value))
         except InvalidTypeError as error:

@@ -53,7 +53,7 @@ def load_object(
     tree = codec.load(path, kind, symbols=symbols)
     with no_surprises(path, kind):
         made, state = from_config(tree["config"]), tree["state"]
-    return _checked(made, cls, path), state
+    return checked_class(made, cls, path), state
 
 
 def load_yaml_object(
@@ -63,10 +63,11 @@ def load_yaml_object(
     tree = load_yaml(path, symbols=symbols)
     with no_surprises(path, "configuration"):
         made = from_config(tree)
-    return _checked(made, cls, path)
+    return checked_class(made, cls, path)
 
 
-def _checked(made: Any, cls: type[T], path: str | os.PathLike[str]) -> T:
+def checked_class(made: Any, cls: type[T], path: str | os.PathLike[str]) -> T:
+    """Return what a file holds if it is of a class, else raise FileFormatError."""
     if not isinstance(made, cls):
         raise FileFormatError(f"{os.fspath(path)!r} holds a {type(made).__name__}, not a {cls.__name__}.")
     return made

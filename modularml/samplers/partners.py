@@ -45,6 +45,12 @@ class Term:
                 f"The samples of {self.name!r} are arrays of shape {self.values.shape[1:]}; "
                 "to compare them, a SimilarityCondition needs a metric."
             )
+        if self.condition.tolerance and self.condition.metric is None and not is_number(self.values):
+            raise InvalidValueError(
+                f"The tolerance {self.condition.tolerance!r} is for numbers, and {self.name!r} holds "
+                f"{self.values.dtype} values, which are equal or not. Leave it out, or give the "
+                "SimilarityCondition a metric: a function of two samples."
+            )
 
     @property
     def wants_equal(self) -> bool:

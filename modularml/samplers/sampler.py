@@ -29,6 +29,7 @@ from modularml.base.rows import SampleSource as SampleSource
 from modularml.base.rows import as_names, check_flag, check_seed, group_codes, new_seed
 from modularml.display.card import Shown
 from modularml.io import codec
+from modularml.io.objects import checked_class, no_surprises
 from modularml.io.yaml import load_yaml, save_yaml
 from modularml.samplers.batching import by_group, by_stratum, cut
 
@@ -331,16 +332,19 @@ class Sampler(Shown, Configurable, ABC):
             FileFormatError: If the file is damaged, of another kind or newer.
             FileNotFoundError: If it is not there.
         """
-        return cls._of_tree(codec.load(filepath, "sampler", symbols=symbols))
+        with no_surprises(filepath, "sampler"):
+            return cls._of_tree(codec.load(filepath, "sampler", symbols=symbols), filepath)
 
     @classmethod
     def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Sampler:
         """Read a sampler from a YAML file; see `load`."""
-        return cls._of_tree(load_yaml(path, symbols=symbols))
+        tree = load_yaml(path, symbols=symbols)
+        with no_surprises(path, "sampler"):
+            return cls._of_tree(tree, path)
 
-    @staticmethod
-    def _of_tree(tree: Mapping[str, Any]) -> Sampler:
-        sampler: Sampler = from_config(tree["config"])
+    @classmethod
+    def _of_tree(cls, tree: Mapping[str, Any], path: str | Path) -> Sampler:
+        sampler = checked_class(from_config(tree["config"]), cls, path)
         sampler.set_state(tree["state"])
         return sampler
 

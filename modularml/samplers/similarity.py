@@ -27,7 +27,7 @@ class SimilarityCondition(Shown, Configurable):
 
     Args:
         mode: ``"similar"``: the difference is at most the tolerance; ``"dissimilar"``: it is more.
-        tolerance: In the units of the column.
+        tolerance: In the units of the column; for numbers, or with a metric.
         metric: A function of two samples; it is called once a pair.
         weight_mode: How a match is weighed if `allow_fallback`: ``"binary"``: by
             `max_weight`; ``"linear"`` or ``"exp"``: the less, the less clear it is, in

@@ -18,7 +18,8 @@ from modularml.base.registry import Registry
 from modularml.base.rows import SampleSource
 from modularml.display.card import Shown
 from modularml.io import codec
-from modularml.io.yaml import load_yaml, save_yaml
+from modularml.io.objects import checked_class, load_yaml_object, no_surprises
+from modularml.io.yaml import save_yaml
 
 splitter_registry: Registry[type[Splitter]] = Registry("splitter")
 """Every splitter class of this package, by name."""
@@ -91,8 +92,7 @@ class Splitter(Shown, Configurable, ABC):
     @classmethod
     def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Splitter:
         """Read a splitter from a YAML file; see `load`."""
-        splitter: Splitter = from_config(load_yaml(path, symbols=symbols))
-        return splitter
+        return load_yaml_object(path, cls, symbols=symbols)
 
     @classmethod
     def load(cls, filepath: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Splitter:
@@ -107,5 +107,5 @@ class Splitter(Shown, Configurable, ABC):
             FileNotFoundError: If it is not there.
         """
         tree = codec.load(filepath, "splitter", symbols=symbols)
-        splitter: Splitter = from_config(tree)
-        return splitter
+        with no_surprises(filepath, "splitter"):
+            return checked_class(from_config(tree), cls, filepath)

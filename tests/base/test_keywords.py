@@ -140,3 +140,12 @@ def test_every_public_callable_refuses_a_misspelt_keyword_itself(name: str) -> N
 def test_what_goes_by_position_is_not_offered_as_a_keyword() -> None:
     with pytest.raises(InvalidTypeError, match="'experiment'. It takes its arguments by position."):
         modularml.compare(experiment="a")  # type: ignore[call-arg]
+
+
+def test_what_is_passed_on_is_told_where_it_goes() -> None:
+    with pytest.raises(
+        InvalidTypeError, match=r"'lr'. It takes: opt, .* What is passed on goes to opt_kwargs=\{'lr': 0.1\}"
+    ):
+        modularml.Optimizer("adam", lr=0.1)  # type: ignore[call-arg]
+    with pytest.raises(InvalidTypeError, match=r"loss_kwargs=\{'delta': 0.5\}"):
+        modularml.Loss("huber", delta=0.5)  # type: ignore[call-arg]

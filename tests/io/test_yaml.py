@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
 from modularml.base.errors import FileFormatError, InvalidTypeError, UnknownNameError
 from modularml.io.yaml import load_yaml, save_yaml
@@ -33,6 +34,11 @@ def test_arrays_have_no_place_in_it(tmp_path: Path) -> None:
     with pytest.raises(InvalidTypeError, match="arrays"):
         save_yaml(tmp_path / "a.yaml", {"x": np.zeros(3)})
     assert not (tmp_path / "a.yaml").exists()
+    nodes = [{"label": "net"}, {"label": "forest", "model": {"model": Ridge()}}]
+    with pytest.raises(
+        InvalidTypeError, match=r"no arrays and estimators: 'forest', model.model. Use save\(\)"
+    ):
+        save_yaml(tmp_path / "a.yaml", {"label": "graph", "nodes": nodes})
 
 
 @pytest.mark.parametrize(

@@ -92,3 +92,12 @@ def test_a_metric_compares_arrays() -> None:
     assert ((found >= 0).sum(axis=1) == all_pairs([term]).sum(axis=1)).all()
     with pytest.raises(InvalidValueError, match="'vector'.*metric"):
         Term("vector", vectors, SimilarityCondition())
+
+
+@pytest.mark.parametrize(
+    "values", [np.array(["a", "b"]), np.array(["2024-01-01"], "M8[s]"), np.array([True])]
+)
+def test_a_tolerance_of_what_is_no_number_is_refused(values: Any) -> None:
+    with pytest.raises(InvalidValueError, match="tolerance 0.5 is for numbers, and 'x' holds .* a metric"):
+        Term("x", values, SimilarityCondition(tolerance=0.5))
+    Term("x", values, SimilarityCondition(tolerance=0.5, metric=lambda a, b: 0.0))

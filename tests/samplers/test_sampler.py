@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modularml.base.config import from_config, to_config
-from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError, UnknownNameError
+from modularml.base.errors import (
+    FileFormatError,
+    InvalidTypeError,
+    InvalidValueError,
+    StateError,
+    UnknownNameError,
+)
 from modularml.samplers import (
     EpochIndex,
     NSampler,
@@ -191,3 +197,14 @@ def test_a_file_gives_back_the_sampler_and_its_order(cells: Any, make: Any, tmp_
     assert equal(Sampler.load(path).epoch(cells, 3), sampler.epoch(cells, 3))
     read = Sampler.from_yaml(sampler.to_yaml(tmp_path / "mine.yaml"))
     assert read == sampler and equal(read.epoch(cells, 3), sampler.epoch(cells, 3))
+
+
+def test_a_file_of_another_class_is_refused(tmp_path: Path) -> None:
+    simple = SimpleSampler(batch_size=3)
+    path, text = simple.save(tmp_path / "s"), simple.to_yaml(tmp_path / "s.yaml")
+    for read in (lambda: PairedSampler.load(path), lambda: PairedSampler.from_yaml(text)):
+        with pytest.raises(FileFormatError, match="holds a SimpleSampler, not a PairedSampler"):
+            read()
+    (tmp_path / "x.yaml").write_text("a: 1")
+    with pytest.raises(FileFormatError, match="x.yaml' is no whole sampler"):
+        SimpleSampler.from_yaml(tmp_path / "x.yaml")

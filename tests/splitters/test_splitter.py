@@ -8,7 +8,8 @@ import pytest
 from sklearn.model_selection import KFold
 
 from modularml.base.config import from_config, to_config
-from modularml.base.errors import UnknownNameError
+from modularml.base.errors import FileFormatError, UnknownNameError
+from modularml.samplers import SimpleSampler
 from modularml.splitters import (
     ConditionSplitter,
     RandomSplitter,
@@ -47,3 +48,13 @@ def test_a_file_gives_back_the_splitter(cells: Any, splitter: Splitter, tmp_path
     expected = {n: r.tolist() for n, r in splitter.indices(cells).items()}
     for loaded in (Splitter.load(path), Splitter.from_yaml(splitter.to_yaml(tmp_path / "mine.yaml"))):
         assert {n: r.tolist() for n, r in loaded.indices(cells).items()} == expected
+
+
+def test_a_file_of_another_class_is_refused(tmp_path: Path) -> None:
+    splitter = RandomSplitter({"a": 0.5, "b": 0.5})
+    path, text = splitter.save(tmp_path / "s"), splitter.to_yaml(tmp_path / "s.yaml")
+    for read in (lambda: ConditionSplitter.load(path), lambda: ConditionSplitter.from_yaml(text)):
+        with pytest.raises(FileFormatError, match="holds a RandomSplitter, not a ConditionSplitter"):
+            read()
+    with pytest.raises(FileFormatError, match="holds a dict, not a RandomSplitter"):
+        RandomSplitter.from_yaml(SimpleSampler(batch_size=3).to_yaml(tmp_path / "sampler.yaml"))

@@ -25,6 +25,7 @@ from modularml.base.keywords import checked_keywords
 from modularml.base.rows import check_seed
 from modularml.core import cells
 from modularml.core.context import ExperimentContext, RegistrationPolicy
+from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution.recording import HISTORY_BUDGET_BYTES
 from modularml.core.experiment import storage
 from modularml.core.experiment.callback import ExperimentCallback, check_callbacks, without_callback
@@ -269,6 +270,11 @@ class Experiment(Shown):
         """The model graph, or None."""
         graph: ModelGraph | None = self.ctx.model_graph
         return graph
+
+    @property
+    def feature_sets(self) -> dict[str, FeatureSet]:
+        """Label of each FeatureSet -> the FeatureSet."""
+        return {label: node for label, node in self.ctx.nodes.items() if isinstance(node, FeatureSet)}
 
     @property
     def execution_plan(self) -> PhaseGroup:

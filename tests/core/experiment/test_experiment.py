@@ -3,6 +3,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -700,3 +701,12 @@ def test_a_cell_that_adds_a_phase_can_be_run_again_under_overwrite(make_lab: Any
     lab.exp.ctx.set_registration_policy("raise")
     with pytest.raises(DuplicateLabelError, match="An item already exists with label 'a'"):
         plan.add_phase(lab.train("a"))
+
+
+def test_what_it_is_made_of_is_found_by_its_label_also_when_loaded(lab: Any, tmp_path: Path) -> None:
+    assert lab.exp.feature_sets == {"data": lab.data}
+    path = lab.exp.save(tmp_path / "lab")
+    ExperimentContext().activate()
+    loaded = Experiment.load(path)
+    assert loaded.feature_sets["data"].table == lab.data.table
+    assert loaded.model_graph.node_labels == lab.exp.model_graph.node_labels
