@@ -13,6 +13,7 @@ the constructor does.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,15 @@ def close(cls: type) -> None:
     """Let instances of `cls` refuse attributes that nothing reads."""
     if cls.__setattr__ is object.__setattr__:
         cls.__setattr__ = _set  # type: ignore[assignment, method-assign]
+    elif dataclasses.is_dataclass(cls) and "__setattr__" in vars(cls):  # which frozen ones have
+        cls.__setattr__ = _refuse  # type: ignore[method-assign]
+
+
+def _refuse(self: Any, name: str, value: Any) -> None:
+    raise InvalidAttributeError(
+        f"{name!r} of {self!r} cannot be set: it does not change. dataclasses.replace(this, {name}=...) "
+        "makes another."
+    )
 
 
 def _set(self: Any, name: str, value: Any) -> None:

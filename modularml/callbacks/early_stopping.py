@@ -25,7 +25,8 @@ class EarlyStopping(Callback):
     (``Checkpointing(best=...)``) they come from there, and no copy is held in memory.
 
     Args:
-        monitor: A metric that is logged, e.g. by `Evaluation`, or the label of a loss.
+        monitor: A metric that is logged, e.g. by `Evaluation`, the label of a loss, or ``"train_loss"``: the
+            sum of the losses that are minimized.
         mode: ``"min"`` if lower is better, ``"max"`` if higher is. None follows from the metric: losses and
             errors are to fall, scorers of scikit-learn and other scores to rise.
         patience: How many epochs without improvement are waited for.
@@ -117,8 +118,8 @@ class EarlyStopping(Callback):
     def _value(self, results: PhaseResults, epoch: int, announced: set[str]) -> float | None:
         """The value of this epoch, or None where the metric is not logged at every epoch."""
         recording = results.recording
-        values = recording.epoch_means(epoch) | recording.epoch_metrics(epoch)
-        known = sorted({*recording.loss_nodes, *recording.metrics, *announced})
+        values = recording.values_of(epoch)
+        known = sorted({*recording.monitored, *announced})
         if self.monitor not in known:
             raise InvalidValueError(
                 f"{unknown_name('metric', self.monitor, known, where=repr(results))} "

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torchmetrics import MeanAbsoluteError, R2Score
 
-from modularml import AppliedLoss, Callback, Experiment, Loss
+from modularml import AppliedLoss, Callback, Checkpointing, Experiment, Loss
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import CallbackError, InvalidValueError
 from modularml.callbacks import EarlyStopping
@@ -84,6 +84,21 @@ def test_it_watches_an_evaluation_or_a_loss_of_training(regression: Regression) 
     watched = EarlyStopping(monitor="mse")
     results = regression.exp.run_phase(regression.train(watched, n_epochs=3))
     assert watched.best_value == pytest.approx(results.epoch_losses().min())
+
+
+def test_it_watches_the_sum_of_what_is_minimized(regression: Regression) -> None:
+    losses = [
+        AppliedLoss("mse", "net", label="a"),
+        AppliedLoss("mae", "net", label="b", weight=2.0),
+        AppliedLoss("mae", "net", label="c", trainable=False),
+    ]
+    watched = EarlyStopping(monitor="train_loss")
+    phase = regression.train(watched, n_epochs=3)
+    phase.losses, phase.checkpointing = losses, Checkpointing(best="train_loss")
+    results = regression.exp.run_phase(phase)
+    total = results.epoch_losses("a") + results.epoch_losses("b")
+    assert watched.best_value == pytest.approx(total.min())
+    assert phase.checkpointing.best_key == f"train_epoch{total.argmin()}"
 
 
 def test_a_metric_that_nothing_logs_is_an_error_after_the_first_epoch(regression: Regression) -> None:

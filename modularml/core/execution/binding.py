@@ -15,6 +15,7 @@ from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError, unknown_name
 from modularml.base.keywords import checked_keywords
 from modularml.core.context import ExperimentContext
+from modularml.core.data.batch_view import BatchView
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import (
     FeatureSetReference,
@@ -25,7 +26,7 @@ from modularml.core.data.view import FeatureSetView
 from modularml.core.execution.streams import DEFAULT_ROLE
 from modularml.core.topology.graph_node import GraphNode
 from modularml.display.card import Shown
-from modularml.samplers import Sampler
+from modularml.samplers import Sampler, SimpleSampler
 
 
 @checked_keywords
@@ -126,6 +127,15 @@ class InputBinding(Shown, Configurable):
             ResolutionError: If the FeatureSet, the split or a column is no longer there.
         """
         return self._input_ref.resolve(ctx)
+
+    def materialize_batches(self, ctx: ExperimentContext | None = None) -> list[BatchView]:
+        """Return the batches of the first epoch, or all rows as one where there is no sampler.
+
+        Raises as `resolve_input_view`.
+        """
+        view = self.resolve_input_view(ctx)
+        sampler = self.sampler or SimpleSampler(batch_size=max(view.n_samples, 1))
+        return list(view.sampled(sampler.epoch(view, 0)).get_stream("default"))
 
     @functools.cached_property
     def _input_ref(self) -> FeatureSetReference:

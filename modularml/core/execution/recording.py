@@ -30,6 +30,9 @@ HISTORY_BUDGET_BYTES = 4 * DEFAULT_BUDGET_BYTES
 
 KEEPS = ("all", "last", "none")
 
+TRAIN_LOSS = "train_loss"
+"""What the sum of the losses that a phase minimizes is called."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TensorRecord:
@@ -85,6 +88,7 @@ class Recording:
         metrics: Name of each metric -> its ``(epoch, batch or None, value)`` entries.
         tensors: What was kept of the outputs, oldest first.
         n_dropped: Batches whose outputs had to go.
+        minimized: Labels of the losses that are minimized, while the phase runs.
         settle: Enters the losses of the epoch that goes on, which are tensors until somebody looks.
     """
 
@@ -97,6 +101,7 @@ class Recording:
     tensors: deque[TensorRecord] = field(default_factory=deque)
     n_dropped: int = 0
     settle: Callable[[], None] = field(default=_settled, repr=False, compare=False)
+    minimized: Sequence[str] = ()
     _n_bytes: int = 0
 
     def log(self, name: str, value: float, epoch: int, batch: int | None = None) -> None:
@@ -141,6 +146,18 @@ class Recording:
         """The last value of each metric that was logged in an epoch."""
         last = {name: entries[-1] for name, entries in self.metrics.items()}
         return {name: value for name, (at, _, value) in last.items() if at == epoch}
+
+    def values_of(self, epoch: int) -> dict[str, float]:
+        """Everything that can be monitored in an epoch: losses, metrics, and the sum of what is minimized."""
+        means = self.epoch_means(epoch)
+        minimized = [means[label] for label in self.minimized if label in means]
+        total = {TRAIN_LOSS: sum(minimized)} if minimized else {}
+        return total | means | self.epoch_metrics(epoch)
+
+    @property
+    def monitored(self) -> set[str]:
+        """The names in `values_of`, by now."""
+        return {*self.loss_nodes, *self.metrics, *([TRAIN_LOSS] if self.minimized else [])}
 
     def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
         """Return the record as a tree of plain values and arrays.

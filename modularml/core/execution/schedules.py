@@ -49,8 +49,8 @@ class Rates:
                 optimizer.move_on()
 
     def _metric(self, name: str, epoch: int) -> float | None:
-        values = self.recording.epoch_means(epoch) | self.recording.epoch_metrics(epoch)
-        known = sorted({*self.recording.loss_nodes, *self.recording.metrics, *self.announced})
+        values = self.recording.values_of(epoch)
+        known = sorted({*self.recording.monitored, *self.announced})
         if name not in known:
             raise InvalidValueError(
                 f"A schedule moves on by a metric that nothing logs: {unknown_name('metric', name, known)} "

@@ -6,13 +6,18 @@ nothing where it is not overridden.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from modularml.base.attributes import as_made
 from modularml.base.config import Configurable
 from modularml.base.errors import Faults, InvalidTypeError, UnknownNameError, check_label, unknown_name
+from modularml.base.registry import Registry
 from modularml.display.card import Shown
+
+callback_registry: Registry[type[_Hooked]] = Registry("callback")
+"""The callbacks of this package, those of phases and of experiments, by the names of their classes."""
 
 
 class _Hooked(Shown, Configurable):
@@ -28,6 +33,8 @@ class _Hooked(Shown, Configurable):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.label = cls.__name__
+        if cls.__module__.startswith("modularml.callbacks."):
+            callback_registry.register(cls)
 
     def __init__(self, label: str | None = None, execution_order: int = 0) -> None:
         self.label = check_label(type(self).__name__ if label is None else label, "callback")
@@ -151,8 +158,22 @@ def check_callbacks(callbacks: Any, kind: type[_Hooked], where: str) -> list[Any
         for name in dir(type(callback)):
             if name.startswith("on_") and name not in kind.hooks:
                 faults.add(unknown_name("hook", name, kind.hooks, where=f"callback {callback.label!r}"))
+        for hook in filter(callback.listens, kind.hooks):
+            faults.attempt(_check_arguments, callback, hook, getattr(kind, hook))
     faults.raise_if_any()
     return sorted(found, key=lambda callback: callback.execution_order)
+
+
+def _check_arguments(callback: Any, hook: str, base: Callable[..., Any]) -> None:
+    """Raise InvalidTypeError if a hook does not take what it is called with."""
+    given = [p.name for p in inspect.signature(base).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    try:
+        inspect.signature(getattr(callback, hook)).bind(**dict.fromkeys(given))
+    except TypeError as error:
+        named = ", ".join(f"{name}=" for name in given)
+        raise InvalidTypeError(
+            f"{hook}() of callback {callback.label!r} is called with {named}, and {error}."
+        ) from error
 
 
 def without_callback(callbacks: Sequence[Any], callback: Any, where: str) -> list[Any]:

@@ -190,5 +190,4 @@ def _value(policy: Checkpointing, results: PhaseResults, epoch: int) -> float | 
     """Return the metric that decides which epoch is the best, if this epoch has it."""
     if policy.best is None:
         return None
-    values = results.recording.epoch_means(epoch) | results.recording.epoch_metrics(epoch)
-    return values.get(policy.best)
+    return results.recording.values_of(epoch).get(policy.best)

@@ -424,6 +424,16 @@ class PhaseGroupResults(Shown):
         """The labels of the entries that ran, in order."""
         return list(self._entries)
 
+    @property
+    def phase_results(self) -> dict[str, PhaseResults]:
+        """Label -> results of the phases right in it."""
+        return {label: one for label, one in self._entries.items() if isinstance(one, PhaseResults)}
+
+    @property
+    def group_results(self) -> dict[str, PhaseGroupResults]:
+        """Label -> results of the groups right in it."""
+        return {label: one for label, one in self._entries.items() if isinstance(one, PhaseGroupResults)}
+
     def items(self) -> Iterator[tuple[str, PhaseResults | PhaseGroupResults]]:
         """Iterate over ``(label, results)``."""
         return iter(self._entries.items())

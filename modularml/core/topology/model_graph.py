@@ -247,6 +247,12 @@ class ModelGraph:
         """The nodes whose weights phases leave alone."""
         return [node for node in self._members() if node.is_frozen]
 
+    @property
+    def backend(self) -> str:
+        """The numeric library of its models; ``"none"`` where they are of several."""
+        backends = {node.backend for node in self._models()}
+        return backends.pop() if len(backends) == 1 else str(Backend.NONE)
+
     def freeze(self, nodes: Iterable[GraphNode | str] | None = None) -> None:
         """Freeze these nodes (None: all)."""
         for node in self._chosen(nodes):
@@ -375,7 +381,7 @@ class ModelGraph:
         return found
 
     def _build_optimizers(self, force: bool) -> None:
-        trained = [n for n in self.topological_nodes() if isinstance(n, ModelNode) and n.backend == "torch"]
+        trained = [n for n in self._models() if n.backend == "torch" and n.is_built]
         if self.optimizer is not None and trained:
             named = {f"{n.label}.{name}": p for n in trained for name, p in n.module.named_parameters()}
             self.optimizer.build(named, force=force)
@@ -540,8 +546,8 @@ class ModelGraph:
 
     def get_state(self) -> dict[str, Any]:
         """A copy of the weights, estimators, frozen flags and optimizers, by node label."""
-        if self.is_built:
-            self._build_optimizers(force=False)  # their states go by names, and nodes may be renamed
+        if self._was_built:
+            self._build_optimizers(force=False)  # their states go by names, and nodes may be others by now
         nodes = {
             node.label: {
                 "model": node.model.get_state(),

@@ -236,7 +236,8 @@ class ModelNode(GraphNode):
         tensors = [as_tensor(one, dtype=wanted) for one in (x if self.takes_list else [x])]
         return self.module(tensors if self.takes_list else tensors[0])
 
-    forward_single = __call__
+    build_model = build
+    forward = forward_single = __call__
 
     @property
     def made_by(self) -> Mapping[str, str]:
@@ -249,9 +250,8 @@ class ModelNode(GraphNode):
         if len(refs) != self._n_inputs:
             labels = [ref.node_label for ref in refs]
             n = "one upstream" if self._n_inputs == 1 else f"{self._n_inputs} upstreams"
-            raise GraphError(
-                f"{self!r} takes exactly {n}, not {labels}; merge several, e.g. with a ConcatNode."
-            )
+            hint = "merge several, e.g. with a ConcatNode" if len(refs) > self._n_inputs else "set another"
+            raise GraphError(f"{self!r} takes exactly {n}, not {labels}; {hint}.")
         return refs
 
     def set_upstream_ref(self, upstream: Any) -> None:

@@ -279,6 +279,11 @@ class AppliedLoss(Shown, Configurable):
         return self.node_label
 
     @property
+    def backend(self) -> str:
+        """The numeric library that computes it."""
+        return self.loss.backend
+
+    @property
     def arguments(self) -> tuple[str, ...]:
         """The inputs in the order in which the loss takes them."""
         if not isinstance(self.inputs, dict):

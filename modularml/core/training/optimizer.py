@@ -127,7 +127,7 @@ class Optimizer(Shown, Configurable):
         return self._names
 
     def build(
-        self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]], *, force: bool = False
+        self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any] | Any], *, force: bool = False
     ) -> None:
         """Make the torch optimizer for these parameters.
 
@@ -135,7 +135,8 @@ class Optimizer(Shown, Configurable):
         and parameters that stay keep their state (moments, steps).
 
         Args:
-            parameters: Name -> parameter, or pairs as from ``module.named_parameters()``.
+            parameters: Name -> parameter, pairs as from ``module.named_parameters()``, or parameters as from
+                ``module.parameters()``, which are called by their place then.
                 A parameter under several names counts once, under the first.
             force: Start without any state.
 
@@ -143,7 +144,8 @@ class Optimizer(Shown, Configurable):
             OptimizerError: If there are none, or torch refuses them.
         """
         named: dict[Any, str] = {}
-        for name, parameter in parameters.items() if isinstance(parameters, Mapping) else parameters:
+        for place, one in enumerate(parameters.items() if isinstance(parameters, Mapping) else parameters):
+            name, parameter = one if isinstance(one, tuple) else (str(place), one)
             named.setdefault(parameter, name)
         if not named:
             raise OptimizerError(f"Optimizer {self.name!r} got no parameters: nothing here can be trained.")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -6,6 +7,7 @@ from torch import nn
 
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import (
+    InvalidAttributeError,
     InvalidTypeError,
     InvalidValueError,
     ResolutionError,
@@ -115,3 +117,23 @@ def test_what_a_configuration_describes_is_the_same_binding(bench: Any) -> None:
         InputBinding.for_evaluation(node="A"),
     ):
         assert from_config(to_config(binding)) == binding
+
+
+def test_a_binding_hands_out_the_batches_of_the_first_epoch(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    sampler = SimpleSampler(batch_size=16, shuffle=True, seed=5)
+    drawn = InputBinding.for_training(node="A", sampler=sampler, split="train").materialize_batches()
+    assert [batch.n_samples for batch in drawn] == [16, 16, 16]
+    rows = [batch.get_role_view("default").rows for batch in drawn]
+    phase = bench.train(sampler=sampler)
+    assert all(map(np.array_equal, rows, bench.rows(phase)))
+    (whole,) = InputBinding.for_evaluation(node="A", split="test").materialize_batches()
+    assert whole.n_samples == 12
+
+
+def test_a_binding_does_not_change_and_says_what_does(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    binding = InputBinding.for_evaluation(node="A", split="test")
+    with pytest.raises(InvalidAttributeError, match=r"dataclasses.replace\(this, split=...\)"):
+        binding.split = "train"  # type: ignore[misc]
+    assert replace(binding, split="train").split == "train"

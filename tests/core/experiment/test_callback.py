@@ -1,9 +1,11 @@
 import inspect
+from typing import Any
 
 import pytest
 
 from modularml import Callback, ExperimentCallback
 from modularml.base.errors import InvalidTypeError, InvalidValueError
+from modularml.callbacks import EarlyStopping, callback_registry
 from modularml.core.experiment.callback import check_callbacks
 
 PHASE_HOOK = {
@@ -87,3 +89,19 @@ def test_a_method_that_nobody_would_call_is_refused() -> None:
 
     with pytest.raises(InvalidValueError, match="'on_epoch_ended'.*Did you mean 'on_epoch_end'"):
         check_callbacks([Misspelt()], Callback, "here")
+
+
+def test_a_hook_that_does_not_take_what_it_is_called_with_is_told_at_once() -> None:
+    class Old(ExperimentCallback):
+        def on_group_start(self, *, experiment: Any, phase_group: Any) -> None: ...  # type: ignore[override]
+
+        def on_phase_end(self, **_: Any) -> None: ...
+
+    match = r"on_group_start\(\) of callback 'Old' is called with experiment=, group=, and "
+    with pytest.raises(InvalidTypeError, match=match):
+        check_callbacks([Old()], ExperimentCallback, "Experiment 'e'")
+
+
+def test_the_callbacks_of_this_package_are_in_a_registry() -> None:
+    assert callback_registry["earlystopping"] is EarlyStopping
+    assert {"Evaluation", "MetricCallback"} <= set(callback_registry)

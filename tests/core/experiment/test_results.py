@@ -177,6 +177,8 @@ def test_results_are_had_by_kind(fit_lab: Any) -> None:
     assert type(results.get_fit_result()) is FitResults
     assert type(results.get_eval_result()) is EvalResults
     assert results.get_eval_result("eval") is results.get_phase_result("eval") is results["eval"]
+    assert results.phase_results == {label: results[label] for label in ("fit", "eval")}
+    assert results.group_results == {"g": results["g"]}
     assert results.get_group_result() is results["g"]
     with pytest.raises(InvalidTypeError, match="'eval' in .* is EvalResults.*, not TrainResults"):
         results.get_train_result("eval")

@@ -354,3 +354,25 @@ def test_models_of_a_chain_are_called_after_their_classes(bench: Any) -> None:
 def test_a_chain_needs_models(bench: Any, models: Any, kind: Any) -> None:
     with pytest.raises(kind, match=r"models must be a list|at least one node"):
         ModelGraph.chain(bench.ref(), models)
+
+
+def test_the_backend_of_a_graph_is_that_of_all_its_models(bench: Any) -> None:
+    a = bench.node("A")
+    b = bench.node("B", model=RandomForestRegressor())
+    assert ModelGraph([a], register=False).backend == "torch"
+    assert ModelGraph([b], register=False).backend == "scikit"
+    assert ModelGraph([a, b], register=False).backend == "none"
+
+
+def test_a_graph_that_could_not_be_built_after_a_change_keeps_its_state(bench: Any, tmp_path: Any) -> None:
+    a = bench.node("A", model=SequentialMLP(output_shape=(1, 8)))
+    graph = bench.graph(a, bench.node("B", a, SequentialMLP(output_shape=(1, 1))))
+    between = bench.node("C", a, SequentialMLP(output_shape=(1, 4)))
+    graph.insert_node_between(between, a, "B")
+    with pytest.raises(GraphError, match="'B' cannot be built|ModelNode..B"):
+        graph.build()
+    state = graph.get_state()
+    graph.set_state(state)
+    with ExperimentContext().temporary():
+        loaded = ModelGraph.load(graph.save(tmp_path / "between"))
+        assert same_tree(loaded.get_state(), state)

@@ -238,3 +238,9 @@ def test_the_scale_of_losses_in_fp16_is_put_back_to_what_it_was(net: nn.Sequenti
     assert scaler.state_dict() == after["scaler"]
     optimizer.build(net.named_parameters(), force=True)
     assert "scaler" not in optimizer.get_state()
+
+
+def test_parameters_may_come_without_names(net: nn.Sequential) -> None:
+    optimizer = Optimizer("sgd")
+    optimizer.build(net.parameters())
+    assert optimizer.parameter_names == tuple(str(i) for i in range(len(list(net.parameters()))))

@@ -385,6 +385,7 @@ class TrainPhase(ExperimentPhase):
         )
         found, step, begin, several = self._steps(graph, resolved, trained, devices, scope)
         recording = scope.recording(resolved.loss_nodes, self.result_recording)
+        recording.minimized = [loss.label for loss in self._minimized]
         announced = {name for c in self.callbacks for name in getattr(c, "metric_names", ())}
         optimizers = {stage.rate: stage.optimizer for stage in found if stage.optimizer is not None}
         rates = Rates(optimizers, recording, announced)
