@@ -73,8 +73,11 @@ def plain(tree: Any, text: Callable[[Any], str] | None = None) -> Any:
         return tree
     said = text or text_of
     if type(tree) is dict or isinstance(tree, Mapping):
-        kept = ((key, value) for key, value in tree.items() if key not in OWN_IDS)
-        return {str(key).removeprefix("$"): plain(value, text) for key, value in kept}
+        return {
+            str(key).removeprefix("$"): plain(value, text)
+            for key, value in tree.items()
+            if key not in OWN_IDS
+        }
     if isinstance(tree, (list, tuple)) and any(isinstance(item, (Mapping, np.ndarray)) for item in tree):
         return {name: plain(item, text) for name, item in zip(_names(tree), tree, strict=True)}
     if isinstance(tree, np.ndarray):

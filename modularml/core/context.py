@@ -345,8 +345,9 @@ class ExperimentContext:
     def _find(self, node: object) -> Any:
         if isinstance(node, str):
             return self._nodes[node] if node in self._nodes else self._of_id(node)
-        if hasattr(node, "node_label"):
-            named = self._nodes.get(node.node_label)
+        label = getattr(node, "node_label", None)
+        if label is not None:
+            named = self._nodes.get(label)
             if named is not None and named.node_id == node.node_id:  # type: ignore[attr-defined]
                 return named
             identified = self._of_id(node.node_id)  # type: ignore[attr-defined]

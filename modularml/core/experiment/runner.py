@@ -59,6 +59,9 @@ _HOOK_OF_EVENT: dict[type[Event], str] = {
     EpochEnded: "on_epoch_end",
 }
 
+_NOT_YET_TOLD = (BatchStarted, BatchEnded, EpochEnded)
+"""Events of batches, of which nobody is told but callbacks, and those that are told after the hooks."""
+
 
 class Surroundings(Protocol):
     """What the runner needs of an experiment."""
@@ -485,7 +488,7 @@ class Runner:
             return
         if isinstance(event, EpochStarted):
             self._begin_stream(phase, "epoch", scope.first_epoch + event.epoch)
-        if not isinstance(event, BatchStarted | BatchEnded | EpochEnded):
+        if not isinstance(event, _NOT_YET_TOLD):
             self._emit(event)
         hook = _HOOK_OF_EVENT.get(type(event))
         if hook is None:
