@@ -27,7 +27,7 @@ from modularml.base.events import (
     Event,
 )
 from modularml.core.execution.feed import EpochFeed
-from modularml.core.execution.recording import EpochRecorder, Recording
+from modularml.core.execution.recording import EpochRecorder, Recording, settled
 from modularml.core.execution.resolution import Resolved
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role, part_of
@@ -230,6 +230,7 @@ def _run_epoch(
         # Also when a batch raises: what was done before it stays on record.
         last = losses.flush()
         settle()
+        recording.settle = settled
         if records:
             recorder.close()
     if is_paused:
