@@ -31,3 +31,40 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("written")
     subprocess.run([sys.executable, Path(__file__).with_name("written.py"), folder], check=True)
     return folder
+
+
+class Clock:
+    """The time that `display/pacing.py` goes by: it passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.monotonic_s = self.process_s = self.thread_s = 0.0
+
+    def monotonic(self) -> float:
+        """The time that everybody shares."""
+        return self.monotonic_s
+
+    def process_time(self) -> float:
+        """What the process had of it, all its threads together."""
+        return self.process_s
+
+    def thread_time(self) -> float:
+        """What the thread that asks had of it; here only drawing takes of that."""
+        return self.thread_s
+
+    def pass_s(self, seconds: float, *, n_busy: float = 1.0) -> None:
+        """Let time pass that a mean of `n_busy` threads spend on something else than drawing."""
+        self.monotonic_s += seconds
+        self.process_s += seconds * n_busy
+
+    def draw_s(self, seconds: float) -> None:
+        """Let time pass that is spent on drawing."""
+        self.pass_s(seconds)
+        self.thread_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of every `Budget` of a test."""
+    clock = Clock()
+    monkeypatch.setattr("modularml.display.pacing.time", clock)
+    return clock

@@ -6,8 +6,10 @@ It knows no experiment or phase: what it shows is what the events say.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
@@ -25,6 +27,10 @@ from modularml.base.events import (
     RunEnded,
     RunStarted,
 )
+from modularml.display.pacing import URGENT, Budget
+
+BEAT_S = 0.25
+"""Where nothing happens the lines are looked at so often: bars move and time passes."""
 
 
 class ConsoleProgress:
@@ -49,7 +55,7 @@ class ConsoleProgress:
             if isinstance(event, RunStarted) and self._console.is_interactive:
                 self._panel = _Panel(event, self._console)
         elif event.run_id == self._panel.run_id:  # two panels in one terminal would overwrite each other
-            self._panel.show(event)
+            self._panel.take(event)
             if isinstance(event, RunEnded):
                 label = self._panel.label
                 self.close()
@@ -62,7 +68,7 @@ class ConsoleProgress:
     def close(self) -> None:
         """Take the panel down; its lines stay if the run was asked to persist them."""
         if self._panel is not None:
-            self._panel.progress.stop()
+            self._panel.close()
         self._panel = None
 
 
@@ -72,10 +78,6 @@ class _TimeColumn(TimeRemainingColumn):
     def render(self, task: Task) -> Text:
         took: float | None = task.fields["took_s"]
         return super().render(task) if took is None else Text(f"{took:.1f} s", style="progress.elapsed")
-
-
-DRAWINGS_PER_S = 4
-"""Each takes some milliseconds from the run; rich's own ten are a tenth of a small network's training."""
 
 
 def _lines(console: Console, *, transient: bool) -> Progress:
@@ -90,12 +92,16 @@ def _lines(console: Console, *, transient: bool) -> Progress:
         console=console,
         transient=transient,
         expand=True,
-        refresh_per_second=DRAWINGS_PER_S,
+        auto_refresh=False,
     )
 
 
 class _Panel:
-    """The lines of one run: one for its plan if that has several phases, then those of each phase."""
+    """The lines of one run: one for its plan if that has several phases, then those of each phase.
+
+    What happens is noted, and drawn as often as a `Budget` allows: by the event that finds it due,
+    or by a thread where events are long in coming, as time goes on without them.
+    """
 
     def __init__(self, run: RunStarted, console: Console) -> None:
         self.run_id, self.label = run.run_id, run.label
@@ -108,21 +114,59 @@ class _Panel:
         label = f"{run.label} (preview)" if run.preview else run.label
         self._line = _add(self.progress, label, self._n_phases, visible=self._n_phases > 1)
         self._phase: _PhaseLines | None = None
+        self._budget, self._lock = Budget(), threading.RLock()
+        self._is_closed = threading.Event()
 
-    def show(self, event: Event) -> None:
-        """Show what happened within the run."""
+    def take(self, event: Event) -> None:
+        """Note what happened within the run, and draw if it is time."""
+        with self._lock:
+            self._note(event)
+            # Lines of epochs stay among what is printed meanwhile, so they come in time.
+            is_urgent = isinstance(event, URGENT) or (self._phase is not None and self._phase.has_epochs)
+            if self.progress.live.is_started and self._budget.is_due(is_urgent=is_urgent):
+                self.draw()
+
+    def draw(self) -> None:
+        """Draw what was noted."""
+        with self._lock, self._budget.drawing():
+            if not self._print_epochs():  # which draws all
+                self.progress.refresh()
+
+    def close(self) -> None:
+        """Draw all, for the last time."""
+        with self._lock:
+            self._is_closed.set()
+            self._print_epochs()
+            self.progress.stop()
+
+    def _note(self, event: Event) -> None:
         if isinstance(event, PhaseStarted):
+            self._print_epochs()
             self.progress.update(self._line, count=f"phase {self._n_ended + 1}/{self._n_phases}")
             self._phase = _PhaseLines(event, self._options, self.progress)
-            if self._phase.is_shown:
-                self.progress.start()
+            if self._phase.is_shown and not self.progress.live.is_started:
+                self.progress.live.start()
+                threading.Thread(target=self._draw_in_time, daemon=True).start()
         elif isinstance(event, PhaseEnded):
             self._n_ended += 1
             self.progress.update(self._line, completed=self._n_ended)
         elif isinstance(event, RunEnded):
             self.progress.update(self._line, took_s=event.duration_s)
         if self._phase is not None:
-            self._phase.show(event)
+            self._phase.note(event)
+
+    def _print_epochs(self) -> bool:
+        """Bring the lines of the phase up to date, print its epochs, and tell whether there were any."""
+        epochs = self._phase.settle() if self._phase is not None else []
+        if epochs:
+            self.progress.console.print(Text("\n".join(epochs)), soft_wrap=True)
+        return bool(epochs)
+
+    def _draw_in_time(self) -> None:
+        while not self._is_closed.wait(BEAT_S):
+            with self._lock:
+                if not self._is_closed.is_set() and self._budget.is_due():
+                    self.draw()
 
 
 class _PhaseLines:
@@ -134,6 +178,11 @@ class _PhaseLines:
         self._progress = progress
         self._label = "/".join(phase.path[1:] or phase.path)
         self._values: dict[str, float] = {}
+        self._losses: np.ndarray | None = None
+        self._epoch = self._n_done = 0
+        self._shown_epoch = 0
+        self._is_compiling = self._has_ended = False
+        self._epochs: list[str] = []
         self._epoch_started_s = phase.time_s
         trains = phase.kind == "train"
         shows_steps = options.show_eval_progress if phase.kind == "eval" else options.show_training_progress
@@ -144,47 +193,55 @@ class _PhaseLines:
         label = "  batches" if shows_steps else f"{self._label} batches"
         self._batches = _add(progress, label, phase.n_batches, visible=shows_batches)
 
-    def show(self, event: Event) -> None:
-        """Show what happened within the phase."""
+    @property
+    def has_epochs(self) -> bool:
+        """Whether there are epochs to print."""
+        return bool(self._epochs)
+
+    def note(self, event: Event) -> None:
+        """Note what happened within the phase."""
         match event:
             case EpochStarted():
-                self._start_epoch(event)
+                self._epoch, self._n_done = event.epoch, 0
+                self._epoch_started_s = event.time_s
             case CompileStarted():
-                self._progress.update(self._steps, values="compiling")
+                self._is_compiling = True
             case BatchesEnded():
-                self._end_batches(event)
+                self._is_compiling = False
+                self._epoch, self._n_done = event.epoch, event.n_done
+                if len(event.losses):
+                    self._losses = event.losses
             case EpochEnded():
                 self._end_epoch(event)
             case PhaseEnded():
                 self._end(event)
 
-    def _start_epoch(self, event: EpochStarted) -> None:
-        self._epoch_started_s = event.time_s
-        # Another total makes rich forget the epoch before; its own reset() draws the whole panel each time.
-        self._progress.update(self._batches, total=-1, completed=0)
-        self._progress.update(self._batches, total=self._phase.n_batches, count=f"0/{self._phase.n_batches}")
-        if self._phase.kind == "train":
-            self._progress.update(self._steps, count=self._epoch(event.epoch))
-
-    def _end_batches(self, event: BatchesEnded) -> None:
-        if len(event.losses):
-            self._note(dict(zip(self._phase.losses, event.losses.mean(axis=0).tolist(), strict=True)))
-        done = event.epoch * self._phase.n_batches + event.n_done
-        count = f"{event.n_done}/{self._phase.n_batches}"
-        self._progress.update(self._batches, completed=event.n_done, count=count)
-        self._progress.update(self._steps, completed=done, values=self._text())
-        if self._phase.kind == "eval":
-            self._progress.update(self._steps, count=count)
+    def settle(self) -> list[str]:
+        """Bring the lines up to date with what was noted, and return those of epochs that ended since."""
+        if not self._has_ended:
+            if self._epoch != self._shown_epoch:
+                # Another total makes rich forget the epoch before; its own reset() draws the whole panel.
+                self._progress.update(self._batches, total=-1, completed=0)
+                self._shown_epoch = self._epoch
+            n_batches, n_done = self._phase.n_batches, self._n_done
+            count = f"{n_done}/{n_batches}"
+            self._progress.update(self._batches, total=n_batches, completed=n_done, count=count)
+            done = self._epoch * n_batches + n_done
+            count = {"train": self._nth(self._epoch), "eval": count}.get(self._phase.kind, "")
+            self._progress.update(self._steps, completed=done, count=count, values=self._text())
+        epochs, self._epochs = self._epochs, []
+        return epochs
 
     def _end_epoch(self, event: EpochEnded) -> None:
+        self._losses = None  # the metrics hold their means
         self._note(event.metrics)
-        self._progress.update(self._steps, values=self._text())
         if self._options.persist_epoch_progress and self._options.show_training_progress:
             took = f"{event.time_s - self._epoch_started_s:.1f} s"
-            line = "  ".join([self._label, self._epoch(event.epoch), self._text(), took])
-            self._progress.console.print(Text(line), soft_wrap=True)
+            self._epochs.append("  ".join([self._label, self._nth(event.epoch), self._text(), took]))
 
     def _end(self, event: PhaseEnded) -> None:
+        self._epochs = self.settle()
+        self._has_ended, self._is_compiling = True, False
         self._progress.remove_task(self._batches)
         if not self._options.persist_progress:
             self._progress.remove_task(self._steps)
@@ -200,9 +257,14 @@ class _PhaseLines:
         self._values |= {name: metrics[name] for name in shown if name in metrics}
 
     def _text(self) -> str:
+        if self._is_compiling:
+            return "compiling"
+        if self._losses is not None:
+            self._note(dict(zip(self._phase.losses, self._losses.mean(axis=0).tolist(), strict=True)))
+            self._losses = None
         return "  ".join(f"{name} {value:.4g}" for name, value in self._values.items())
 
-    def _epoch(self, epoch: int) -> str:
+    def _nth(self, epoch: int) -> str:
         return f"epoch {epoch + 1}/{self._phase.n_epochs}"
 
 

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import traitlets
 
-from modularml.base.events import CompileStarted, Event, PhaseEnded, PhaseStarted, RunEnded, RunStarted
+from modularml.base.events import Event, RunEnded, RunStarted
+from modularml.display.pacing import URGENT
 from modularml.widgets.log_tail import LogTail
 from modularml.widgets.run_state import RunState
 from modularml.widgets.widget import STATIC_PATH, ChartLibrary, LiveWidget, MermaidLibrary
@@ -54,8 +55,7 @@ class LiveRun:
 
     def take(self, event: Event) -> None:
         """Take in an event and pass on what is due."""
-        is_urgent = isinstance(event, PhaseStarted | CompileStarted | PhaseEnded)
-        self._widget.update(lambda: self.state.apply(event), is_urgent=is_urgent)
+        self._widget.update(lambda: self.state.apply(event), is_urgent=isinstance(event, URGENT))
         if isinstance(event, RunEnded):
             self._log.close()
             self._widget.flush()

@@ -79,7 +79,7 @@ class PhaseState:
         self.started_s = 0.0
         self.duration_s: float | None = None
         self.losses: tuple[str, ...] = ()
-        self.metrics: dict[str, float] = {}
+        self._metrics: dict[str, float] = {}
         self.epochs: list[tuple[int, Mapping[str, float]]] = []
         self.traces: dict[tuple[str, str], Trace] = {}
         self.rates: dict[str, float] = {}
@@ -89,6 +89,17 @@ class PhaseState:
         self.work: WorkAdvanced | None = None
         self._draw_s = 0.0
         self._epoch_sum = np.zeros(0)
+        self._new_losses: list[np.ndarray] = []
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last value of each loss and metric; of a loss the mean of the epoch so far."""
+        if self._new_losses:
+            self._epoch_sum = self._epoch_sum + np.concatenate(self._new_losses).sum(axis=0)
+            self._new_losses.clear()
+            means = (self._epoch_sum / max(self.n_done, 1)).tolist()
+            self._metrics.update(zip(self.losses, means, strict=True))
+        return self._metrics
 
     @property
     def n_epochs_done(self) -> float:
@@ -117,11 +128,11 @@ class PhaseState:
         n_new, self.work = len(event.losses), None
         if event.epoch != self.epoch or self.n_done == 0:
             self._epoch_sum = np.zeros(len(self.losses))
+            self._new_losses.clear()
         self.epoch, self.n_done = event.epoch, event.n_done
         if not n_new or not self.losses:
             return
-        self._epoch_sum = self._epoch_sum + event.losses.sum(axis=0)
-        self.metrics.update(zip(self.losses, (self._epoch_sum / max(event.n_done, 1)).tolist(), strict=True))
+        self._new_losses.append(event.losses)
         if self.kind == "train":
             done = np.arange(event.n_done - n_new + 1, event.n_done + 1)
             x = event.epoch + done / max(self.n_batches, 1)
@@ -131,7 +142,8 @@ class PhaseState:
     def end_epoch(self, event: EpochEnded) -> None:
         """Add the means of an epoch."""
         self.epoch, self.n_done = event.epoch, self.n_batches
-        self.metrics.update(event.metrics)
+        self._new_losses.clear()  # the metrics hold their means
+        self._metrics.update(event.metrics)
         self.rates |= {name: value for name, value in event.metrics.items() if _is_rate(name)}
         self.best_epoch, self.work = event.best_epoch, None
         self.epochs.append((event.epoch, event.metrics))
@@ -187,7 +199,9 @@ class PhaseState:
         }
 
     def _trace(self, name: str, per: str) -> Trace:
-        return self.traces.setdefault((name, per), Trace(name, per, self.max_points))
+        if (name, per) not in self.traces:
+            self.traces[name, per] = Trace(name, per, self.max_points)
+        return self.traces[name, per]
 
 
 class Pace:

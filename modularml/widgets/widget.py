@@ -9,10 +9,7 @@ actions: small messages that name what to do.
 
 from __future__ import annotations
 
-import math
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -21,15 +18,11 @@ import anywidget
 import traitlets
 
 from modularml.base.errors import InvalidTypeError, unknown_name
+from modularml.display.pacing import Budget
 
 STATIC_PATH = Path(__file__).parent / "static"
-MAX_RATE = 20
-"""Messages a second, at most, whatever happens."""
-MIN_GAP_S, MAX_GAP_S = 0.1, 0.5
-"""What is not urgent waits so long after the last message: each costs the loop that sends it. It waits
-longer while messages take more than `MAX_SHARE` of the process's time, as where others need the machine."""
-MAX_SHARE = 0.02
 
+Change = Callable[[], None]
 Action = Callable[[dict[str, Any]], None]
 
 
@@ -96,53 +89,54 @@ class LiveWidget(anywidget.AnyWidget):
         self._actions = {"resync": self._resync, **(actions or {})}
         self._lock = threading.RLock()  # pages connect on a thread of the kernel while a cell runs
         self._seq = 0
-        self._sent_s = deque([-math.inf] * MAX_RATE, maxlen=MAX_RATE)
-        self._worked_s = self._cost_s = 0.0  # the process's time at the last message, and that of the message
+        self._changes: list[Change] = []
+        self._budget = Budget()
         super().__init__(**traits)
         self.on_msg(self._handle_action)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def update(self, change: Callable[[], None], *, is_urgent: bool = False) -> None:
-        """Change the source and tell the browser, at most `MAX_RATE` times a second.
+    def update(self, change: Change, *, is_urgent: bool = False) -> None:
+        """Change the source and tell the browser, as often as a `Budget` allows.
 
         Args:
-            change: Changes the source; no page reads it meanwhile.
-            is_urgent: Tell it now if so few messages were sent lately, else as soon as one may be.
-                What is not urgent keeps a distance, and goes with the next message if it comes too soon.
+            change: Changes the source; no page reads it meanwhile. Changes are made when somebody looks,
+                many at once, as that costs the loop that comes with them less than one by one.
+            is_urgent: Change it now, and tell it now if so few messages were sent lately, else as soon as
+                one may be. What is not urgent goes with the next message if it comes too soon.
         """
         with self._lock:
-            change()
-            now_s = time.monotonic()
-            free_s = self._sent_s[0] + 1.0
-            if now_s >= free_s and (is_urgent or self._is_time(now_s - self._sent_s[-1])):
+            self._changes.append(change)
+            if is_urgent:
+                self._make_changes()
+            if self._budget.is_due(is_urgent=is_urgent):
                 self._tell()
             elif is_urgent and self._timer is None:
                 # The kernel may be busy for long with what comes next, and send nothing by itself.
-                self._timer = threading.Timer(max(free_s - now_s, 0.0), self._tell_late)
+                self._timer = threading.Timer(self._budget.urgent_in_s, self._tell_late)
                 self._timer.daemon = True
                 self._timer.start()
-
-    def _is_time(self, gap_s: float) -> bool:
-        if not MIN_GAP_S <= gap_s < MAX_GAP_S:
-            return gap_s >= MAX_GAP_S
-        return MAX_SHARE * (time.process_time() - self._worked_s) >= self._cost_s
 
     def flush(self) -> None:
         """Tell the browser what it was not told yet."""
         with self._lock:
-            self._tell()
+            if self._changes or self._timer is not None:
+                self._tell()
+
+    def _make_changes(self) -> None:
+        changes, self._changes = self._changes, []
+        for change in changes:
+            change()
 
     def _tell(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._sent_s.append(time.monotonic())
         self._seq += 1
-        began_s = time.thread_time()
-        self.send({"type": "patch", "patch": self._source.take_patch() | {"seq": self._seq}})
-        self._worked_s, self._cost_s = time.process_time(), time.thread_time() - began_s
+        with self._budget.drawing():
+            self._make_changes()
+            self.send({"type": "patch", "patch": self._source.take_patch() | {"seq": self._seq}})
 
     def _tell_late(self) -> None:
         with self._lock:
@@ -166,6 +160,7 @@ class LiveWidget(anywidget.AnyWidget):
 
     def _snapshot(self) -> dict[str, Any]:
         with self._lock:
+            self._make_changes()
             return self._source.snapshot() | {"seq": self._seq}
 
     def _resync(self, _: dict[str, Any]) -> None:

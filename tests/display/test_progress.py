@@ -25,6 +25,7 @@ from modularml.base.events import (
     RunEnded,
     RunStarted,
 )
+from modularml.display.pacing import MAX_RATE
 from modularml.display.progress import ConsoleProgress
 
 ROOT = "my_experiment"
@@ -72,7 +73,7 @@ class Terminal:
         for event in events:
             self.bus.emit(event)
             if self.progress._panel is not None:
-                self.progress._panel.progress.refresh()  # which else comes ten times a second
+                self.progress._panel.draw()  # which else comes when it is due
 
     @property
     def text(self):
@@ -264,3 +265,42 @@ def test_compiling_is_told_until_batches_end():
     before = len(terminal.text)
     terminal.emit(batches)
     assert "compiling" not in terminal.text[before:] and "mse 0.5" in terminal.text[before:]
+
+
+def test_batches_are_noted_and_drawn_when_that_is_due(clock, terminal):
+    start, epoch, first, *others = phase("train")
+    for event in (started(), start, epoch, first):
+        terminal.bus.emit(event)
+    drawn = terminal.text
+    assert "mse" not in drawn
+    for _ in range(100):
+        terminal.bus.emit(first)
+    assert terminal.text == drawn
+    clock.pass_s(1.0)
+    terminal.bus.emit(others[0])
+    assert "2/5" in terminal.screen[-1]
+    assert "mse 0.5" in terminal.screen[-2]
+    terminal.progress.close()
+
+
+def test_where_nothing_happens_what_was_noted_is_drawn_all_the_same(clock, terminal):
+    start, epoch, first, *_ = phase("train")
+    for event in (started(), start, epoch, first):
+        terminal.bus.emit(event)
+    clock.pass_s(1.0)
+    while "mse 0.5" not in terminal.text:
+        threading.Event().wait(0.01)
+    terminal.progress.close()
+
+
+def test_every_epoch_that_persists_has_its_line_however_many_come_at_once(clock, terminal):
+    here = {"run_id": "r", "path": (ROOT, "train")}
+    terminal.bus.emit(started(persist_epoch_progress=True))
+    terminal.bus.emit(PhaseStarted(**here, kind="train", n_epochs=100, n_batches=1, losses=("mse",)))
+    for epoch in range(100):
+        terminal.bus.emit(EpochStarted(**here, epoch=epoch, time_s=float(epoch)))
+        terminal.bus.emit(EpochEnded(**here, epoch=epoch, metrics={"mse": 0.5}, time_s=float(epoch)))
+    assert terminal.text.count("  0.0 s") <= MAX_RATE
+    terminal.bus.emit(ended())
+    lines = [f"train  epoch {epoch}/100  mse 0.5  0.0 s" for epoch in range(1, 101)]
+    assert terminal.screen == lines

@@ -17,6 +17,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from modularml.base.events import EventBus, PlanEntry, RunEnded
 from modularml.widgets.live_run import VIEW_MIME
 from modularml.widgets.progress import ProgressPanel
+from modularml.widgets.run_state import RunState
 
 SANITIZE = r'(?s)<div class="modularml-run".*?<!-- end of modularml-run -->'
 
@@ -190,3 +191,29 @@ def test_lines_that_are_logged_meanwhile_are_shown_and_stay_where_they_were(
     html = outputs[-1]["data"]["text/html"]
     assert "warning: loss is high\nwarning: UserWarning: mind the gap</pre>" in html
     assert [record.getMessage() for record in caplog.records] == ["loss is high", "after the run"]
+
+
+@pytest.mark.usefixtures("outputs", "clock")
+def test_however_seldom_it_is_told_a_page_knows_the_whole_at_any_time(
+    bus: EventBus, script: Any, comms: list[Any]
+) -> None:
+    """On a clock that stands still nothing is told but what is urgent, and the end."""
+    start, *events = script.whole(plan=(PlanEntry(path=("train",), kind="train", n_epochs=200),))
+    events[:-1] = script.train(n_epochs=200)
+    expected = RunState(start)
+    bus.emit(start)
+    channel = comms[-1]
+    for i, event in enumerate(events):
+        bus.emit(event)
+        expected.apply(event)
+        if i == len(events) // 2:
+            channel.receive(type="resync")
+            seq = {"seq": len(channel.custom) - 1}
+            assert channel.custom.pop() == {"type": "snapshot", "patch": expected.snapshot() | seq}
+    patches = [message["patch"] for message in channel.custom if message["type"] == "patch"]
+    assert len(patches) == 3
+    told = {(t["per"], t["name"]): t for patch in patches for t in patch["traces"]}
+    whole = {(t["per"], t["name"]): t for t in expected.snapshot()["traces"]}
+    assert told == whole
+    assert patches[-2]["phases"] == expected.snapshot()["phases"]  # the phase ends before the run
+    assert patches[-1]["run"] == expected.snapshot()["run"]

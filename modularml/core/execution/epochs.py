@@ -27,7 +27,7 @@ from modularml.base.events import (
     Event,
 )
 from modularml.core.execution.feed import EpochFeed
-from modularml.core.execution.recording import EpochRecorder, Recording
+from modularml.core.execution.recording import EpochRecorder, Recording, settled
 from modularml.core.execution.resolution import Resolved
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.execution.streams import DEFAULT_ROLE, label_and_role, part_of
@@ -231,7 +231,7 @@ def _run_epoch(
         # Also when a batch raises: what was done before it stays on record.
         last = losses.flush()
         settle()
-        recording.settle = _do_nothing  # else it and what it holds would be a cycle, and stay for a while
+        recording.settle = settled  # else it and what it holds would be a cycle, and stay for a while
         if records:
             recorder.close()
     exec_ctx.batch_idx = max(n_done - 1, 0)

@@ -71,7 +71,7 @@ class TensorRecord:
         return [self.offsets, *(array for part in parts for array in part.values())]
 
 
-def _settled() -> None:
+def settled() -> None:
     """Nothing goes on."""
 
 
@@ -100,7 +100,7 @@ class Recording:
     metrics: dict[str, list[tuple[int, int | None, float]]] = field(default_factory=dict)
     tensors: deque[TensorRecord] = field(default_factory=deque)
     n_dropped: int = 0
-    settle: Callable[[], None] = field(default=_settled, repr=False, compare=False)
+    settle: Callable[[], None] = field(default=settled, repr=False, compare=False)
     minimized: Sequence[str] = ()
     _n_bytes: int = 0
 

@@ -135,6 +135,12 @@ def test_what_was_done_before_a_batch_raised_stays_on_record(bench: Any) -> None
         list(execution.events)
     assert [len(epoch) for epoch in execution.results.recording.losses] == [3, 1]
     assert [found.n_batches for found in execution.results.recording.tensors] == [3, 1]
+    assert execution.results.recording.settle.__closure__ is None
+
+
+def test_a_record_holds_on_to_nothing_that_an_epoch_worked_with(bench: Any, phase: Any) -> None:
+    _, results = bench.drain(phase)
+    assert results.recording.settle.__closure__ is None
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")
