@@ -38,7 +38,7 @@ vertical-align:top;text-align:left!important}
 .modularml-card td.w{white-space:normal;overflow-wrap:anywhere;min-width:12em}
 .modularml-card thead th{padding-top:0;font-size:11px}
 .modularml-card .n{text-align:right!important}
-.modularml-card svg{display:block;max-width:100%;height:auto;margin:4px 0}
+.modularml-card img{display:block;margin:4px 0}.modularml-card td img{margin:2px 0}
 .modularml-card details{margin-top:6px}
 .modularml-card summary{cursor:pointer}
 .modularml-card .completed{color:#1b873f}.modularml-card .failed{color:#d50000}
@@ -47,6 +47,7 @@ vertical-align:top;text-align:left!important}
 [data-jp-theme-light=false] .modularml-card .failed{color:#ff8a80}
 [data-jp-theme-light=false] .modularml-card :is(.stopped,.interrupted){color:#f5b04c}
 @media print{.modularml-card .scroll{overflow:visible}
+.modularml-card td img{min-width:0!important;width:36px}
 .modularml-card tr :is(th,td){font-size:9px;padding-right:8px;white-space:normal}}
 </style>"""
 

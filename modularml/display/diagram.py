@@ -12,6 +12,7 @@ from typing import Any
 
 from modularml.base.errors import InvalidValueError
 from modularml.base.keywords import checked_keywords
+from modularml.display.drawing import shrinking
 from modularml.display.environment import in_ipython
 from modularml.display.mermaid import mermaid
 from modularml.display.spec import GraphSpec, NodeSpec
@@ -68,7 +69,7 @@ class Diagram:
         return {
             "text/plain": str(self),
             "text/vnd.mermaid": self.mermaid,
-            "image/svg+xml": self.svg,
+            "image/svg+xml": shrinking(self.svg),
         }
 
     def __str__(self) -> str:

@@ -17,6 +17,14 @@ NEUTRAL = "#767676"  # 4.5:1 on white and on black: inside an image no page's th
 
 _MONO_WIDTH = 0.61
 _BOLD_FACTOR = 1.06
+_TITLE = re.compile(r"<svg [^>]*>\s*<title>(.*?)</title>")
+_SIZE = re.compile(r'(<svg [^>]*)width="(\d+)" height="\d+"([^>]*)max-width:100%')
+PAGE = 640
+"""Pixels that a printed page has at least for a picture."""
+# Quotes change places, as those of SVG would end the attribute that holds it.
+_IN_ADDRESS = str.maketrans(
+    {"'": "%22", '"': "'", "%": "%25", "#": "%23", "&": "%26", "<": "%3C", ">": "%3E", "\n": ""}
+)
 _NOT_IN_XML = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
@@ -32,6 +40,34 @@ def frame(title: str, parts: Iterable[str], width: float, height: float, *, marg
         f'font-family="{SANS}">'
     )
     return "\n".join([opening, f"<title>{xml_text(title)}</title>", *parts, "</svg>"])
+
+
+def image(svg: str, *, alt: str = "", style: str = "") -> str:
+    """Return a picture as an HTML image that holds it.
+
+    A page that lets only known elements through, as JupyterLab does in notebooks that are not trusted, takes
+    inline SVG to pieces and leaves its texts, run together. An image stays, or its words do.
+
+    Args:
+        svg: The picture.
+        alt: The words in its place; its title if empty.
+        style: CSS of the image, besides that it is never wider than its place.
+    """
+    title = _TITLE.match(svg)
+    words = escape(alt) or (title[1] if title else "")
+    address = f"data:image/svg+xml,{svg.translate(_IN_ADDRESS)}"
+    return f'<img src="{address}" alt="{words}" style="{style}max-width:100%;height:auto"/>'
+
+
+def shrinking(svg: str) -> str:
+    """Return a picture that is as wide as its place, and no wider than it was drawn.
+
+    nbconvert shows SVG as an image of its own width, and what is wider than the paper would be cut off.
+    """
+    found = _SIZE.match(svg)
+    if found is None or int(found[2]) <= PAGE:  # what is as narrow fits, and would leave room below itself
+        return svg
+    return f'{found[1]}width="100%"{found[3]}max-width:{found[2]}px{svg[found.end() :]}'
 
 
 @cache

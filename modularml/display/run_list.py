@@ -13,14 +13,14 @@ import numpy as np
 
 from modularml.display.card import Html, card, fields, remark, table, unfolding
 from modularml.display.curves import curve_svg
+from modularml.display.drawing import image
 from modularml.display.figures import format_s, format_value
 from modularml.display.runs import CurveView, Key, RunSource, RunView, changes, changes_in_words, predecessors
+from modularml.display.sparks import course
 
 END = "<!-- end of modularml-history -->"
 MAX_ROWS, MAX_DETAILS, MAX_CURVES, MAX_KEYS = 20, 8, 6, 3
 MARKS = {"completed": "✓", "stopped": "■", "interrupted": "■", "failed": "✕", "running": "…"}
-_BARS = "▁▂▃▄▅▆▇█"
-_N_BARS = 12
 
 
 def runs_html(sources: Sequence[RunSource], token: str = "") -> Html:
@@ -66,7 +66,7 @@ def runs_html(sources: Sequence[RunSource], token: str = "") -> Html:
         unfolding(name, run_details(run, previous))
         for (name, run), (_, previous) in list(zip(named, rows, strict=True))[:MAX_DETAILS]
     ]
-    drawn = card("History", ", ".join(names), *parts, note=note, classes=f"modularml-history {token}")
+    drawn = card("History", ", ".join(names), *parts, note=note, classes=f"modularml-history wide {token}")
     return Html(f"{drawn}{END}")
 
 
@@ -87,7 +87,7 @@ def run_details(run: RunView, before: RunView | None = None) -> Html:
             format_value(y.min()),
             format_value(y[-1]),
             _best(curve.goal, y),
-            sparkline(curve.y),
+            course(curve.y),
         )
         for curve, y in curves
         if len(y)
@@ -116,17 +116,6 @@ def main_keys(newest_first: Sequence[RunView]) -> list[Key]:
     return list(keys)[:MAX_KEYS]
 
 
-def sparkline(values: np.ndarray) -> str:
-    """Return the course of some values as a few block characters."""
-    finite = values[np.isfinite(values)]
-    if len(finite) < 2:
-        return ""
-    at = np.linspace(0, len(finite) - 1, min(_N_BARS, len(finite))).round().astype(int)
-    low, high = float(finite.min()), float(finite.max())
-    steps = (finite[at] - low) / ((high - low) or 1.0) * (len(_BARS) - 1)
-    return "".join(_BARS[int(step)] for step in steps.round())
-
-
 def _row(
     at: tuple[str, int, RunView], before: RunView | None, keys: Sequence[Key], *, with_source: bool
 ) -> list[object]:
@@ -143,7 +132,7 @@ def _row(
         run.seed,
         changes_in_words(changes(run, before)),
         *values,
-        *(sparkline(curve.y) for curve in curves.values()),
+        *(course(curve.y) for curve in curves.values()),
         *([""] if not curves else []),
     ]
 
@@ -158,7 +147,7 @@ def _overlay(newest_first: Sequence[tuple[str, RunView]], keys: Sequence[Key]) -
     if not drawn:
         return Html("")
     picture = curve_svg(drawn, width=620, height=220, log=_is_wide(drawn))
-    return Html(f'<p class="k">{escape(_short(keys[0]))}</p>{picture}')
+    return Html(f'<p class="k">{escape(_short(keys[0]))}</p>{image(picture)}')
 
 
 def _at_every_place(curve: CurveView) -> np.ndarray:

@@ -17,6 +17,7 @@ from itertools import islice
 import numpy as np
 
 from modularml.display.curves import curve_svg
+from modularml.display.drawing import image
 from modularml.display.figures import format_s, format_value
 from modularml.widgets.run_state import PhaseState, RunState
 
@@ -47,11 +48,10 @@ font-variant-numeric:tabular-nums}
 .modularml-run .columns>div{max-width:100%;overflow-x:auto}
 .modularml-run figure{flex:1 1 320px;min-width:0;max-width:560px;margin:0}
 .modularml-run figcaption{font-size:11px;text-align:right}
-.modularml-run svg{display:block;width:100%;height:auto}
+.modularml-run img{display:block}.modularml-run figure img{width:100%}
 .modularml-run .graph{margin:0 0 12px}
 .modularml-run .scroll{overflow-x:auto}
-.modularml-run .scroll>svg{width:auto;min-width:calc(var(--width)*.65)}
-@media print{.modularml-run .scroll{overflow:visible}.modularml-run .scroll>svg{min-width:0}}
+@media print{.modularml-run .scroll{overflow:visible}.modularml-run .scroll>img{min-width:0!important}}
 .modularml-run pre{max-height:180px;overflow:auto;margin:4px 0 0;font-size:11px;white-space:pre-wrap}
 .modularml-run .muted,.modularml-run th,.modularml-run summary{font-weight:400;
 color:var(--jp-ui-font-color2,var(--vscode-descriptionForeground,#767676))}
@@ -109,18 +109,19 @@ def _picture(run: RunState) -> str:
     main = min(drawn, key=lambda p: (p.status != "failed", p.kind != "train"))
     others = {p.picture: "/".join(p.path) for p in reversed(drawn) if p.picture != main.picture}
     more = "".join(
-        f"<details><summary>Graph of {escape(label)}</summary>{_svg(run, index)}</details>"
+        f"<details><summary>Graph of {escape(label)}</summary>{_graph(run, index, label)}</details>"
         for index, label in sorted(others.items())[: MAX_PICTURES - 1]
     )
-    return f'<div class="graph">{_svg(run, main.picture)}{more}</div>'
+    return f'<div class="graph">{_graph(run, main.picture, "/".join(main.path))}{more}</div>'
 
 
-def _svg(run: RunState, index: int | None) -> str:
+def _graph(run: RunState, index: int | None, label: str) -> str:
     assert index is not None
-    svg = run.pictures[index].svg
-    width = re.search(r'width="(\d+)"', svg)
+    picture = run.pictures[index].svg
+    width = re.search(r'width="(\d+)"', picture)
     # It shrinks to fit, but no further than its texts can be read; from there on it scrolls.
-    return f'<div class="scroll" style="--width:{width[1] if width else 0}px">{svg}</div>'
+    least = f"min-width:{0.65 * int(width[1]):.0f}px;" if width else ""
+    return f'<div class="scroll">{image(picture, alt=f"Graph of {label}", style=least)}</div>'
 
 
 def _messages(run: RunState) -> str:
@@ -172,8 +173,8 @@ def _curves(run: RunState) -> str:
     log = _is_wide(drawn)
     notes = [f"per {per}"] + ["logarithmic"] * log + [f"and {n_more} more"] * (n_more > 0)
     width, height = CURVE_SIZE
-    svg = curve_svg(drawn, width=width, height=height, log=log)
-    return f'<figure>{svg}<figcaption class="muted">{", ".join(notes)}</figcaption></figure>'
+    picture = image(curve_svg(drawn, width=width, height=height, log=log))
+    return f'<figure>{picture}<figcaption class="muted">{", ".join(notes)}</figcaption></figure>'
 
 
 def _series(phase: PhaseState, per: str) -> dict[str, np.ndarray]:

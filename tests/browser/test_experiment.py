@@ -80,7 +80,7 @@ def test_a_training_is_followed_on_its_graph_and_stopped(open_notebook: Callable
     lab.wait_for_cells(timeout_s=20)
     assert "status: stopped" in lab.output_text()
     expect(lab.panel).to_have_count(0)
-    expect(lab.page.locator(".modularml-run .graph svg")).to_be_visible()
+    expect(lab.page.locator(".modularml-run .graph img")).to_be_visible()
     assert lab.errors == []
 
 

@@ -72,7 +72,7 @@ def test_a_run_moves_while_its_cell_blocks_and_is_saved_without_a_widget(
     lab.wait_for_cells()
 
     expect(lab.panel).to_have_count(0)
-    expect(lab.page.locator(".modularml-run svg")).to_be_visible()
+    expect(lab.page.locator(".modularml-run img")).to_be_visible()
     saved = lab.saved()
     assert mimes(saved) == [{"text/plain", "text/html"}]
     assert "widgets" not in saved.metadata
@@ -206,5 +206,5 @@ def test_a_saved_run_is_shown_again_without_a_kernel(open_notebook: Callable[...
     lab.saved()
     lab.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     lab.load()
-    expect(lab.page.locator(".modularml-run svg")).to_be_visible()
+    expect(lab.page.locator(".modularml-run img")).to_be_visible()
     assert "not found" not in lab.output_text()

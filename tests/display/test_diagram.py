@@ -8,6 +8,7 @@ import pytest
 
 from modularml.base.errors import InvalidValueError
 from modularml.display.diagram import Diagram
+from modularml.display.drawing import shrinking
 
 
 def test_bundle_holds_every_form_of_the_same_diagram(spec, expected_mermaid):
@@ -15,7 +16,7 @@ def test_bundle_holds_every_form_of_the_same_diagram(spec, expected_mermaid):
     assert diagram._repr_mimebundle_() == {
         "text/plain": f"```mermaid\n{expected_mermaid}\n```",
         "text/vnd.mermaid": expected_mermaid,
-        "image/svg+xml": diagram.svg,
+        "image/svg+xml": shrinking(diagram.svg),
     }
 
 
@@ -29,6 +30,7 @@ def test_ipython_gets_the_whole_bundle():
 import json
 from IPython.core.interactiveshell import InteractiveShell
 from modularml.display.diagram import Diagram
+from modularml.display.drawing import shrinking
 from modularml.display.spec import GraphSpec
 shell = InteractiveShell.instance()
 shell.display_pub.publish = lambda data, *args, **kwargs: print(json.dumps(data))

@@ -9,6 +9,7 @@ import pytest
 
 from modularml.display.run_list import runs_html
 from modularml.display.runs import CurveView, RunView
+from tests.opened import opened
 
 
 class Source:
@@ -38,5 +39,5 @@ def test_the_picture_of_curves_counts_epochs_and_not_points(x: np.ndarray) -> No
         final={curve.key: 0.001},
         read_curves=lambda: (curve,),
     )
-    shown = re.findall(r'text-anchor="middle"[^>]*>(\d+)</text>', runs_html([Source(run)]))
+    shown = re.findall(r'text-anchor="middle"[^>]*>(\d+)</text>', opened(runs_html([Source(run)])))
     assert (shown[0], shown[-1]) == ("1", "1000")

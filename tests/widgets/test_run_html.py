@@ -11,6 +11,7 @@ import pytest
 from modularml.base.events import PlanEntry
 from modularml.widgets.run_html import format_s, format_value, run_html
 from modularml.widgets.run_state import RunState
+from tests.opened import opened
 
 SANITIZE = r'(?s)<div class="modularml-run".*?<!-- end of modularml-run -->'
 VOID = {"img", "br"}
@@ -24,7 +25,7 @@ class Reader(HTMLParser):
         self.open: list[str] = []
         self.tags: set[str] = set()
         self.text = ""
-        self.feed(html)
+        self.feed(opened(html))
         assert self.open == []
 
     def handle_starttag(self, tag: str, _: Any) -> None:
@@ -66,7 +67,7 @@ def test_epochs_are_kept_only_if_asked_for(script: Any) -> None:
 
 def test_the_graph_of_training_is_drawn_and_those_of_others_unfold(script: Any) -> None:
     state = ended(script)
-    html = run_html(state, with_epochs=False)
+    html = opened(run_html(state, with_epochs=False))
     assert (
         html.index("<title>train</title>") < html.index("Graph of eval") < html.index("<title>eval</title>")
     )
@@ -75,7 +76,7 @@ def test_the_graph_of_training_is_drawn_and_those_of_others_unfold(script: Any) 
 def test_the_graph_of_the_phase_that_failed_comes_first(script: Any) -> None:
     state = ended(script)
     state.phases[1].status = "failed"
-    html = run_html(state, with_epochs=False)
+    html = opened(run_html(state, with_epochs=False))
     assert html.index("<title>eval</title>") < html.index("Graph of train")
 
 
@@ -157,6 +158,13 @@ def test_a_run_without_curves_has_none(script: Any) -> None:
     for event in script.evaluate():
         state.apply(event)
     assert "svg" not in Reader(run_html(state, with_epochs=True)).tags
+
+
+def test_pictures_are_images_that_a_page_need_not_trust(script: Any) -> None:
+    """Of inline SVG a sanitizer leaves the texts, run together."""
+    html = run_html(ended(script), with_epochs=True)
+    assert "<svg" not in html
+    assert html.count("<img ") == 3
 
 
 @pytest.mark.parametrize(

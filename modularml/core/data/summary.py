@@ -16,6 +16,7 @@ from modularml.core.data.overlap import Overlap
 from modularml.core.data.reader import ColumnReader
 from modularml.display.card import Html, card, table
 from modularml.display.drawing import shortened
+from modularml.display.sparks import histogram
 
 _N_BINS = 24
 _N_BINNED = 100_000
@@ -107,9 +108,8 @@ def as_html(
         shared: What pairs of splits share.
         label: The name of the samples; None if they have none.
     """
-    rows = [
-        [c.name, c.shape, c.dtype, c.missing, c.values, *map(_svg, c.bins)] for c in summarize(data, splits)
-    ]
+    lines = summarize(data, splits)
+    rows = [[c.name, c.shape, c.dtype, c.missing, c.values, *map(histogram, c.bins)] for c in lines]
     pictures = ["all" if splits else "", *list(splits)[:_N_SPLITS_SHOWN]]
     n_heads = len(_HEADS) + len(pictures)
     heads = ["column", "shape", "dtype", ">missing", "values", *pictures]
@@ -177,19 +177,6 @@ def _histograms(name: str, parts: Sequence[ColumnReader]) -> tuple[tuple[int, ..
     # Counted on a scale from 0 to 1: bars can be too narrow to have ends of their own in the column's units.
     shares = ((values / 2 - low) / span for values in samples)
     return tuple(tuple(np.histogram(values, n_bins, (0, 1))[0].tolist()) for values in shares)
-
-
-def _svg(bins: Sequence[int]) -> Html:
-    highest = max(*bins, 1)
-    bars = "".join(
-        f'<rect x="{3 * i}" y="{16 - 16 * n / highest:.1f}" width="2" height="{16 * n / highest:.1f}"/>'
-        for i, n in enumerate(bins)
-    )
-    size = f"width:{2 * len(bins)}px;max-width:none;height:16px;margin:1px 0"
-    return Html(
-        f'<svg viewBox="0 0 {3 * len(bins)} 16" preserveAspectRatio="none" role="img" aria-label="histogram" '
-        f'fill="var(--jp-brand-color1, #2962ff)" style="{size}">{bars}</svg>'
-    )
 
 
 def _split_rows(splits: Mapping[str, ColumnReader], n_samples: int) -> list[tuple[str, str, str]]:

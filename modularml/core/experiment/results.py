@@ -37,6 +37,7 @@ from modularml.core.experiment.recorded import RecordedTensors
 from modularml.core.experiment.series import AxisSeries
 from modularml.display.card import Html, Shown, card, fields, table
 from modularml.display.curves import curve_svg
+from modularml.display.drawing import image
 
 
 @checked_keywords
@@ -271,10 +272,8 @@ class PhaseResults(RecordedTensors):
         curves = self.curves()
         picture = curve_svg(curves) if any(len(curve) > 1 for curve in curves.values()) else ""
         values = fields({name: f"{value:.6g}" for name, value in self.final().items()})
-        shown = {
-            "text/plain": text,
-            "text/html": card(type(self).__name__, self.label, Html(picture), values),
-        }
+        parts = [Html(image(picture))] if picture else []
+        shown = {"text/plain": text, "text/html": card(type(self).__name__, self.label, *parts, values)}
         return shown | ({"image/svg+xml": picture} if picture else {})
 
     # -- files -----------------------------------------------------------------------
