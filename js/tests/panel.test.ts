@@ -9,6 +9,7 @@ import type { Phase, RunPatch } from "../src/progress/run";
 import { FakeModel } from "./fake-model";
 
 const [first, ...rest] = recorded.patches as unknown as [RunPatch, ...RunPatch[]];
+const whole = recorded.snapshot as unknown as RunPatch;
 const opened: AbortController[] = [];
 
 // Draws each box of a text as Mermaid does, as far as we look at it.
@@ -74,6 +75,18 @@ test("the chart has a name from its first curve on, with the numbers of the epoc
   const before = name();
   await play(until(isInSecondEpoch));
   assert.notEqual(name(), before);
+});
+
+test("between two folds the chart keeps those that were", async () => {
+  const [train, evaluation] = whole.phases as [Phase, Phase];
+  const family = { family: ["train"] };
+  const next: Phase = { ...train, ...family, index: 2, path: ["fold_1", "train"], status: "running", metrics: {}, best: null };
+  const run = { ...whole.run, status: "running" as const, current: 2 };
+  const { el } = open({ ...whole, run, phases: [{ ...train, ...family, path: ["fold_0", "train"] }, evaluation, next] });
+  await settle();
+  assert.equal(el.querySelector(".mml-legend-title")?.textContent, "fold_1 / train");
+  assert.equal(el.querySelector<HTMLElement>(".mml-chart")?.hidden, false);
+  assert.ok(el.querySelector(".uplot canvas"));
 });
 
 test("a page that connects late shows the same as one that was there", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import recorded from "../../tests/fixtures/progress_run.json";
-import { axisEnd, curvesOf } from "../src/progress/curves";
+import { axisEnd, curvesOf, foldsOf } from "../src/progress/curves";
 import { isWide, valueAt } from "../src/shared/lines";
 import { fractionOf, isVague, Run, type Phase, type RunPatch } from "../src/progress/run";
 import { factOf } from "../src/graph/facts";
@@ -83,4 +83,21 @@ test("a fit is as far as its estimator tells, and vague where that does not", ()
   assert.deepEqual([isVague(of(null)), isVague(of(0.25)), fractionOf(of(0.25))], [true, false, 0.25]);
   const fact = (phase: Phase, name: string) => factOf({ id: "n0", kind: "ModelNode", name }, phase, whole.run);
   assert.deepEqual([fact(of(0.25), "forest"), fact(of(null), "forest"), fact(of(0.25), "other")], ["fitting 25%", "fitting …", ""]);
+});
+
+/** A run in two folds: the first is over, the second has begun and has no curve yet. */
+function inFolds(): Run {
+  const [train, ...others] = whole.phases as [Phase, ...Phase[]];
+  const first = { ...train, path: ["fold_0", "train"], family: ["train"] };
+  const second = { ...first, index: whole.phases.length, path: ["fold_1", "train"], status: "running" as const };
+  return played({ ...whole, phases: [first, ...others, second] });
+}
+
+test("the same phase of other folds stands behind, by its epochs, and nothing else does", () => {
+  const run = inFolds();
+  const [first, evaluation] = run.phases as [Phase, Phase];
+  const behind = foldsOf(run.phases.at(-1) as Phase, run);
+  assert.deepEqual(behind.map((curve) => [curve.name, curve.per, curve.isBehind]), [["mse", "epoch", true], ["val_loss", "epoch", true]]);
+  assert.deepEqual(foldsOf(first, run), []);
+  assert.deepEqual(foldsOf(evaluation, run), []);
 });

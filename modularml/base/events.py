@@ -98,10 +98,13 @@ class PlanEntry:
         kind: ``"train" | "eval" | "fit" | "group"``.
         n_epochs: Epochs of a training phase, else 1.
         draw: Makes the picture of the phase as it is by then.
+        family: The path without the labels of folds: what it has in common with the same entry of
+            other folds. Empty if it is not known.
     """
 
     path: tuple[str, ...]
     kind: str
+    family: tuple[str, ...] = ()
     n_epochs: int = 1
     draw: Callable[[], Picture] | None = None
 

@@ -6,7 +6,8 @@ It knows no run: it is given columns of numbers and draws them over their places
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,28 @@ COLOURS = ("#2F81F7", "#E36209", "#1F9D55", "#BF4BC9", "#D1394B", "#8C7A1F")
 
 _SIZE = 11.0
 _INK = f'font-size="{_SIZE:g}" fill="{NEUTRAL}"'
+_CLEAR, _FAINT = (1.8, ""), (1.0, ' opacity="0.4"')  # stroke widths, and more of the look
 _ROW = 18.0
 _LOWEST_PLOT = 60
 _GAP = 8.0
 _HUGE, _TINY = 1e300, 1e-290  # beyond them the arithmetic of an axis overflows
 
 
-def curve_svg(series: Mapping[str, Any], *, width: int = 420, height: int = 200, log: bool = False) -> str:
+def curve_svg(
+    series: Mapping[str, Any],
+    *,
+    behind: Mapping[str, Sequence[Any]] | None = None,
+    last: Mapping[str, float] | None = None,
+    width: int = 420,
+    height: int = 200,
+    log: bool = False,
+) -> str:
     """Return the curves as the text of a self-contained SVG element.
 
     Args:
         series: Name -> values, shape ``(n,)``; NaN and infinite values are gaps.
+        behind: Name of a curve -> others that stand faintly behind it, e.g. those of each fold.
+        last: Name -> what the legend says of it, if not the last of its values.
         width: Width of the picture, in pixels.
         height: Height of the picture, in pixels; more if the legend is long.
         log: Draw a logarithmic axis; values that are not positive are gaps.
@@ -39,24 +51,31 @@ def curve_svg(series: Mapping[str, Any], *, width: int = 420, height: int = 200,
     """
     given = {name: _column(name, values) for name, values in series.items()}
     columns = {name: _log10(column) if log else column for name, column in given.items()}
+    faint = {name: [_column(name, values) for values in (behind or {}).get(name, ())] for name in given}
+    faint = {name: [_log10(column) if log else column for column in those] for name, those in faint.items()}
     title = f"Curves of {', '.join(columns)}" if columns else "No curves"
-    legend, top = _legend(given, width)
+    told = {name: column[-1] for name, column in given.items() if len(column)}
+    told.update(last or {})
+    legend, top = _legend({name: told.get(name) for name in given}, width)
     height = max(height, round(top) + _LOWEST_PLOT)
-    finite = [column[np.isfinite(column)] for column in columns.values()]
+    every = [*columns.values(), *chain.from_iterable(faint.values())]
+    finite = [column[np.isfinite(column)] for column in every]
     values = np.concatenate(finite) if finite else np.empty(0)
     if not values.size:
         middle = f'x="{number(width / 2)}" y="{number((top + height) / 2)}" text-anchor="middle"'
         return frame(title, [*legend, f"<text {middle} {_INK}>no values</text>"], width, height)
     low, high = _limits(float(values.min()), float(values.max()))
-    n = max(map(len, columns.values()))
+    n = max(map(len, every))
     if log:
         ticks = [(exponent, f"{10**exponent:.10g}") for exponent in _log_ticks(low, high)]
     else:
         ticks = [(value, f"{value:.10g}") for value in _ticks(low, high)]
     left = max(text_width(label, _SIZE) for _, label in ticks) + _GAP
     plot = _Plot(left, top, width - _GAP, height - _ROW, n, low, high)
-    curves = [plot.curve(column, _style(i)) for i, column in enumerate(columns.values())]
-    return frame(title, [*plot.axes(ticks), *curves, *legend], width, height)
+    styles = {name: _style(i) for i, name in enumerate(columns)}
+    folds = [plot.curve(column, styles[name], _FAINT) for name, those in faint.items() for column in those]
+    curves = [plot.curve(column, styles[name]) for name, column in columns.items()]
+    return frame(title, [*plot.axes(ticks), *folds, *curves, *legend], width, height)
 
 
 def _column(name: str, values: Any) -> np.ndarray:
@@ -89,11 +108,11 @@ def _sampled(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return indices, column[indices]
 
 
-def _legend(columns: Mapping[str, np.ndarray], width: float) -> tuple[list[str], float]:
-    """Return the names with their last values in rows, and where the last row ends."""
+def _legend(told: Mapping[str, float | None], width: float) -> tuple[list[str], float]:
+    """Return the names with their values in rows, and where the last row ends."""
     parts, x, y = [], _GAP, 0.0
-    for i, (name, column) in enumerate(columns.items()):
-        label = " ".join([shortened(name, 40), *(f"{last:.4g}" for last in column[-1:])])
+    for i, (name, value) in enumerate(told.items()):
+        label = shortened(name, 40) + ("" if value is None else f" {value:.4g}")
         entry = 18 + text_width(label, _SIZE)
         if x > _GAP and x + entry > width - _GAP:
             x, y = _GAP, y + _ROW
@@ -175,7 +194,7 @@ class _Plot:
                 parts.append(f'<text {at} text-anchor="middle" {_INK}>{count}</text>')
         return parts
 
-    def curve(self, column: np.ndarray, style: str) -> str:
+    def curve(self, column: np.ndarray, style: str, line: tuple[float, str] = _CLEAR) -> str:
         """Return the path of a column; a point between two gaps is drawn as a dot."""
         indices, values = _sampled(column)
         path, pen = [], "M"
@@ -185,9 +204,11 @@ class _Plot:
             pen = "M" if math.isnan(y) else "L"
         seen = np.concatenate([[False], ~np.isnan(values), [False]])
         alone = seen[1:-1] & ~seen[:-2] & ~seen[2:]
-        dots = zip(self.x(indices[alone]).tolist(), self.y(values[alone]).tolist(), strict=True)
-        dotted = "".join(f"M{number(x)} {number(y)}h0" for x, y in dots)
-        return (
-            f'<path d="{"".join(path)}" fill="none" stroke-width="1.8" stroke-linejoin="round" {style}/>'
-            f'<path d="{dotted}" stroke-width="6" stroke-linecap="round" {style}/>'
-        )
+        lone = zip(self.x(indices[alone]).tolist(), self.y(values[alone]).tolist(), strict=True)
+        dots = "".join(f"M{number(x)} {number(y)}h0" for x, y in lone)
+        width, look = line[0], f"{style}{line[1]}"
+        curve = f'fill="none" stroke-width="{width:g}" stroke-linejoin="round" {look}'
+        drawn = f'<path d="{"".join(path)}" {curve}/>'
+        if dots:
+            drawn += f'<path d="{dots}" stroke-width="{3 * width:g}" stroke-linecap="round" {look}/>'
+        return drawn

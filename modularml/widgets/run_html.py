@@ -10,9 +10,11 @@ expression can take it out of a notebook that is compared:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from itertools import islice
+from itertools import chain, islice
+from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 
@@ -145,7 +147,7 @@ def _phase_table(run: RunState) -> str:
         rows.append(
             f"<tr><td{indent}>{_status(phase.status)} {name}</td>"
             f'<td class="n">{_epochs_done(phase)}</td><td class="n">{took}</td>'
-            f"<td>{_figures(phase.metrics)}</td></tr>"
+            f"<td>{_figures(phase)}</td></tr>"
         )
     head = '<th>phase</th><th class="n">epochs</th><th class="n">time</th><th>last values</th>'
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
@@ -154,27 +156,60 @@ def _phase_table(run: RunState) -> str:
 def _epochs_done(phase: PhaseState) -> str:
     if phase.kind != "train":
         return ""
-    return f"{len(phase.epochs)} of {phase.n_epochs}"
+    return f"{phase.n_whole_epochs} of {phase.n_epochs}"
 
 
 def _curves(run: RunState) -> str:
-    """All curves of the one phase that has any, or the first curve of each."""
-    phases = [p for p in run.phases if p.traces]
-    per = "epoch" if any(len(p.epochs) > 1 for p in phases) else "batch"
-    drawn = {
-        f"{'/'.join(p.path)}: {name}": y for p in phases for name, y in islice(_series(p, per).items(), 1)
+    """All curves of the one phase that has any, or the first of each; of folds the mean, with each behind."""
+    families: dict[tuple[str, ...], list[PhaseState]] = {}
+    for phase in run.phases:
+        if phase.traces:
+            families.setdefault(phase.family, []).append(phase)
+    per = "epoch" if any(len(p.epochs) > 1 for p in chain.from_iterable(families.values())) else "batch"
+    shown = {
+        (name if len(families) == 1 else f"{'/'.join(family)}: {name}"): curve
+        for family, phases in families.items()
+        for name, curve in islice(_folded(phases, per).items(), None if len(families) == 1 else 1)
     }
-    if len(phases) == 1:
-        drawn = _series(phases[0], per)
-    if not any(len(values) > 1 for values in drawn.values()):
+    n_more = len(shown) - MAX_CURVES
+    shown = dict(islice(shown.items(), MAX_CURVES))
+    means = {name: curve.mean for name, curve in shown.items()}
+    if not any(len(values) > 1 for values in means.values()):
         return ""
-    n_more = len(drawn) - MAX_CURVES
-    drawn = dict(islice(drawn.items(), MAX_CURVES))
-    log = _is_wide(drawn)
+    folds = {name: curve.folds for name, curve in shown.items() if len(curve.folds) > 1}
+    log = _is_wide(means)
     notes = [f"per {per}"] + ["logarithmic"] * log + [f"and {n_more} more"] * (n_more > 0)
+    if folds:
+        notes.insert(0, f"mean of {max(map(len, folds.values()))} folds")
     width, height = CURVE_SIZE
-    picture = image(curve_svg(drawn, width=width, height=height, log=log))
+    last = {name: curve.last for name, curve in shown.items() if curve.last is not None}
+    picture = image(curve_svg(means, behind=folds, last=last, width=width, height=height, log=log))
     return f'<figure>{picture}<figcaption class="muted">{", ".join(notes)}</figcaption></figure>'
+
+
+class _Curve(NamedTuple):
+    """A curve of a phase, or of the same phase in several folds; its last value is that of the table."""
+
+    mean: np.ndarray
+    folds: list[np.ndarray]
+    last: float | None
+
+
+def _folded(phases: Sequence[PhaseState], per: str) -> dict[str, _Curve]:
+    """The curves of one phase in each of its folds."""
+    of_each = [_series(phase, per) for phase in phases]
+    found = {}
+    for name in dict.fromkeys(chain.from_iterable(of_each)):
+        folds = [series[name] for series in of_each if name in series]
+        table = np.full((len(folds), max(map(len, folds))), np.nan)
+        for row, values in zip(table, folds, strict=True):
+            row[: len(values)] = values
+        known = np.isfinite(table)
+        with np.errstate(invalid="ignore"):
+            mean = np.where(known, table, 0).sum(0) / known.sum(0)
+        last = [phase.metrics[name] for phase in phases if name in phase.metrics]
+        found[name] = _Curve(folds[0] if len(folds) == 1 else mean, folds, fmean(last) if last else None)
+    return found
 
 
 def _series(phase: PhaseState, per: str) -> dict[str, np.ndarray]:
@@ -199,10 +234,17 @@ def _epoch_table(phase: PhaseState, n_rows: int) -> str:
         kept.append(phase.epochs[-1])
     names = list(dict.fromkeys(name for _, metrics in kept for name in metrics))
     head = "".join(f'<th class="n">{escape(name)}</th>' for name in ("epoch", *names))
-    rows = "".join(f'<tr><td class="n">{i + 1}</td>{_cells(names, metrics)}</tr>' for i, metrics in kept)
-    what = "" if every == 1 else f", one in {every} shown"
+    places = [f"{i + 1}" for i, _ in kept]
+    if phase.is_cut:
+        places[-1] += f" ({phase.n_done} of {phase.n_batches} batches)"
+    rows = "".join(
+        f'<tr><td class="n">{place}</td>{_cells(names, metrics)}</tr>'
+        for place, (_, metrics) in zip(places, kept, strict=True)
+    )
+    n, shown = phase.n_whole_epochs, "" if every == 1 else f", one in {every} shown"
+    what = f"{escape('/'.join(phase.path))}: {n} epoch{'' if n == 1 else 's'}{shown}"
     return (
-        f"<details><summary>{escape('/'.join(phase.path))}: {len(phase.epochs)} epochs{what}</summary>"
+        f"<details><summary>{what}</summary>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>"
     )
 
@@ -212,10 +254,13 @@ def _cells(names: Iterable[str], metrics: Mapping[str, float]) -> str:
     return "".join(f'<td class="n">{text}</td>' for text in texts)
 
 
-def _figures(metrics: Mapping[str, float]) -> str:
-    told = (
-        f'<span class="muted">{escape(name)}</span> {format_value(value)}' for name, value in metrics.items()
-    )
+def _figures(phase: PhaseState) -> str:
+    told = [
+        f'<span class="muted">{escape(name)}</span> {format_value(value)}'
+        for name, value in phase.metrics.items()
+    ]
+    if phase.note:
+        told.append(f'<span class="muted">{escape(phase.note)}</span>')
     return "&ensp; ".join(told)
 
 

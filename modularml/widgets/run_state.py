@@ -63,6 +63,7 @@ class PhaseState:
     def __init__(self, entry: PlanEntry, n_root: int, max_points: int) -> None:
         self.max_points = max_points
         self.path = entry.path[n_root:]
+        self.family = entry.family[n_root:] or self.path
         self.kind = entry.kind
         self.n_epochs = entry.n_epochs
         self.status = "waiting"
@@ -85,7 +86,7 @@ class PhaseState:
         self.rates: dict[str, float] = {}
         self.devices: Mapping[str, str] = {}
         self.best_epoch: int | None = None
-        self.is_early = self.is_drawing = False
+        self.is_early = self.is_drawing = self.is_cut = False
         self.work: WorkAdvanced | None = None
         self._draw_s = 0.0
         self._epoch_sum = np.zeros(0)
@@ -141,29 +142,46 @@ class PhaseState:
 
     def end_epoch(self, event: EpochEnded) -> None:
         """Add the means of an epoch."""
-        self.epoch, self.n_done = event.epoch, self.n_batches
+        self.is_cut = event.epoch == self.epoch and 0 < self.n_done < self.n_batches
+        if not self.is_cut:
+            self.epoch, self.n_done = event.epoch, self.n_batches
         self._new_losses.clear()  # the metrics hold their means
         self._metrics.update(event.metrics)
         self.rates |= {name: value for name, value in event.metrics.items() if _is_rate(name)}
         self.best_epoch, self.work = event.best_epoch, None
-        self.epochs.append((event.epoch, event.metrics))
+        self._add_epoch(event.metrics)
+
+    def _add_epoch(self, metrics: Mapping[str, float]) -> None:
+        self.epochs.append((self.epoch, metrics))
         if self.kind != "train":
             return
         # A mean over an epoch belongs to its middle, what is measured after it to its end.
-        for name, metric in event.metrics.items():
+        part = self.n_done / self.n_batches if self.is_cut else 1.0
+        for name, metric in metrics.items():
             if not _is_rate(name):
-                at = event.epoch + (0.5 if name in self.losses else 1.0)
+                at = self.epoch + (0.5 if name in self.losses else 1.0) * part
                 self._trace(name, "epoch").extend([at], [metric])
 
     def end(self, event: PhaseEnded) -> None:
-        """End, in whatever way."""
+        """End, in whatever way; an epoch that was broken off has a mean over the batches that it had."""
         self.status, self.duration_s, self.is_early = event.status, event.duration_s, event.is_early
         self.metrics.update(event.metrics)
         self.work = None
+        means = {name: event.metrics[name] for name in self.losses if name in event.metrics}
+        if self.n_done and means and (not self.epochs or self.epochs[-1][0] < self.epoch):
+            self.is_cut = self.n_done < self.n_batches
+            self._add_epoch(means)
+
+    @property
+    def n_whole_epochs(self) -> int:
+        """How many epochs went to their end."""
+        return len(self.epochs) - self.is_cut
 
     @property
     def note(self) -> str:
         """What there is to say of how it ended."""
+        if self.is_cut:
+            return f"epoch {self.epoch + 1} ended after {self.n_done} of {self.n_batches} batches"
         if not self.is_early:
             return ""
         return f"ended early, after epoch {self.epoch + 1} of {self.n_epochs}"
@@ -179,6 +197,7 @@ class PhaseState:
         return {
             "index": index,
             "path": list(self.path),
+            "family": list(self.family),
             "kind": self.kind,
             "status": self.status,
             "epochs": self.n_epochs,

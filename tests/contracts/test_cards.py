@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 import modularml as mml
 from modularml import callbacks, models, predicates, samplers, scalers, splitters
 from modularml.models.torch import SequentialMLP
+from tests.opened import opened
 
 HOSTILE = """a&b<script>alert(1)</script><img src=x onerror=alert(1)>"'`#;{}[]|<!--$x$"""
 MAX_BYTES = 150_000
@@ -132,7 +133,7 @@ def test_no_name_becomes_markup_and_nothing_is_fetched_or_run(made: Everything, 
     assert shown["text/plain"]
     markup = [shown[kind] for kind in ("text/html", "image/svg+xml") if kind in shown]
     assert markup
-    for text in markup:
+    for text in map(opened, markup):
         read = _Reader(text)
         assert not read.tags & {"script", "img", "iframe", "link", "object", "embed", "foreignobject"}
         assert not {a for a in read.attributes if a.startswith("on") or a in ("src", "href")}

@@ -97,6 +97,15 @@ def test_legend_names_each_curve_with_its_last_value():
     assert shown[-3:] == ["train 0.1235", "<val> nan", "none"]
 
 
+def test_what_stands_behind_a_curve_has_its_colour_and_a_place_on_the_axes():
+    picture = curve_svg({"a": [1.0, 2.0], "b": [0.0, 1.0]}, behind={"b": [[5.0, 4.0, 3.0]]}, last={"b": 7.0})
+    elements = ElementTree.fromstring(picture).iter(f"{NAMESPACE}path")
+    faint, a, b = [e for e in elements if e.get("fill") == "none"]
+    assert faint.get("stroke") == b.get("stroke") != a.get("stroke")
+    assert (faint.get("opacity"), a.get("opacity")) == ("0.4", None)
+    assert {"4", "3", "a 2", "b 7"} <= set(texts(picture))
+
+
 @pytest.mark.parametrize("series", [{}, {"a": []}, {"a": [np.nan, np.inf]}])
 def test_without_a_single_value_it_says_so(series):
     assert "no values" in texts(curve_svg(series))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from modularml.base.events import PlanEntry
+from modularml.base.events import EpochEnded, PhaseEnded, PlanEntry
 from modularml.widgets.run_html import format_s, format_value, run_html
 from modularml.widgets.run_state import RunState
 from tests.opened import opened
@@ -120,6 +121,53 @@ def test_of_several_trainings_one_curve_each_is_drawn_and_the_rest_counted(scrip
     assert "fold 0/train: mse" in text
     assert "fold 9/train: mse" not in text
     assert "and 2 more" in text
+
+
+def broken_off(script: Any, status: str) -> RunState:
+    """A run whose second epoch ended behind its third batch of four."""
+    state = RunState(script.start())
+    for event in script.train(n_epochs=2):
+        last = getattr(event, "epoch", None) == 1 and getattr(event, "n_done", 0) == 4
+        if last or (isinstance(event, EpochEnded) and event.epoch == 1 and status != "stopped"):
+            continue
+        if isinstance(event, PhaseEnded):
+            event = replace(event, status=status, metrics={"mse": 0.125, "val_loss": 0.5})
+        elif isinstance(event, EpochEnded) and event.epoch == 1:
+            event = replace(event, metrics={"mse": 0.125})
+        state.apply(event)
+    state.apply(script.end(status))
+    return state
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted", "stopped"])
+def test_what_is_last_is_told_alike_everywhere_and_named_if_its_epoch_is_not_whole(
+    script: Any, status: str
+) -> None:
+    reader = Reader(run_html(broken_off(script, status), with_epochs=True))
+    assert "1 of 2" in reader.text
+    assert "epoch 2 ended after 3 of 4 batches" in reader.text
+    assert "2 (3 of 4 batches)0.1250" in reader.text
+    assert "train: 1 epoch" in reader.text
+    for told in ("mse 0.1250", "mse 0.125"):  # of the table, of the legend
+        assert told in reader.text
+    assert "nan" not in reader.text
+
+
+def test_folds_are_drawn_behind_their_mean(script: Any) -> None:
+    paths = [(f"fold_{i}", "train") for i in range(3)]
+    plan = tuple(PlanEntry(path=p, kind="train", n_epochs=3, family=("train",)) for p in paths)
+    state = RunState(script.start(plan=plan))
+    for i, path in enumerate(paths):
+        for event in script.train(path=path, n_epochs=3 - i):  # some end early
+            state.apply(event)
+    html = opened(run_html(state, with_epochs=False))
+    text = Reader(html).text
+    assert "mean of 3 folds, per epoch" in text
+    lasts = [phase.metrics["mse"] for phase in state.phases]
+    assert f"mse {sum(lasts) / 3:.4g}" in text
+    faint = re.findall(r'<path[^>]*fill="none"[^>]*opacity="0.4"', html)
+    clear = re.findall(r'<path[^>]*fill="none" stroke-width="1.8"', html)
+    assert (len(faint), len(clear)) == (6, 2)  # mse and val_loss, of each fold and their mean
 
 
 def test_a_long_training_keeps_few_lines_and_the_last(script: Any) -> None:

@@ -1,7 +1,7 @@
 // What a phase's chart draws, as plain data: which lines, in which order and colour,
 // and how far the axis reaches. It knows no DOM and no canvas.
 import type { Line } from "../shared/lines";
-import type { Phase, Trace } from "./run";
+import type { Phase, Run, Trace } from "./run";
 
 /** A line of a phase; colour 0 is that of the first loss, 1 that of the validation loss. */
 export type Curve = Line;
@@ -21,6 +21,15 @@ export function curvesOf(phase: Phase, traces: readonly Trace[]): Curve[] {
     .map((trace) => ({ ...trace, x: trace.x.map((x) => x * scale), color: colorOf(phase, trace.name) }));
   const rank = (curve: Curve) => (curve.per === "step" ? 0 : 100) + curve.color;
   return colored.sort((a, b) => rank(a) - rank(b));
+}
+
+/** The lines of the same phase in other folds, which stand behind those of this one. */
+export function foldsOf(phase: Phase, run: Run): Curve[] {
+  const isFold = (other: Phase) => other !== phase && other.family.join("/") === phase.family.join("/");
+  return run.phases.filter(isFold).flatMap((fold) => {
+    const curves = curvesOf(fold, run.tracesOf(fold)).filter((curve) => curve.per === "epoch" || fold.epochs === 1);
+    return curves.map((curve) => ({ ...curve, isBehind: true }));
+  });
 }
 
 /** The first loss, validation, the other losses, then the other metrics have the colours in order. */

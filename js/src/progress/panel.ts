@@ -8,7 +8,7 @@ import { canBeLog, isWide } from "../shared/lines";
 import type { WidgetModel } from "../shared/model";
 import type { Chart } from "../shared/chart";
 import { STATUS_WORDS } from "../shared/status";
-import { axisEnd, curvesOf, unitOf } from "./curves";
+import { axisEnd, curvesOf, foldsOf, unitOf } from "./curves";
 import { Legend, makePair } from "./legend";
 import { LogStrip } from "./log";
 import { PhaseList } from "./phases";
@@ -163,11 +163,12 @@ export class Panel {
   }
 
   private updateChart(phase: Phase | undefined): void {
-    const curves = phase ? curvesOf(phase, this.run.tracesOf(phase)) : [];
+    const own = phase ? curvesOf(phase, this.run.tracesOf(phase)) : [];
+    const curves = phase ? [...foldsOf(phase, this.run), ...own] : [];
     this.plot.hidden = curves.length === 0;
     this.blank.hidden = curves.length > 0;
     if (!phase) return setText(this.blank, "Preparing…");
-    this.legend.update(phase, curves, this.hovered);
+    this.legend.update(phase, own, this.hovered);
     setText(this.blank, phase.status === "waiting" ? "Not started yet" : phase.status === "running" ? `${phase.work?.what ?? "Running…"} ${workOf(phase)}` : STATUS_WORDS[phase.status]);
     this.scale.hidden = !canBeLog(curves);
     if (!curves.length) return this.chart?.clear();

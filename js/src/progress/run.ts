@@ -27,6 +27,8 @@ export interface LogLine {
 export interface Phase {
   index: number;
   path: string[];
+  /** The path without the labels of folds, which it has in common with itself in other folds. */
+  family: string[];
   kind: "train" | "eval" | "fit" | "group";
   status: Status;
   epochs: number;

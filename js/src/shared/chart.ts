@@ -50,7 +50,7 @@ export class Chart {
   draw(lines: readonly Line[], start: number, end: number, isLog = isWide(lines), mark: number | null = null): void {
     this.mark = mark;
     this.ends = [start, end > start ? end : start + 1];
-    const key = [isLog, ...lines.map((line) => `${line.per}/${line.name}/${line.color}/${!!line.low}`)].join("\n");
+    const key = [isLog, ...lines.map((line) => `${line.per}/${line.name}/${line.color}/${!!line.low}/${!!line.isBehind}`)].join("\n");
     const data = uPlot.join(lines.map(tableOf) as uPlot.AlignedData[]);
     if (this.plot && key === this.key) {
       this.plot.setData(data);
@@ -131,15 +131,16 @@ export class Chart {
   }
 
   private series(line: Line, all: readonly Line[]): uPlot.Series {
-    const isFaint = line.per === "step" && all.some((other) => other.per === "epoch" && other.name === line.name);
+    const hasMean = (other: Line) => other.per === "epoch" && other.name === line.name && !other.isBehind;
+    const isFaint = line.isBehind || (line.per === "step" && all.some(hasMean));
     const stroke = () => this.stroke(line);
     return {
       stroke,
-      width: line.per === "step" ? 1.25 : 2,
+      width: line.isBehind ? 1 : line.per === "step" ? 1.25 : 2,
       alpha: isFaint ? 0.45 : 1,
       ...(line.color >= N_COLORS ? { dash: [6, 3] } : {}),
       points: {
-        show: (plot, index) => line.per !== "step" && countOf(plot.data[index] ?? []) <= 30,
+        show: (plot, index) => !line.isBehind && line.per !== "step" && countOf(plot.data[index] ?? []) <= 30,
         size: 5,
         fill: stroke,
       },

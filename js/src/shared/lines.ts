@@ -7,6 +7,8 @@ export interface Line {
   y: (number | null)[];
   /** Number of the colour. */
   color: number;
+  /** Whether it stands faintly behind the others. */
+  isBehind?: boolean;
   /** Where there is a band around the line: its lower and its upper end. */
   low?: (number | null)[];
   high?: (number | null)[];

@@ -133,6 +133,8 @@ class Fold(Group):
         rows: The rows of each FeatureSet.
     """
 
+    is_fold = True
+
     def __init__(
         self, label: str, phases: Sequence[ExperimentPhase | Group], rows: Sequence[FoldRows]
     ) -> None:

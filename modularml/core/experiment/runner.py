@@ -534,7 +534,7 @@ class Runner:
             RunStarted(
                 run_id=record.id,
                 label=record.label,
-                plan=tuple(_plan(entry, (entry.label,))),
+                plan=tuple(_plan(entry, (entry.label,), (entry.label,))),
                 preview=self.preview,
                 options=self.options,
                 stop=functools.partial(self.stop, "Stop"),
@@ -632,13 +632,16 @@ def _status_after(error: BaseException) -> str:
     return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
-def _plan(entry: Entry, path: tuple[str, ...]) -> Iterator[PlanEntry]:
+def _plan(entry: Entry, path: tuple[str, ...], family: tuple[str, ...]) -> Iterator[PlanEntry]:
     if not isinstance(entry, Group):
-        yield PlanEntry(path=path, kind=entry.kind, n_epochs=entry.n_epochs, draw=entry.diagram)
+        yield PlanEntry(
+            path=path, family=family, kind=entry.kind, n_epochs=entry.n_epochs, draw=entry.diagram
+        )
         return
-    yield PlanEntry(path=path, kind="group")
+    yield PlanEntry(path=path, family=family, kind="group")
     for nested in entry.parts():
-        yield from _plan(nested, (*path, nested.label))
+        is_fold = isinstance(nested, Group) and nested.is_fold
+        yield from _plan(nested, (*path, nested.label), family if is_fold else (*family, nested.label))
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from modularml import (
     TrainPhase,
 )
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
+from modularml.base.events import RunStarted
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
 
@@ -104,6 +105,19 @@ def test_each_pooled_row_is_validated_once_and_never_trained_on_meanwhile(study)
     for rows, _, _ in seen:
         assert np.array_equal(np.sort(np.concatenate([rows["train"], rows["val"]])), pooled)
         assert np.array_equal(rows["test"], test)
+
+
+def test_the_plan_tells_which_phases_are_one_in_several_folds(study):
+    plans = []
+    study.exp.events.subscribe(lambda event: plans.append(event.plan) if type(event) is RunStarted else None)
+    study.cv(n_folds=3).run()
+    of = {}
+    for entry in plans[0]:
+        of.setdefault(entry.family, []).append(entry.path)
+    assert of["CV", "train"] == [("CV", f"fold_{i}", "train") for i in range(3)]
+    assert of["CV", "eval"] == [("CV", f"fold_{i}", "eval") for i in range(3)]
+    study.exp.run()
+    assert [entry.family for entry in plans[1]] == [entry.path for entry in plans[1]]
 
 
 def test_scalers_see_the_training_rows_of_their_fold_alone(study):

@@ -24,6 +24,8 @@ class Group(Configurable, ABC):
 
     keeps_weights: ClassVar[bool] = False
     """Whether a run of it leaves weights as they were."""
+    is_fold: ClassVar[bool] = False
+    """Whether the group that it is a part of runs its entries several times, and it is one of those."""
 
     @property
     @abstractmethod
