@@ -117,16 +117,18 @@ class ModelGraph:
 
         Raises:
             GraphError: If there are no models, or one does not take the shape that reaches it.
-            InvalidTypeError: If a model, the source or the optimizer is of a wrong type.
+            InvalidTypeError: If a model, the source or the optimizer is of a wrong type. After an error
+                none of the nodes is there.
         """
         if isinstance(models, str) or not isinstance(models, Mapping | Sequence):
             raise InvalidTypeError(f"ModelGraph {label!r}: models must be a list or a dict, got {models!r}.")
         named = models if isinstance(models, Mapping) else _named_by_class(models)
         nodes: list[GraphNode | str] = []
-        for name, model in named.items():
-            source = ModelNode(name, model, source)
-            nodes.append(source)
-        return cls(nodes, optimizer, label).build()
+        with ExperimentContext.get_active().none_left_on_error():
+            for name, model in named.items():
+                source = ModelNode(name, model, source)
+                nodes.append(source)
+            return cls(nodes, optimizer, label).build()
 
     def _check_nodes(self) -> None:
         faults = Faults(f"ModelGraph {self.label!r}")

@@ -338,3 +338,12 @@ def test_models_of_a_chain_are_called_after_their_classes(bench: Any) -> None:
 def test_a_chain_needs_models(bench: Any, models: Any, kind: Any) -> None:
     with pytest.raises(kind, match=r"models must be a list|at least one node"):
         ModelGraph.chain(bench.ref(), models)
+
+
+def test_a_chain_that_cannot_be_built_leaves_nothing_behind(bench: Any) -> None:
+    before = list(bench.ctx.nodes)
+    for models in ({"A": nn.Linear(4, 2), "B": nn.Linear(3, 1)}, {"A": nn.Linear(4, 1), "B": "mlp"}):
+        with pytest.raises((GraphError, InvalidTypeError)):
+            ModelGraph.chain(bench.ref(), models, "sgd")
+        assert list(bench.ctx.nodes) == before and bench.ctx.model_graph is None
+    ModelGraph.chain(bench.ref(), {"A": nn.Linear(4, 1)}, "sgd")
