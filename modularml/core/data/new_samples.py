@@ -46,8 +46,10 @@ def named(data: Any) -> NamedColumns | None:
     if isinstance(data, Mapping):
         return NamedColumns(tuple(data), data.__getitem__)
     if hasattr(data, "groupby") and hasattr(data, "columns"):
-        names = tuple(name for name in data.columns if isinstance(name, str))
-        return NamedColumns(names, lambda name: interchange.from_pandas(data, [name], (), (), ())[name])
+        own = {str(name): name for name in data.columns}
+        return NamedColumns(
+            tuple(own), lambda name: interchange.from_pandas(data, [own[name]], (), (), ())[own[name]]
+        )
     if hasattr(data, "__arrow_c_stream__"):
         columns = interchange.from_arrow(data)
         return NamedColumns(tuple(columns), columns.__getitem__)

@@ -29,6 +29,7 @@ from modularml.base.keywords import checked_keywords
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.batch import Batch
+from modularml.core.data.columns import RAW, Column
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
 from modularml.core.data.table import stack
@@ -784,6 +785,11 @@ class ModelGraph:
             raise InvalidValueError(f"The outputs of {label!r} belong to no targets of one FeatureSet.")
         own = [name for name in origin.columns("targets") if name.split(".")[1] == output]
         columns = own or list(origin.columns("targets"))
+        if all(Column.parse(name).rep == RAW for name in columns):
+            raise InvalidValueError(
+                f"The targets {columns} of {label!r} are not scaled, so there is nothing to undo; leave out "
+                "unscale."
+            )
         samples = {name: self.ctx.get_node(origin.ref).table.column(name)[:1] for name in columns}
         shape = stack(samples).shape[1:]
         if values.dtype.kind not in "biuf" or values[0].size != math.prod(shape):
