@@ -783,6 +783,11 @@ class ModelGraph:
         origin = self.origin(self.ctx.get_node(label))
         if not isinstance(origin, Entry) or not origin.columns("targets"):
             raise InvalidValueError(f"The outputs of {label!r} belong to no targets of one FeatureSet.")
+        if not self.ctx.has_node(origin.ref):
+            raise StateError(
+                f"FeatureSet {origin.ref.node_label!r}, which has the scalers of the targets of {label!r}, is "
+                "not here; load it, or leave out unscale."
+            )
         own = [name for name in origin.columns("targets") if name.split(".")[1] == output]
         columns = own or list(origin.columns("targets"))
         if all(Column.parse(name).rep == RAW for name in columns):

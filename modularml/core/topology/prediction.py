@@ -273,7 +273,7 @@ def _of_columns(node: GraphNode, ref: FeatureSetReference, data: Any) -> Any:
             f"{{{scaled[0]!r}: ...}}."
         )
     featureset = node.context.get_node(ref, FeatureSet)
-    made = featureset.scale(as_raw(data, featureset.table.select(features="*"), raw, where))
+    made = featureset.scale(as_raw(data, featureset.table.select(features="*"), raw, repr(node)))
     return stack({one: made.column(one) for one in ref.features})
 
 

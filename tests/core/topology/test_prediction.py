@@ -190,3 +190,7 @@ def test_without_its_scalers_a_graph_takes_what_is_named_as_scaled(bench: Any, t
             StateError, match=r"FeatureSet 'Scaled', which has the scalers, is not here. Load it"
         ):
             alone.predict(data)
+    with pytest.raises(
+        StateError, match="'Scaled', which has the scalers of the targets of .A., is not here"
+    ):
+        alone.predict(scaled, unscale=True)
