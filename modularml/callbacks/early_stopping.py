@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from modularml.base.errors import InvalidValueError, check_choice, check_int, unknown_name
+from modularml.base.errors import InvalidValueError, check_choice, check_int
 from modularml.core.execution.scope import ExecutionContext
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import EarlyStoppingResult
 from modularml.core.experiment.checkpointing import Checkpointing, is_better
-from modularml.core.experiment.goals import goal_in
+from modularml.core.experiment.goals import check_logged, goal_in
 from modularml.core.experiment.results import PhaseResults
 
 
@@ -98,9 +98,10 @@ class EarlyStopping(Callback):
     ) -> None:
         """Compare with the best epoch, and end the phase if patience is at its end."""
         epoch = exec_ctx.epoch_idx
+        check_logged(self.monitor, phase, results)
+        recording = results.recording
         # What another callback says it will log may come later than the first epoch.
-        announced = {name for c in phase.callbacks for name in getattr(c, "metric_names", ())}
-        value = self._value(results, epoch, announced)
+        value = recording.values_of(epoch).get(self.monitor)
         if value is None:
             return
         goal = goal_in(phase, self.monitor, given=self.mode, where="EarlyStopping", option="mode")
@@ -114,18 +115,6 @@ class EarlyStopping(Callback):
         elif self.best_epoch is not None and epoch - self.best_epoch >= self.patience:
             self.stopped_epoch = epoch
             exec_ctx.request_stop()
-
-    def _value(self, results: PhaseResults, epoch: int, announced: set[str]) -> float | None:
-        """The value of this epoch, or None where the metric is not logged at every epoch."""
-        recording = results.recording
-        values = recording.values_of(epoch)
-        known = sorted({*recording.monitored, *announced})
-        if self.monitor not in known:
-            raise InvalidValueError(
-                f"{unknown_name('metric', self.monitor, known, where=repr(results))} "
-                "Evaluation(eval_phase=...) logs 'val_loss'."
-            )
-        return values.get(self.monitor)
 
     def _is_kept_by(self, checkpointing: Checkpointing, goal: str) -> bool:
         """Tell whether the phase writes the best epoch to a file, so that no copy of it is needed."""

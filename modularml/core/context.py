@@ -190,6 +190,19 @@ class ExperimentContext:
         finally:
             _unregistered.reset(token)
 
+    @contextlib.contextmanager
+    def none_left_on_error(self) -> Iterator[None]:
+        """Forget the nodes and the graph that were new within a ``with`` block which an error ends."""
+        labels, graph = set(self._nodes), self._model_graph
+        try:
+            yield
+        except BaseException:
+            for label in [label for label in self._nodes if label not in labels]:
+                self.remove_node(label=label)
+            if graph is None:
+                self.remove_model_graph()
+            raise
+
     @property
     def _registers(self) -> bool:
         return self not in _unregistered.get()

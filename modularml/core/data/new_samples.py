@@ -46,8 +46,10 @@ def named(data: Any) -> NamedColumns | None:
     if isinstance(data, Mapping):
         return NamedColumns(tuple(data), data.__getitem__)
     if hasattr(data, "groupby") and hasattr(data, "columns"):
-        names = tuple(name for name in data.columns if isinstance(name, str))
-        return NamedColumns(names, lambda name: interchange.from_pandas(data, [name], (), (), ())[name])
+        own = {str(name): name for name in data.columns}
+        return NamedColumns(
+            tuple(own), lambda name: interchange.from_pandas(data, [own[name]], (), (), ())[own[name]]
+        )
     if hasattr(data, "__arrow_c_stream__"):
         columns = interchange.from_arrow(data)
         return NamedColumns(tuple(columns), columns.__getitem__)
@@ -96,14 +98,21 @@ def _apart(data: Any, table: SampleCollection, keys: Sequence[str], where: str) 
     shapes = {name: table.column(name).shape[1:] for name in keys}
     sizes = [int(np.prod(shape)) for shape in shapes.values()]
     n_values = int(np.prod(array.shape[1:]))
-    if n_values != sum(sizes):
+    # Of columns of arrays, those of one key lie together: time along the last axis, say, and not before it.
+    together = (len(keys), *next(iter(shapes.values())))
+    is_turned = array.ndim > 2 and _without_ones(array.shape[1:]) != _without_ones(together)
+    if n_values != sum(sizes) or is_turned:
         listed = ", ".join(f"{Column.parse(name).key!r} {shape}" for name, shape in shapes.items())
         raise InvalidValueError(
             f"New samples for {where} are an array of shape {array.shape}, but the columns {listed} hold "
-            f"{sum(sizes)} values a sample."
+            f"{sum(sizes)} values a sample: (n, {sum(sizes)}) or (n, {', '.join(map(str, together))})."
         )
     parts = np.split(array.reshape(len(array), -1), np.cumsum(sizes)[:-1], axis=1)
     return {
         Column.parse(name): part.reshape(len(array), *shape)
         for (name, shape), part in zip(shapes.items(), parts, strict=True)
     }
+
+
+def _without_ones(shape: tuple[int, ...]) -> list[int]:
+    return [n for n in shape if n != 1]

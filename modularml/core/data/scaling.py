@@ -20,6 +20,7 @@ from modularml.core.data.formats import as_array
 from modularml.core.data.reader import locked
 from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.table import stack
+from modularml.core.data.values import KIND_NAMES
 from modularml.scalers import Scaler
 
 
@@ -188,6 +189,7 @@ class Scaling:
         It goes on from the transformed columns where every key has one.
 
         Raises:
+            InvalidTypeError: If some of the keys hold numbers, and others text or dates.
             InvalidValueError: If only some of the keys are transformed, a column cannot
                 be scaled, or the scaler changes the number of features of several keys.
         """
@@ -198,6 +200,8 @@ class Scaling:
                 f"Of the {domain} to scale together, {scaled} are transformed and {rest} are not. "
                 "Scale them apart, or undo the former first."
             )
+        if not scaled:
+            _check_alike(table, domain, keys)
         record = ScalerRecord(
             order=len(self.records),
             domain=domain,
@@ -419,6 +423,17 @@ def _check_scalable(domain: str) -> None:
     check_choice(domain, "domain", DOMAINS)
     if domain not in (FEATURES, TARGETS):
         raise InvalidValueError("Tags cannot be scaled; features and targets can.")
+
+
+def _check_alike(table: SampleCollection, domain: str, keys: Sequence[str]) -> None:
+    """Refuse numbers and text to be scaled together, and say which are which."""
+    kinds: dict[str, list[str]] = {}
+    for key in keys:
+        kind = table.column(str(Column(domain, key, RAW))).dtype.kind
+        kinds.setdefault(KIND_NAMES.get(kind, "numbers"), []).append(key)
+    if len(kinds) > 1:
+        listed = ", ".join(f"keys={found} hold {kind}" for kind, found in kinds.items())
+        raise InvalidTypeError(f"The {domain} cannot be scaled together: {listed}; name those of one kind.")
 
 
 def keys_of(table: SampleCollection, domain: str, keys: str | Sequence[str] | None, where: str) -> list[str]:

@@ -21,7 +21,7 @@ _KINDS = "biufUmM"
 # months are dates but no time spans: their length varies.
 _SPAN_UNITS = {"W": "s", "D": "s", "h": "s", "m": "s", "s": "s", "ms": "ms", "us": "us", "ns": "ns"}
 _DATE_UNITS = {**_SPAN_UNITS, "Y": "D", "M": "D", "W": "D", "D": "D"}
-_KIND_NAMES = {"U": "text", "M": "dates", "m": "time spans"}
+KIND_NAMES = {"U": "text", "M": "dates", "m": "time spans"}
 
 
 def as_column(values: Any) -> np.ndarray:
@@ -106,7 +106,7 @@ def _in_common_unit(array: np.ndarray) -> np.ndarray:
     if unit == "generic" and np.isnat(array).all():
         unit = "s"
     if unit not in units:
-        what = _KIND_NAMES[array.dtype.kind]
+        what = KIND_NAMES[array.dtype.kind]
         raise InvalidTypeError(
             f"holds {what} in the unit {unit!r}; possible are {', '.join(map(repr, units))}"
         )
@@ -198,7 +198,7 @@ def check_feeds(columns: Mapping[str, np.ndarray], where: str) -> None:
     """
     faults = Faults(where)
     for name, values in columns.items():
-        kind = _KIND_NAMES.get(values.dtype.kind)
+        kind = KIND_NAMES.get(values.dtype.kind)
         if kind:
             domain, key, _ = name.split(".")
             advice = (

@@ -94,7 +94,8 @@ class Checkpointing(Shown, Configurable):
             be written fails the run at its end, or before the next one is written.
 
     Raises:
-        InvalidValueError: If an argument is not allowed; all faults are told together.
+        InvalidValueError: If an argument is not allowed; all faults are told together. After the first
+            epoch, if nothing logs the metric that is named by `best`.
         InvalidTypeError: If one is of a wrong type.
     """
 

@@ -14,7 +14,7 @@ from modularml.core.experiment import storage
 from modularml.core.experiment.background import Background
 from modularml.core.experiment.checkpoint_store import CheckpointStore
 from modularml.core.experiment.checkpointing import EXPERIMENT, Checkpointing
-from modularml.core.experiment.goals import goal_in
+from modularml.core.experiment.goals import check_logged, goal_in
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.results import PhaseResults
@@ -109,7 +109,7 @@ class Checkpoints(CheckpointStore):
         if moment == "phase_start":
             policy.begin()
         is_due = policy.should_save(moment)
-        value = _value(policy, results, epoch) if moment == "epoch_end" else None
+        value = _value(policy, phase, results, epoch) if moment == "epoch_end" else None
         best = value if value is not None and policy.improves(value, _goal(policy, phase)) else None
         if not is_due and best is None:
             return
@@ -186,8 +186,9 @@ def _goal(policy: Checkpointing, phase: ExperimentPhase) -> str:
     return goal_in(phase, str(policy.best), given=policy.best_mode, where=where, option="best_mode")
 
 
-def _value(policy: Checkpointing, results: PhaseResults, epoch: int) -> float | None:
+def _value(policy: Checkpointing, phase: ExperimentPhase, results: PhaseResults, epoch: int) -> float | None:
     """Return the metric that decides which epoch is the best, if this epoch has it."""
     if policy.best is None:
         return None
+    check_logged(policy.best, phase, results)
     return results.recording.values_of(epoch).get(policy.best)

@@ -314,7 +314,8 @@ class CrossValidation(Shown, Group):
 
         Args:
             show_fold_progress: Show what goes on; False shows nothing.
-            **display: What is shown meanwhile; see `DisplayOptions`.
+            **display: What is shown meanwhile; see `DisplayOptions`. ``resume=True`` goes on with the last
+                run of it where that was stopped, also one of the same label that another process made.
 
         Returns:
             The results by fold; after a stop those of the folds that began.

@@ -211,7 +211,9 @@ class ExperimentEstimator(BaseEstimator):
         known = self.get_params()
         for name in params:
             if name not in known:
-                raise InvalidValueError(unknown_name("parameter", name, known, where=type(self).__name__))
+                told = unknown_name("parameter", name, known, where=type(self).__name__)
+                meant = [one for one in known if one.endswith(f"__{name}")]
+                raise InvalidValueError(told + (f" Did you mean {meant[0]!r}?" if meant else ""))
         for name in params.keys() & own.keys():
             setattr(self, name, params[name])
         others = {name: value for name, value in params.items() if name not in own}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modularml.base.errors import InvalidValueError
+from modularml.base.errors import InvalidValueError, unknown_name
 from modularml.base.goals import MIN, goal_of_name
 
 
@@ -31,6 +31,21 @@ def goal_in(phase: Any, name: str, *, given: str | None, where: str, option: str
             f'say {option}="min" or {option}="max".'
         )
     return goal
+
+
+def check_logged(name: str, phase: Any, results: Any) -> None:
+    """Raise InvalidValueError if nothing logs a metric, and no callback of the phase will.
+
+    Args:
+        name: The metric, or the label of a loss.
+        phase: The phase.
+        results: Its results, after an epoch at least.
+    """
+    announced = {metric for one in phase.callbacks for metric in getattr(one, "metric_names", ())}
+    known = sorted({*results.recording.monitored, *announced})
+    if name not in known:
+        told = unknown_name("metric", name, known, where=repr(results))
+        raise InvalidValueError(f"{told} Evaluation(eval_phase=...) logs 'val_loss'.")
 
 
 def _known(phase: Any, name: str) -> str | None:

@@ -449,6 +449,12 @@ class PhaseGroupResults(Shown):
             raise UnknownNameError(unknown_name("results", label, self._entries, where=repr(self)))
         return self._entries[label]
 
+    def __getattr__(self, name: str) -> Any:
+        told = f"{type(self).__name__!r} object has no attribute {name!r}"
+        if not name.startswith("_") and hasattr(PhaseResults, name) and self._entries:
+            told += f"; each of its phases has: results[{self.labels[0]!r}].{name}"
+        raise AttributeError(told, name=name, obj=self)
+
     def _ipython_key_completions_(self) -> list[str]:
         return self.labels
 

@@ -153,9 +153,12 @@ def entry_of(point: Point, plan: Group, given: Entry | None) -> Entry:
         raise StateError(f"The run that can be resumed is of {what}, not of {given!r}.")
     found = plan if is_plan else given or _within(plan, root)
     if found is None:
+        kind = (point["run"]["results"] or {}).get("kind")
+        call = {"cv": "cv.run(resume=True)", "group": "exp.run_group(group, resume=True)"}
         raise StateError(
-            f"The run that can be resumed is of {root!r}, which is not in the plan; hand it over: "
-            "run_phase(phase, resume=True), or run_group."
+            f"The run that can be resumed is of {root!r}, which is not in the plan, so it is not known here "
+            "what was run. Make it again as it was made, with the same label, and go on with it: "
+            f"{call.get(str(kind), 'exp.run_phase(phase, resume=True)')}."
         )
     _check_path(found, position.path)
     return found

@@ -232,7 +232,9 @@ def own(experiment: Any, entry: Any, kind: Any, method: str) -> Any:
         what = {ExperimentPhase: "phase", Group: "PhaseGroup", PhaseGroup: "PhaseGroup"}.get(
             kind, "phase or a group"
         )
-        raise InvalidTypeError(f"{method} takes a {what}, got {entry!r} ({type(entry).__name__}).")
+        known = [part.label for part in experiment.execution_plan.all]
+        hint = f" That of the plan is exp.execution_plan[{entry!r}]." if entry in known else ""
+        raise InvalidTypeError(f"{method} takes a {what}, got {entry!r} ({type(entry).__name__}).{hint}")
     if not phases_of(entry):
         raise StateError(f"{entry!r} holds no phase to run.")
     for phase in phases_of(entry):

@@ -30,6 +30,7 @@ from modularml.base.rows import check_flag
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.batch import Batch
+from modularml.core.data.columns import RAW, Column
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
 from modularml.core.data.table import stack
@@ -126,16 +127,18 @@ class ModelGraph:
 
         Raises:
             GraphError: If there are no models, or one does not take the shape that reaches it.
-            InvalidTypeError: If a model, the source or the optimizer is of a wrong type.
+            InvalidTypeError: If a model, the source or the optimizer is of a wrong type. After an error
+                none of the nodes is there.
         """
         if isinstance(models, str) or not isinstance(models, Mapping | Sequence):
             raise InvalidTypeError(f"ModelGraph {label!r}: models must be a list or a dict, got {models!r}.")
         named = models if isinstance(models, Mapping) else _named_by_class(models)
         nodes: list[GraphNode | str] = []
-        for name, model in named.items():
-            source = ModelNode(name, model, source)
-            nodes.append(source)
-        return cls(nodes, optimizer, label, compile=compile).build()
+        with ExperimentContext.get_active().none_left_on_error():
+            for name, model in named.items():
+                source = ModelNode(name, model, source)
+                nodes.append(source)
+            return cls(nodes, optimizer, label, compile=compile).build()
 
     def _check_nodes(self) -> None:
         faults = Faults(f"ModelGraph {self.label!r}")
@@ -807,8 +810,18 @@ class ModelGraph:
         origin = self.origin(self.ctx.get_node(label))
         if not isinstance(origin, Entry) or not origin.columns("targets"):
             raise InvalidValueError(f"The outputs of {label!r} belong to no targets of one FeatureSet.")
+        if not self.ctx.has_node(origin.ref):
+            raise StateError(
+                f"FeatureSet {origin.ref.node_label!r}, which has the scalers of the targets of {label!r}, "
+                "is not here; load it, or leave out unscale."
+            )
         own = [name for name in origin.columns("targets") if name.split(".")[1] == output]
         columns = own or list(origin.columns("targets"))
+        if all(Column.parse(name).rep == RAW for name in columns):
+            raise InvalidValueError(
+                f"The targets {columns} of {label!r} are not scaled, so there is nothing to undo; leave out "
+                "unscale."
+            )
         samples = {name: self.ctx.get_node(origin.ref).table.column(name)[:1] for name in columns}
         shape = stack(samples).shape[1:]
         if values.dtype.kind not in "biuf" or values[0].size != math.prod(shape):

@@ -261,7 +261,11 @@ def _of_columns(node: GraphNode, ref: FeatureSetReference, data: Any) -> Any:
     if columns is not None:
         lacking = [one for one in raw if columns.find(Column.parse(one)) is None]
         if lacking:
-            raise InvalidValueError(unknown_name("column", lacking[0], columns.names, where=where))
+            told = unknown_name("column", lacking[0], columns.names, where=where)
+            hint = (
+                " What holds all features side by side is an array: df.to_numpy()." if len(raw) == 1 else ""
+            )
+            raise InvalidValueError(told + (hint if hasattr(data, "to_numpy") else ""))
     if not node.context.has_node(ref):
         raise StateError(
             f"{node!r} is fed the scaled columns {scaled}, and FeatureSet {ref.node_label!r}, which has the "
@@ -269,7 +273,7 @@ def _of_columns(node: GraphNode, ref: FeatureSetReference, data: Any) -> Any:
             f"{{{scaled[0]!r}: ...}}."
         )
     featureset = node.context.get_node(ref, FeatureSet)
-    made = featureset.scale(as_raw(data, featureset.table.select(features="*"), raw, where))
+    made = featureset.scale(as_raw(data, featureset.table.select(features="*"), raw, repr(node)))
     return stack({one: made.column(one) for one in ref.features})
 
 

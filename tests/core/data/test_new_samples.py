@@ -96,3 +96,14 @@ def test_wide_samples_come_as_the_array_that_they_are() -> None:
     assert np.allclose(fs.scale(x[:3]).column("x.transformed"), fs.column("x.transformed")[:3])
     with pytest.raises(UnknownColumnError):
         fs.scale(x).column("y")
+
+
+def test_an_array_of_samples_that_are_arrays_has_its_axes_in_order() -> None:
+    x = np.random.default_rng(0).standard_normal((6, 2, 5))
+    fs = FeatureSet.from_dict("Series", {"a": x[:, 0], "b": x[:, 1]}, ["a", "b"])
+    for key in ("a", "b"):
+        fs.fit_transform(StandardScaler(), domain="features", keys=key)
+    for form in (x, x.reshape(6, -1), x[:, None]):
+        assert np.allclose(fs.scale(form).column("b.transformed"), fs.column("b.transformed"))
+    with pytest.raises(InvalidValueError, match=r"shape \(6, 5, 2\).*\(n, 10\) or \(n, 2, 5\)"):
+        fs.scale(x.transpose(0, 2, 1))

@@ -323,3 +323,9 @@ def test_each_undo_leaves_the_columns_bit_by_bit_as_they_were(
         fs.undo_last_transform("features", "voltage")
         assert fs.table == state
     assert all(np.array_equal(values, fs.column(name)) for name, values in raw.items())
+
+
+def test_numbers_and_text_are_told_apart_where_they_are_scaled_together() -> None:
+    fs = FeatureSet.from_dict("Plant", {"a": [1.0, 2.0], "site": ["x", "y"], "b": [1, 2]}, ["a", "site", "b"])
+    with pytest.raises(InvalidTypeError, match=r"keys=\['a', 'b'\] hold numbers, keys=\['site'\] hold text"):
+        fs.fit_transform("StandardScaler", domain="features")

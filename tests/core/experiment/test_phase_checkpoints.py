@@ -411,3 +411,9 @@ def test_better() -> None:
     assert is_better(1, 2, "min") and is_better(2, 1, "max") and is_better(1, nan, "min")
     assert not (is_better(nan, 1, "min") or is_better(1, 1, "max") or is_better(1, 1.5, "min", 0.5))
     assert Checkpointing().moments(PHASE) == ["epoch_end"]
+
+
+def test_a_best_that_nothing_logs_is_an_error_after_the_first_epoch(lab: Any) -> None:
+    phase = lab.train(checkpointing=Checkpointing(best="val_acc"))
+    with pytest.raises(InvalidValueError, match="Unknown metric 'val_acc' in TrainResults.*Available: 'mse'"):
+        lab.exp.run_phase(phase)

@@ -248,3 +248,18 @@ def test_an_evaluation_is_the_same_for_every_batch_size(lab: Any) -> None:
         parts = lab.exp.run_phase(lab.evaluate(split="train", batch_size=batch_size))
         assert parts.aggregated_losses() == pytest.approx(whole, rel=1e-5)
         assert parts.final() == pytest.approx(whole, rel=1e-5)
+
+
+def test_what_a_phase_has_and_a_group_has_not_is_told(lab: Any) -> None:
+    lab.exp.execution_plan.add_phase(lab.train())
+    results = lab.exp.run()
+    with pytest.raises(
+        AttributeError, match=r"no attribute 'losses'; each .* has: results\['train'\].losses"
+    ):
+        results.losses()
+    with pytest.raises(AttributeError, match=r"no attribute 'zzz'$"):
+        results.zzz  # noqa: B018
+    with pytest.raises(
+        InvalidTypeError, match=r"got 'train' \(str\). That of the plan is exp.execution_plan\['train'"
+    ):
+        lab.exp.run_phase("train")

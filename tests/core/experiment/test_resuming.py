@@ -359,11 +359,30 @@ def test_a_phase_by_itself_goes_on(make_lab: Any, digest_of: Any) -> None:
         phase = lab.train("alone", callbacks=[Brake(), EarlyStopping(monitor="mse")])
         lab.exp.run_phase(phase, **QUIET)
         if stop >= 0:
-            with pytest.raises(StateError, match="is of 'alone', which is not in the plan"):
+            with pytest.raises(
+                StateError, match=r"'alone', which is not in .* exp.run_phase\(phase, resume=T"
+            ):
                 lab.exp.resume()
             with pytest.raises(StateError, match="is of 'alone', not of PhaseGroup"):
                 lab.exp.run(resume=True)
             lab.exp.run_phase(phase, resume=True, **QUIET)
+        outcomes.append(outcome(lab.exp, digest_of))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_folds_by_themselves_say_how_they_go_on(make_lab: Any, digest_of: Any) -> None:
+    outcomes = []
+    for stop in (-1, 3):
+        lab = prepared(make_lab, stop)
+        inner = lab.train("inside", n_epochs=2, callbacks=[Brake()])
+        folds = CrossValidation("CV", bindings=[CVBinding("data", ["train"])], n_folds=2, phase=inner)
+        folds.run(**QUIET)
+        if stop >= 0:
+            with pytest.raises(
+                StateError, match=r"'CV', which is not in the plan.*: cv.run\(resume=True\)\.$"
+            ):
+                lab.exp.resume()
+            folds.run(resume=True, **QUIET)
         outcomes.append(outcome(lab.exp, digest_of))
     assert outcomes[0] == outcomes[1]
 

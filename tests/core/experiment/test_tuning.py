@@ -119,6 +119,8 @@ def test_unknown_names_are_refused_with_the_nearest():
         estimator.set_params(mlp__hiden_dim=3)
     with pytest.raises(InvalidValueError, match="Did you mean 'n_epochs'"):
         estimator.set_params(n_epoch=3)
+    with pytest.raises(ValueError, match=r"Did you mean 'optimizer__lr'\?"):
+        estimator.set_params(lr=3)
 
 
 def test_a_value_that_cannot_be_is_told_by_the_fit():

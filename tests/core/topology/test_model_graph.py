@@ -376,3 +376,12 @@ def test_a_graph_that_could_not_be_built_after_a_change_keeps_its_state(bench: A
     with ExperimentContext().temporary():
         loaded = ModelGraph.load(graph.save(tmp_path / "between"))
         assert same_tree(loaded.get_state(), state)
+
+
+def test_a_chain_that_cannot_be_built_leaves_nothing_behind(bench: Any) -> None:
+    before = list(bench.ctx.nodes)
+    for models in ({"A": nn.Linear(4, 2), "B": nn.Linear(3, 1)}, {"A": nn.Linear(4, 1), "B": "mlp"}):
+        with pytest.raises((GraphError, InvalidTypeError)):
+            ModelGraph.chain(bench.ref(), models, "sgd")
+        assert list(bench.ctx.nodes) == before and bench.ctx.model_graph is None
+    ModelGraph.chain(bench.ref(), {"A": nn.Linear(4, 1)}, "sgd")

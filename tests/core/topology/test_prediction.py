@@ -162,6 +162,22 @@ def test_columns_that_are_needed_for_scaling_are_named(bench: Any) -> None:
         graph.predict(np.ones((4, 3)))
 
 
+def test_a_frame_without_the_names_is_told_to_be_an_array(bench: Any) -> None:
+    graph = bench.graph(bench.node())
+    frame = pd.DataFrame(np.ones((3, 4)))
+    with pytest.raises(InvalidValueError, match=r"'features.x.raw'.*Available: '0', '1', .*df.to_numpy\(\)"):
+        graph.predict(frame)
+    assert len(graph.predict(frame.to_numpy())) == 3
+
+
+def test_there_must_be_something_to_unscale(bench: Any) -> None:
+    graph = bench.graph(bench.node())
+    with pytest.raises(
+        InvalidValueError, match=r"\['targets.y.raw'\] of 'A' are not scaled.*leave out unscale"
+    ):
+        graph.predict(bench.fs, unscale=True)
+
+
 def test_without_its_scalers_a_graph_takes_what_is_named_as_scaled(bench: Any, tmp_path: Path) -> None:
     fs, graph = scaled_graph(bench)
     expected, path = graph.predict(fs["test"]), graph.save(tmp_path / "graph")
@@ -174,3 +190,7 @@ def test_without_its_scalers_a_graph_takes_what_is_named_as_scaled(bench: Any, t
             StateError, match=r"FeatureSet 'Scaled', which has the scalers, is not here. Load it"
         ):
             alone.predict(data)
+    with pytest.raises(
+        StateError, match="'Scaled', which has the scalers of the targets of .A., is not here"
+    ):
+        alone.predict(scaled, unscale=True)
