@@ -384,10 +384,12 @@ class ModelGraph:
         trained = [n for n in self._models() if n.backend == "torch" and n.is_built]
         if self.optimizer is not None and trained:
             named = {f"{n.label}.{name}": p for n in trained for name, p in n.module.named_parameters()}
-            self.optimizer.build(named, force=force)
+            is_sparse = any(node.has_sparse_gradients for node in trained)
+            self.optimizer.build(named, force=force, sparse=is_sparse)
         for node in trained:
             if node.optimizer is not None:
-                node.optimizer.build(dict(node.module.named_parameters()), force=force)
+                named = dict(node.module.named_parameters())
+                node.optimizer.build(named, force=force, sparse=node.has_sparse_gradients)
 
     def refresh(self) -> None:
         """Take what was defined anew, as cells ran again: optimizers, and nodes that are to be built."""
