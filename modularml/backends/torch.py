@@ -183,14 +183,16 @@ def build_optimizer(
     cls: Callable[..., torch.optim.Optimizer],
     kwargs: Mapping[str, Any],
     parameters: Sequence[torch.Tensor],
+    *,
+    fuses: bool = True,
 ) -> torch.optim.Optimizer:
-    """Make the torch optimizer, with torch's fused update where there is one.
+    """Make the torch optimizer, with torch's fused update where there is one and `fuses` allows it.
 
     Raises:
         OptimizerError: What torch says of the arguments or the parameters.
     """
     kwargs = dict(kwargs)
-    if _can_fuse(cls, kwargs, parameters):
+    if fuses and _can_fuse(cls, kwargs, parameters):
         kwargs["fused"] = True
     name = getattr(cls, "__name__", repr(cls))
     try:
@@ -311,16 +313,20 @@ def grad_scaler(device: str, former: torch.amp.GradScaler | None = None) -> torc
 
 
 def follow_parameters(
-    optimizer: torch.optim.Optimizer, make: Callable[..., torch.optim.Optimizer], kwargs: Mapping[str, Any]
+    optimizer: torch.optim.Optimizer,
+    make: Callable[..., torch.optim.Optimizer],
+    kwargs: Mapping[str, Any],
+    *,
+    fuses: bool = True,
 ) -> None:
-    """Bring moments to the devices of the parameters, with torch's fused update where there is one."""
+    """Bring moments to the devices of the parameters, with torch's fused update as in `build_optimizer`."""
     with _without_compiler():
         packed = optimizer.state_dict()
     parameters = _parameters(optimizer)
     if inspect.isclass(make) and {"fused", "foreach", "differentiable"}.isdisjoint(kwargs):
         for group in packed["param_groups"]:
             if "fused" in group:
-                group["fused"] = _can_fuse(make, kwargs, parameters) or None
+                group["fused"] = (fuses and _can_fuse(make, kwargs, parameters)) or None
     with _without_compiler():
         optimizer.load_state_dict(packed)  # moves what belongs to a parameter to its device
 

@@ -45,6 +45,10 @@ def find_schedule(name: str) -> type:
         return re.sub(r"[\s_-]", "", text.lower()).replace("lr", "")
 
     known = {key(short): cls for short, cls in schedule_classes().items()}
+    if key(name) in map(key, _NEED_OTHERS):
+        raise OptimizerError(
+            f"The schedule {name!r} is made of others; give a function (optimizer) -> scheduler instead."
+        )
     if key(name) not in known:
         raise OptimizerError(unknown_name("schedule", name, schedule_classes()))
     return known[key(name)]
@@ -71,6 +75,13 @@ def build_schedule(
             if argument not in allowed:
                 where = f"the arguments of {name}"
                 raise OptimizerError(unknown_name("argument", argument, allowed, where=where))
+        missing = [p for p in _required(make) if p not in kwargs]
+        if missing:
+            told = ", ".join(f'"{p}": ...' for p in [*kwargs, *missing])
+            raise OptimizerError(
+                f"{name} needs {' and '.join(map(repr, missing))}: "
+                f'Schedule("{schedule_name(make)}", schedule_kwargs={{{told}}}).'
+            )
     try:
         made = make(optimizer, **kwargs)
     except (TypeError, ValueError, KeyError) as error:
@@ -81,6 +92,11 @@ def build_schedule(
     # and that takes longer than the update of a small network.
     optimizer._opt_called = True  # type: ignore[attr-defined]
     return made
+
+
+def _required(cls: type) -> list[str]:
+    parameters = list(inspect.signature(cls).parameters.values())[1:]
+    return [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
 def try_schedule(make: type, kwargs: Mapping[str, Any]) -> None:

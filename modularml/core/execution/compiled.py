@@ -51,6 +51,8 @@ def why_not(
             return f"{node.label!r} is an estimator, and only torch is compiled"
         if devices[node.label].type != "cpu":
             return f"{node.label!r} computes on {devices[node.label]}, and only the CPU is compiled for"
+        if isinstance(node, ModelNode) and node.has_sparse_gradients:
+            return f"{node.label!r} has sparse gradients"
     if options.half is not None:
         return f"precision={options.precision!r} is not compiled"
     if options.accumulate > MOST_BATCHES:

@@ -26,6 +26,7 @@ from modularml.base.events import (
     EpochStarted,
     Event,
 )
+from modularml.core.execution.advice import advise
 from modularml.core.execution.feed import EpochFeed
 from modularml.core.execution.recording import EpochRecorder, Recording, settled
 from modularml.core.execution.resolution import Resolved
@@ -227,6 +228,9 @@ def _run_epoch(
             is_paused = scope.should_stop()
             if is_paused:
                 break
+    except Exception as error:
+        advise(error)
+        raise
     finally:
         # Also when a batch raises: what was done before it stays on record.
         last = losses.flush()

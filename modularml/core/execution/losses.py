@@ -266,6 +266,8 @@ def arguments_of(
         assert source is not None
         if math.prod(source.shape) != 1:
             raise LossError(f"{where}: the weights {loss.sample_weight!r} must be one number a sample.")
+        if isinstance(source, Stack) and key in data.rows:
+            _check_weights(source[data.rows[key]], loss.sample_weight, where)
         number = Alignment(shape=(), dtype=torch.float32)
         weights.append(_argument(stream_of(key, one.role), source, number, columns, device))
     return Arguments(inputs=arguments, weights=weights)
@@ -292,6 +294,16 @@ def _check_labels(labels: np.ndarray, n_classes: int, ignored: int | None, where
         raise LossError(
             f"{where}: the targets hold the class labels {shown}, and outputs for {n_classes} classes allow "
             f"0 to {n_classes - 1}. Give the model one output for each class, or number the classes from 0."
+        )
+
+
+def _check_weights(weights: np.ndarray, name: str, where: str) -> None:
+    """Refuse weights that would turn the loss of a sample into a gain, or into nothing that counts."""
+    n_wrong = np.count_nonzero(~((weights >= 0) & (weights < np.inf)))
+    if n_wrong:
+        raise LossError(
+            f"{where}: of the weights {name!r} {n_wrong} of {weights.size} are negative, NaN or infinite; a "
+            "sample that is not to count has the weight 0."
         )
 
 

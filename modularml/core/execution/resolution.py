@@ -265,7 +265,7 @@ def nodes_of_losses(
 
 def nodes_with_gradients(
     graph: ModelGraph, nodes: Sequence[GraphNode], losses: Sequence[AppliedLoss]
-) -> list[GraphNode]:
+) -> list[ModelNode]:
     """Return the torch nodes that a gradient of the losses reaches.
 
     With one optimizer for the graph it flows upstream until an estimator stops it; where
@@ -280,7 +280,7 @@ def nodes_with_gradients(
         if label in differentiable
     }
     reached = structure.ancestors(torch_only, labels_of_losses(graph, losses)) & models
-    return [node for node in nodes if node.label in reached]
+    return [node for node in nodes if isinstance(node, ModelNode) and node.label in reached]
 
 
 def labels_of_losses(graph: ModelGraph, losses: Sequence[AppliedLoss]) -> list[str]:

@@ -132,7 +132,11 @@ def _output_name(
         )
     if key and key not in outputs:
         named = [role for role in roles if role != DEFAULT_ROLE]
-        raise LossError(f"{where}: the input {name!r}: {unknown_name('output', key, [*outputs, *named])}")
+        unknown = unknown_name("output", key, [*outputs, *named])
+        raise LossError(
+            f"{where}: the input {name!r}: {unknown} An output has an entry for each sample; a term for a "
+            "whole batch is kept in an attribute of the module, and read by a loss with inputs='module'."
+        )
     if role is None and list(roles) != [DEFAULT_ROLE]:
         raise LossError(f"{where}: the input {name!r} names no role; use e.g. '{name}.{roles[0]}'.")
     return InputName(domain="outputs", column=None, role=role or DEFAULT_ROLE, output=key or outputs[0])

@@ -77,8 +77,9 @@ def stages(
         on = resolved.loss_nodes[label]
         if not any(node.label == on for node in trained):
             raise InvalidValueError(
-                f"The loss {label!r} is on {on!r}, which is not trained (frozen, or no torch model), and "
-                "without an optimizer of the graph a loss trains the node that it is on, and no other."
+                f"The loss {label!r} is on {on!r}, which is not trained (frozen, without parameters, or no "
+                "torch model), and without an optimizer of the graph a loss trains the node that it is on, "
+                "and no other."
             )
     found = []
     calls: list[Call] = []

@@ -387,10 +387,12 @@ class ModelGraph:
         trained = [n for n in self._models() if n.backend == "torch" and n.is_built]
         if self.optimizer is not None and trained:
             named = {f"{n.label}.{name}": p for n in trained for name, p in n.module.named_parameters()}
-            self.optimizer.build(named, force=force)
+            is_sparse = any(node.has_sparse_gradients for node in trained)
+            self.optimizer.build(named, force=force, sparse=is_sparse)
         for node in trained:
             if node.optimizer is not None:
-                node.optimizer.build(dict(node.module.named_parameters()), force=force)
+                named = dict(node.module.named_parameters())
+                node.optimizer.build(named, force=force, sparse=node.has_sparse_gradients)
 
     def refresh(self) -> None:
         """Take what was defined anew, as cells ran again: optimizers, and nodes that are to be built."""
@@ -842,27 +844,72 @@ class ModelGraph:
         """Return a table of the nodes: shapes, parameters, devices, dtypes, what is frozen."""
         return GraphSummary(self.label, [summary_of(node) for node in self.topological_nodes()])
 
-    def diagram(self) -> Diagram:
-        """Return the picture of the graph."""
-        return Diagram(graph_spec(self.label, self.topological_nodes(), self.ctx))
+    def diagram(
+        self,
+        *,
+        show_features: bool = False,
+        show_targets: bool = False,
+        show_tags: bool = False,
+        show_frozen: bool = True,
+        show_splits: bool = True,
+    ) -> Diagram:
+        """Return the picture of the graph.
 
-    def visualize(self, *, live: bool = False) -> None:
+        Args:
+            show_features: Tell the keys of the features of each FeatureSet.
+            show_targets: Tell those of its targets.
+            show_tags: Tell those of its tags.
+            show_frozen: Draw nodes that are frozen as such.
+            show_splits: Tell the splits of each FeatureSet.
+        """
+        given = {
+            "features": show_features,
+            "targets": show_targets,
+            "tags": show_tags,
+            "frozen": show_frozen,
+            "splits": show_splits,
+        }
+        shown = {name for name, is_shown in given.items() if is_shown}
+        return Diagram(graph_spec(self.label, self.topological_nodes(), self.ctx, shown))
+
+    def visualize(
+        self,
+        *,
+        live: bool = False,
+        show_features: bool = False,
+        show_targets: bool = False,
+        show_tags: bool = False,
+        show_frozen: bool = True,
+        show_splits: bool = True,
+    ) -> None:
         """Show the picture of the graph.
 
         Args:
             live: In a notebook, let the picture show what runs whenever the experiment of
                 the graph runs something, wherever that is started. Outside it is as it is.
+            show_features: Tell the keys of the features of each FeatureSet.
+            show_targets: Tell those of its targets.
+            show_tags: Tell those of its tags.
+            show_frozen: Draw nodes that are frozen as such.
+            show_splits: Tell the splits of each FeatureSet.
 
         Raises:
             StateError: If `live` and the graph belongs to no experiment.
         """
+        picture = self.diagram(
+            show_features=show_features,
+            show_targets=show_targets,
+            show_tags=show_tags,
+            show_frozen=show_frozen,
+            show_splits=show_splits,
+        )
         if not live:
-            self.diagram().show()
+            picture.show()
             return
         experiment = self.ctx.experiment
         if experiment is None:
             raise StateError(f"{self.label!r} belongs to no experiment yet, so nothing of it can run.")
-        pin_live_view(experiment.events, self.diagram())
+        pin_live_view(experiment.events, picture)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.diagram()._repr_mimebundle_(include, exclude)

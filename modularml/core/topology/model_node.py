@@ -143,6 +143,18 @@ class ModelNode(GraphNode):
         return module
 
     @property
+    def can_learn(self) -> bool:
+        """Whether it is a torch model with parameters that ask for gradients, or may be when it is built."""
+        if self.backend != "torch":
+            return False
+        return not self.is_built or any(p.requires_grad for p in self.module.parameters())
+
+    @property
+    def has_sparse_gradients(self) -> bool:
+        """Whether an embedding in it says that its gradients are sparse."""
+        return any(getattr(layer, "sparse", False) is True for layer in self.module.modules())
+
+    @property
     def input_shapes(self) -> tuple[tuple[int, ...] | None, ...]:
         """Shape of one input sample of each upstream, or None before `build`."""
         shape: Any = self.model.input_shape

@@ -66,6 +66,7 @@ class Optimizer(Shown, Configurable):
         self._optimizer: Any = None
         self._scaler: Any = None
         self._scales_on = "cpu"
+        self._is_sparse = False
         self._loaded: Mapping[str, Any] | None = None
         self._step: Callable[[Any], None] = self._refuse
         self._make: Callable[..., Any] = factory if factory is not None else self._find_class()
@@ -127,7 +128,11 @@ class Optimizer(Shown, Configurable):
         return self._names
 
     def build(
-        self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any] | Any], *, force: bool = False
+        self,
+        parameters: Mapping[str, Any] | Iterable[tuple[str, Any] | Any],
+        *,
+        force: bool = False,
+        sparse: bool = False,
     ) -> None:
         """Make the torch optimizer for these parameters.
 
@@ -139,6 +144,7 @@ class Optimizer(Shown, Configurable):
                 ``module.parameters()``, which are called by their place then.
                 A parameter under several names counts once, under the first.
             force: Start without any state.
+            sparse: Whether some gradients are sparse, which torch's fused updates do not take.
 
         Raises:
             OptimizerError: If there are none, or torch refuses them.
@@ -156,7 +162,8 @@ class Optimizer(Shown, Configurable):
             self._names = tuple(named[p] for p in self._parameters)
             return
         torch = load(self.backend)
-        made = torch.build_optimizer(self._make, self.opt_kwargs or {}, list(named))
+        self._is_sparse = sparse
+        made = torch.build_optimizer(self._make, self.opt_kwargs or {}, list(named), fuses=not sparse)
         scheduler = None if self.schedule is None else self.schedule.build(made)
         if self.is_built and not force:
             made.state.update({p: kept for p, kept in self._optimizer.state.items() if p in named})
@@ -197,7 +204,9 @@ class Optimizer(Shown, Configurable):
     def follow_parameters(self) -> None:
         """Bring moments to the devices that the parameters have come to."""
         if self.is_built:
-            load(self.backend).follow_parameters(self._optimizer, self._make, self.opt_kwargs or {})
+            load(self.backend).follow_parameters(
+                self._optimizer, self._make, self.opt_kwargs or {}, fuses=not self._is_sparse
+            )
 
     def scaler_on(self, device: str) -> Any:
         """Return the `torch.amp.GradScaler` of its losses in fp16, whose scale goes on from phase to phase.
@@ -229,9 +238,10 @@ class Optimizer(Shown, Configurable):
         try:
             load(self.backend).schedules.move_on(self._scheduler, value)
         except ValueError as error:
+            reason = str(error).rstrip(".")
             raise OptimizerError(
-                f"{self.schedule!r} of optimizer {self.name!r} cannot go on: {error} It goes on where "
-                "the phase before left it; give it more steps, or begin again: exp.run(fresh=True)."
+                f"{self.schedule!r} of optimizer {self.name!r} cannot go on: {reason}. It goes on where the "
+                "phase before left it; give it more steps, or begin again: exp.run(fresh=True)."
             ) from error
 
     def save(self, filepath: str | Path, *, overwrite: bool = False) -> Path:

@@ -86,6 +86,21 @@ def test_weights_are_one_number_a_sample(two: Any) -> None:
         evaluated(two, AppliedLoss("mse", "A", sample_weight="tags.ww"))
 
 
+@pytest.mark.parametrize("wrong", [-0.5, np.nan, np.inf])
+def test_weights_that_are_none_are_told_where_their_rows_count(bench: Any, wrong: float) -> None:
+    rows = bench.fs.get_split("train").rows  # of as many rows, split by the same seed
+    weights = np.ones(60)
+    weights[rows[:2]] = wrong
+    data = {"x": np.ones((60, 4), np.float32), "y": np.ones(60), "w": weights}
+    fs = FeatureSet.from_dict("Weighed", data, "x", "y", "w")
+    fs.split_random({"train": 0.8, "test": 0.2}, seed=3)
+    bench.graph(bench.node("A", fs.reference()))
+    losses = [AppliedLoss("mse", "A", sample_weight="tags.w")]
+    with pytest.raises(LossError, match="of the weights 'tags.w' 2 of 48 are negative, NaN or infinite"):
+        bench.drain(bench.train(losses))
+    evaluated(bench, *losses)
+
+
 def test_classes_are_weighted_as_torch_does_it(bench: Any) -> None:
     module, weights = nn.Linear(4, 3), [0.2, 1.0, 3.0]
     bench.graph(bench.node("A", bench.ref(targets="kind"), module))

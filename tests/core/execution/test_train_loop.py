@@ -8,7 +8,8 @@ import torch
 from sklearn.decomposition import PCA
 from torch import nn
 
-from modularml.base.errors import InvalidValueError, LossError, OptimizerNotSetError
+from modularml.base.errors import InvalidValueError, LossError, OptimizerNotSetError, StateError
+from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution.train_loop import own_optimizer
 from modularml.core.training.loss import Loss
 from modularml.core.training.optimizer import Optimizer
@@ -394,3 +395,41 @@ def test_a_loss_that_is_not_minimized_changes_nothing(bench: Any, own_optimizers
 
 def bench_loss_on(on: str, loss: str = "mse") -> Callable[[Any], Any]:
     return lambda bench: bench.loss(on, loss, trainable=False)
+
+
+def test_sparse_gradients_train_as_dense_ones(bench: Any) -> None:
+    fs = FeatureSet.from_dict(
+        "codes", {"code": np.arange(60).reshape(60, 1) % 7, "y": np.arange(60.0)}, "code", "y"
+    )
+    fs.split_random({"train": 0.8, "test": 0.2}, seed=3)
+    found = []
+    for sparse in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(7, 4, sparse=sparse), nn.Flatten(), nn.Linear(4, 1))
+        node = bench.node(f"net {sparse}", fs.reference(), model)
+        bench.ctx.remove_model_graph()
+        bench.graph(node)
+        _, results = bench.drain(bench.train([bench.loss(node)], n_epochs=2))
+        found.append(results.batch_losses())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+    with pytest.raises(InvalidValueError, match="the gradients of 'net True' are sparse"):
+        bench.train([bench.loss(node)], clip_norm=1.0)
+
+
+@pytest.mark.parametrize("own_optimizers", [False, True])
+def test_a_node_without_parameters_is_in_training_and_asks_for_no_optimizer(
+    bench: Any, own_optimizers: bool
+) -> None:
+    drop = bench.node("drop", model=nn.Dropout(0.5))
+    net = bench.node("net", drop, nn.Linear(4, 1), optimizer="sgd" if own_optimizers else None)
+    bench.graph(drop, net, optimizer=None if own_optimizers else "sgd")
+    seen = []
+    drop.module.register_forward_hook(lambda module, inputs, outputs: seen.append(module.training))
+    bench.drain(bench.train([bench.loss("net")]))
+    assert seen and all(seen)
+
+
+def test_a_model_whose_parameters_ask_for_no_gradients_is_told(bench: Any) -> None:
+    bench.graph(bench.node("A", model=nn.Linear(4, 1).requires_grad_(False)))
+    with pytest.raises(StateError, match="nothing to train; .*or has no parameters that ask for gradients"):
+        bench.drain(bench.train())

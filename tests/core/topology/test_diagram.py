@@ -49,3 +49,17 @@ def test_an_unbuilt_graph_is_drawn_without_shapes_and_a_frozen_node_as_frozen(be
     spec = ModelGraph([node]).diagram().spec
     assert {edge.label for edge in spec.edges} == {None}
     assert spec.nodes[0].kind == "ModelNodeFrozen"
+
+
+def test_a_picture_tells_what_it_is_asked_for(bench: Any, capsys: Any) -> None:
+    graph = bench.graph(bench.node("A"))
+    graph.freeze()
+    plain = graph.diagram().mermaid
+    assert "splits: train, test" in plain and "ModelNodeFrozen" in plain
+    assert not any(f"{domain}: " in plain for domain in ("features", "targets", "tags"))
+    told = graph.diagram(show_features=True, show_targets=True, show_tags=True).mermaid
+    assert "n=60<br>features: x<br>targets: y, kind<br>tags: name<br>splits: train, test" in told
+    bare = graph.diagram(show_frozen=False, show_splits=False).mermaid
+    assert "splits" not in bare and "ModelNodeFrozen" not in bare
+    graph.visualize(show_features=True)
+    assert "features: x" in capsys.readouterr().out

@@ -244,3 +244,14 @@ def test_parameters_may_come_without_names(net: nn.Sequential) -> None:
     optimizer = Optimizer("sgd")
     optimizer.build(net.parameters())
     assert optimizer.parameter_names == tuple(str(i) for i in range(len(list(net.parameters()))))
+
+
+def test_no_fused_update_is_taken_where_gradients_are_sparse() -> None:
+    table = nn.Embedding(5, 2, sparse=True)
+    optimizer = Optimizer("sgd", opt_kwargs={"lr": 0.1})
+    optimizer.build(table.named_parameters(), sparse=True)
+    optimizer.follow_parameters()
+    table(torch.tensor([1, 1, 3])).sum().backward()
+    before = table.weight.detach().clone()
+    optimizer.step()
+    assert (table.weight != before).any(dim=1).tolist() == [False, True, False, True, False]

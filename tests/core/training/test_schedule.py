@@ -106,7 +106,7 @@ def test_whatever_means_a_schedule_becomes_one() -> None:
     ("arguments", "error", "match"),
     [
         ({"schedule": "cosine_anealing"}, OptimizerError, "Unknown schedule.*mean 'cosine_annealing'"),
-        ({"schedule": "step"}, OptimizerError, "StepLR refuses {}.*step_size"),
+        ({"schedule": "step"}, OptimizerError, "StepLR needs 'step_size'"),
         ({"schedule": "step", "schedule_kwargs": {"stepsize": 1}}, OptimizerError, "mean 'step_size'"),
         ({"schedule": "linear", "every": "epochs"}, InvalidValueError, "Unknown every.*mean 'epoch'"),
         ({"schedule": "reduce_on_plateau", "every": "batch"}, OptimizerError, "leave every out"),
@@ -138,3 +138,16 @@ def test_a_schedule_that_is_over_says_whose_it_is_and_how_to_go_on():
         optimizer.move_on()
     with pytest.raises(OptimizerError, match=r"'one_cycle'.* of optimizer 'sgd' cannot go on"):
         optimizer.move_on()
+
+
+def test_what_is_missing_is_told_with_how_to_say_it() -> None:
+    with pytest.raises(
+        OptimizerError, match=r"StepLR needs 'step_size': Schedule\(\"step\", schedule_kwargs="
+    ):
+        Schedule("step")
+    with pytest.raises(
+        OptimizerError, match=r"CyclicLR needs 'max_lr': .*\{\"base_lr\": ..., \"max_lr\": ...\}"
+    ):
+        Schedule("cyclic", schedule_kwargs={"base_lr": 0.1})
+    with pytest.raises(OptimizerError, match="'SequentialLR' is made of others; give a function"):
+        Schedule("SequentialLR")

@@ -332,8 +332,12 @@ class TrainPhase(ExperimentPhase):
                     "make it with InputBinding.for_training(..., sampler=SimpleSampler(batch_size=32))."
                 )
         trained = {node.label for node in self._trained(graph)}
+        clips = self.clip_norm is not None or self.clip_value is not None
+        for learner in self._trained(graph) if clips else ():
+            if learner.is_built and learner.has_sparse_gradients:
+                faults.add(f"the gradients of {learner.label!r} are sparse, and torch does not clip such.")
         for node in self.nodes(graph):
-            learns = isinstance(node, ModelNode) and node.backend == "torch" and not node.is_frozen
+            learns = isinstance(node, ModelNode) and node.can_learn and not node.is_frozen
             if (self._minimized or learning) and learns and node.label not in trained:
                 faults.add(
                     f"no loss reaches the node {node.label!r}: put a loss on it or on a node that it feeds, "
@@ -347,9 +351,9 @@ class TrainPhase(ExperimentPhase):
     def _minimized(self) -> list[AppliedLoss]:
         return [loss for loss in self.losses if loss.trainable]
 
-    def _trained(self, graph: ModelGraph) -> list[GraphNode]:
+    def _trained(self, graph: ModelGraph) -> list[ModelNode]:
         reached = nodes_with_gradients(graph, self.nodes(graph), self._minimized)
-        return [node for node in reached if not node.is_frozen]
+        return [node for node in reached if node.can_learn and not node.is_frozen]
 
     def _learning(self, graph: ModelGraph) -> list[ModelNode]:
         return [n for n in self.nodes(graph) if isinstance(n, ModelNode) and learns_by_batches(n)]
@@ -368,8 +372,11 @@ class TrainPhase(ExperimentPhase):
         if not trained and not learning:
             raise StateError(
                 f"{self._where}: there is nothing to train; every torch node that a loss reaches is frozen, "
-                "and estimators are fitted by a FitPhase."
+                "or has no parameters that ask for gradients; estimators are fitted by a FitPhase."
             )
+        # A dropout by itself learns nothing, and is in training all the same.
+        passive = [n for n in nodes if isinstance(n, ModelNode) and not (n.can_learn or n.is_frozen)]
+        in_training = [*trained, *passive]
         devices = self._devices(nodes, scope)
         resolved = resolve(
             graph,
@@ -399,7 +406,7 @@ class TrainPhase(ExperimentPhase):
         def events() -> Iterator[Event]:
             moved = placed(nodes, devices, self._on(graph, devices), list(optimizers.values()))
             closed = contextlib.nullcontext() if several is None else contextlib.closing(several)
-            with moved, training_flags(nodes, trained), closed:
+            with moved, training_flags(nodes, in_training), closed:
                 yield from run_epochs(
                     scope,
                     resolved,

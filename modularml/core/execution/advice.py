@@ -1,0 +1,25 @@
+"""What to do about errors of torch whose words do not say it.
+
+It knows no phase and no batch: an error is handed in, and keeps its type and its words.
+"""
+
+from __future__ import annotations
+
+_ADVICE = {
+    "Expected more than 1 value per channel": (
+        "A batch has one sample alone, of which a BatchNorm cannot take means. Let the sampler leave out a "
+        "short last batch, SimpleSampler(batch_size=..., drop_last=True), or choose another batch_size."
+    ),
+    "index out of range in self": (
+        "An embedding was asked for a row that it does not have: num_embeddings must be larger than every "
+        "value of the features that reach it, and none may be negative."
+    ),
+}
+
+
+def advise(error: BaseException) -> None:
+    """Add a note to an error that is known."""
+    told = str(error)
+    for words, advice in _ADVICE.items():
+        if words in told:
+            error.add_note(advice)
