@@ -2,7 +2,8 @@
 
 The terminal is drawn into nowhere. The notebook is a real kernel with a client that reads
 what it sends, as JupyterLab does; the CPU time is that of the kernel's whole process, its
-threads for messages included. Runs with everything shown and with nothing shown take turns.
+threads for messages included. Each run with everything shown lies between two with nothing shown, and
+is compared to their mean; how far those two are apart says how busy the machine is.
 Run it with ``python benchmarks/progress.py``.
 """
 
@@ -27,7 +28,7 @@ from modularml import TrainPhase
 from modularml.display.progress import ConsoleProgress
 from modularml.samplers import SimpleSampler
 
-N_ROUNDS = 15
+N_ROUNDS = 20
 SIZES = (64, 128, 64, 1)
 HIDDEN = {"show_training_progress": False, "show_eval_progress": False, "show_sampler_progress": False}
 CASES = {"long epochs": (16_000, 4), "short epochs": (512, 125)}
@@ -35,7 +36,7 @@ CASES = {"long epochs": (16_000, 4), "short epochs": (512, 125)}
 
 
 def measured(name: str, *, in_terminal: bool = False) -> dict[str, Any]:
-    """Return the steps a second without progress, and how much longer each run takes with it."""
+    """Return the steps a second without progress, how much longer each run takes with it, and the noise."""
     n_samples, n_epochs = CASES[name]
     torch.set_num_threads(1)
     experiment, _ = experiment_of(2 * n_samples, [network(SIZES)], SIZES[0])
@@ -54,8 +55,14 @@ def measured(name: str, *, in_terminal: bool = False) -> dict[str, Any]:
         return took_s
 
     cpu_s(), cpu_s(**HIDDEN)
-    times = np.array([(cpu_s(**HIDDEN), cpu_s(show_sampler_progress=True)) for _ in range(N_ROUNDS)])
-    return {"rate": n_steps / float(np.median(times[:, 0])), "ratios": (times[:, 1] / times[:, 0]).tolist()}
+    rounds = [(cpu_s(**HIDDEN), cpu_s(show_sampler_progress=True), cpu_s(**HIDDEN)) for _ in range(N_ROUNDS)]
+    before, shown, after = np.array(rounds).T
+    hidden = (before + after) / 2
+    return {
+        "rate": n_steps / float(np.median(hidden)),
+        "ratios": (shown / hidden).tolist(),
+        "apart": float(np.median(np.abs(after / before - 1))),
+    }
 
 
 def in_notebook(name: str) -> dict[str, Any]:
@@ -89,7 +96,8 @@ def main() -> None:
             low, middle, high = np.percentile(costs, [25, 50, 75])
             print(
                 f"{name}, {where}: {found['rate']:.0f} steps a second without progress, "
-                f"{middle:.1f} % more with it ({low:.1f} to {high:.1f}; at most 3)"
+                f"{middle:.1f} % more with it ({low:.1f} to {high:.1f}; at most 3); "
+                f"runs without it are {100 * found['apart']:.1f} % apart"
             )
 
 
