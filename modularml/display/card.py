@@ -47,7 +47,7 @@ vertical-align:top;text-align:left!important}
 [data-jp-theme-light=false] .modularml-card .failed{color:#ff8a80}
 [data-jp-theme-light=false] .modularml-card :is(.stopped,.interrupted){color:#f5b04c}
 @media print{.modularml-card .scroll{overflow:visible}
-.modularml-card td img{min-width:0!important;width:36px}
+.modularml-card img{min-width:0!important}.modularml-card td img{width:36px}
 .modularml-card tr :is(th,td){font-size:9px;padding-right:8px;white-space:normal}}
 </style>"""
 
