@@ -262,6 +262,8 @@ class PhaseEnded(Event):
         metrics: The last value of each loss and metric.
         duration_s: Seconds it took.
         is_early: Whether a callback ended it before its last epoch.
+        reached: The last epoch that it began, from 0, and how many batches of it were done; None where it
+            has none.
     """
 
     path: tuple[str, ...]
@@ -269,6 +271,7 @@ class PhaseEnded(Event):
     metrics: Mapping[str, float]
     duration_s: float
     is_early: bool = False
+    reached: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,6 +133,7 @@ class _Notebook:
         self._last: dict[str, _Made] = {}
         self._bound: dict[str, Cell] = {}
         self._n_executions = 0
+        self.listeners: list[Callable[[], None]] = []
         self.now: _Made | None = None
         self.before: _Made | None = None
         source, cell_id = _under_way(shell)
@@ -164,6 +165,8 @@ class _Notebook:
         if now.labelled or now.named:
             self._last[now.cell.id] = now
         self.now = self.before = None
+        for listener in list(self.listeners):
+            listener()
 
     @staticmethod
     def _withdraw(before: _Made, now: _Made) -> None:
@@ -357,6 +360,15 @@ def replaced(thing: Any) -> None:
     notebook = _notebook()
     if notebook is not None:
         notebook.forget_output(thing)
+
+
+def after_each(listener: Callable[[], None]) -> Callable[[], None]:
+    """Call `listener` after each cell that was executed; return a function that ends this."""
+    notebook = _notebook()
+    if notebook is None:
+        return lambda: None
+    notebook.listeners.append(listener)
+    return lambda: notebook.listeners.remove(listener)
 
 
 def settle() -> None:

@@ -43,11 +43,11 @@ vertical-align:top;text-align:left!important}
 .modularml-card summary{cursor:pointer}
 .modularml-card .completed{color:#1b873f}.modularml-card .failed{color:#d50000}
 .modularml-card .stopped,.modularml-card .interrupted{color:#b45309}
-[data-jp-theme-light=false] .modularml-card .completed{color:#5fc983}
-[data-jp-theme-light=false] .modularml-card .failed{color:#ff8a80}
-[data-jp-theme-light=false] .modularml-card :is(.stopped,.interrupted){color:#f5b04c}
+:is([data-jp-theme-light=false],.vscode-dark) .modularml-card .completed{color:#5fc983}
+:is([data-jp-theme-light=false],.vscode-dark) .modularml-card .failed{color:#ff8a80}
+:is([data-jp-theme-light=false],.vscode-dark) .modularml-card :is(.stopped,.interrupted){color:#f5b04c}
 @media print{.modularml-card .scroll{overflow:visible}
-.modularml-card td img{min-width:0!important;width:36px}
+.modularml-card img{min-width:0!important}.modularml-card td img{width:36px}
 .modularml-card tr :is(th,td){font-size:9px;padding-right:8px;white-space:normal}}
 </style>"""
 

@@ -146,8 +146,9 @@ def _overlay(newest_first: Sequence[tuple[str, RunView]], keys: Sequence[Key]) -
                 drawn[name] = _at_every_place(curve)
     if not drawn:
         return Html("")
-    picture = curve_svg(drawn, width=620, height=220, log=_is_wide(drawn))
-    return Html(f'<p class="k">{escape(_short(keys[0]))}</p>{image(picture)}')
+    # It shrinks to fit, but no further than its texts can be read; from there on it scrolls.
+    picture = image(curve_svg(drawn, width=620, height=220, log=_is_wide(drawn)), style="min-width:430px;")
+    return Html(f'<p class="k">{escape(_short(keys[0]))}</p><div class="scroll">{picture}</div>')
 
 
 def _at_every_place(curve: CurveView) -> np.ndarray:

@@ -125,7 +125,7 @@ class RunSource(Protocol):
         ...
 
     def follow(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Call `changed` whenever there is more to show; return a function that ends this."""
+        """Call `changed` whenever there may be more to show; return a function that ends this."""
         ...
 
 

@@ -49,10 +49,17 @@ class BookSource:
         self._told = {row["id"]: _standing(row) for row in self.book.rows()}
         return self.page(0)
 
+    def has_news(self) -> bool:
+        """Whether a patch would hold any rows."""
+        return bool(self._news(self.book.rows()))
+
+    def _news(self, rows: list[Json]) -> list[Json]:
+        return [row for row in rows if self._told.get(row["id"]) != _standing(row)]
+
     def take_patch(self) -> Json:
         """The rows that are new, whose run came to its end, or whose results became stale."""
         rows = self.book.rows()
-        news = [row for row in rows if self._told.get(row["id"]) != _standing(row)]
+        news = self._news(rows)
         self._told = {row["id"]: _standing(row) for row in rows}
         return self.book.pages(news, [], total=len(rows))
 
@@ -92,6 +99,8 @@ class OpenBrowser:
         self.widget.close()
 
     def _tell(self) -> None:
+        if not self.source.has_news():
+            return
         self.widget.update(lambda: None, is_urgent=True)
 
     def _send_rows(self, content: Json) -> None:

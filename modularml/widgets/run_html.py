@@ -42,8 +42,9 @@ MARKS = {"completed": "✓", "stopped": "■", "interrupted": "■", "failed": "
 
 STYLE = """<style>
 .modularml-run{max-width:1200px;box-sizing:border-box;padding:10px 14px;
-border:1px solid var(--jp-border-color2,#8884);border-radius:8px;color:var(--jp-ui-font-color1,inherit);
-font:var(--jp-ui-font-size1,13px)/1.5 var(--jp-ui-font-family,system-ui,sans-serif);
+border:1px solid var(--jp-border-color2,var(--vscode-panel-border,#8884));border-radius:8px;
+color:var(--jp-ui-font-color1,var(--vscode-foreground,inherit));
+font:var(--jp-ui-font-size1,13px)/1.5 var(--jp-ui-font-family,var(--vscode-font-family,system-ui,sans-serif));
 font-variant-numeric:tabular-nums}
 .modularml-run p{margin:0 0 8px}
 .modularml-run .columns{display:flex;flex-wrap:wrap;gap:8px 24px;align-items:flex-start}
@@ -66,9 +67,9 @@ text-align:left!important}
 .modularml-run .n{text-align:right!important}
 .modularml-run .completed{color:#1b873f}.modularml-run .failed{color:#d50000}
 .modularml-run .stopped,.modularml-run .interrupted{color:#b45309}
-[data-jp-theme-light=false] .modularml-run .completed{color:#5fc983}
-[data-jp-theme-light=false] .modularml-run .failed{color:#ff8a80}
-[data-jp-theme-light=false] .modularml-run :is(.stopped,.interrupted){color:#f5b04c}
+:is([data-jp-theme-light=false],.vscode-dark) .modularml-run .completed{color:#5fc983}
+:is([data-jp-theme-light=false],.vscode-dark) .modularml-run .failed{color:#ff8a80}
+:is([data-jp-theme-light=false],.vscode-dark) .modularml-run :is(.stopped,.interrupted){color:#f5b04c}
 .modularml-run details{margin-top:8px}
 .modularml-run summary{cursor:pointer}
 .modularml-run details table{margin-top:4px}

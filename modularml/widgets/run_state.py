@@ -168,8 +168,10 @@ class PhaseState:
         self.metrics.update(event.metrics)
         self.work = None
         means = {name: event.metrics[name] for name in self.losses if name in event.metrics}
-        if self.n_done and means and (not self.epochs or self.epochs[-1][0] < self.epoch):
-            self.is_cut = self.n_done < self.n_batches
+        epoch, n_done = event.reached or (self.epoch, self.n_done)
+        is_told = bool(self.epochs) and self.epochs[-1][0] >= epoch
+        if self.kind == "train" and self.n_batches and n_done and means and not is_told:
+            self.epoch, self.n_done, self.is_cut = epoch, n_done, n_done < self.n_batches
             self._add_epoch(means)
 
     @property

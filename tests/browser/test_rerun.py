@@ -110,3 +110,19 @@ def test_after_every_step_the_page_shows_what_a_person_expects(open_notebook: Ca
     notebook.run("status", status="status = exp.status()\nstatus")
     assert notebook.state() == expected | {"runs": ["completed"], "epochs": 1}
     assert lab.errors == []
+
+
+def test_an_open_browser_shows_what_another_cell_made_stale(open_notebook: Callable[..., Any]) -> None:
+    notebook = Driven(open_notebook)
+    notebook.lab.start_all_cells()
+    notebook.lab.wait_for_cells(timeout_s=240)
+    notebook.run("status", status="exp.history")
+    shown = notebook.lab.page.locator(".modularml-browser")
+    status = shown.locator('[aria-rowindex="2"] [data-column="status"]')
+    expect(status).to_have_text("Done", timeout=30_000)
+    notebook.run(sampler=notebook.cells["sampler"].replace("batch_size=8", "batch_size=16"))
+    expect(status).to_have_text("Done · stale")
+    expect(shown.locator(".mml-panel")).to_contain_text("batch_size 8 -> 16")
+    notebook.run(sampler=notebook.cells["sampler"].replace("batch_size=16", "batch_size=8"))
+    expect(status).to_have_text("Done")
+    assert notebook.lab.errors == []

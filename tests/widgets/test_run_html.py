@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modularml.base.events import EpochEnded, PhaseEnded, PlanEntry
+from modularml.base.events import BatchesEnded, EpochEnded, PhaseEnded, PlanEntry
 from modularml.widgets.run_html import format_s, format_value, run_html
 from modularml.widgets.run_state import RunState
 from tests.opened import opened
@@ -124,16 +124,18 @@ def test_of_several_trainings_one_curve_each_is_drawn_and_the_rest_counted(scrip
 
 
 def broken_off(script: Any, status: str) -> RunState:
-    """A run whose second epoch ended behind its third batch of four."""
+    """A run whose second epoch ended behind its third batch of four; only a stop tells of those batches."""
     state = RunState(script.start())
     for event in script.train(n_epochs=2):
-        last = getattr(event, "epoch", None) == 1 and getattr(event, "n_done", 0) == 4
-        if last or (isinstance(event, EpochEnded) and event.epoch == 1 and status != "stopped"):
+        is_of_second = getattr(event, "epoch", None) == 1
+        if isinstance(event, BatchesEnded) and is_of_second and (event.n_done == 4 or status != "stopped"):
             continue
-        if isinstance(event, PhaseEnded):
-            event = replace(event, status=status, metrics={"mse": 0.125, "val_loss": 0.5})
-        elif isinstance(event, EpochEnded) and event.epoch == 1:
+        if isinstance(event, EpochEnded) and is_of_second:
+            if status != "stopped":
+                continue
             event = replace(event, metrics={"mse": 0.125})
+        elif isinstance(event, PhaseEnded):
+            event = replace(event, status=status, metrics={"mse": 0.125, "val_loss": 0.5}, reached=(1, 3))
         state.apply(event)
     state.apply(script.end(status))
     return state

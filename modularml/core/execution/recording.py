@@ -104,6 +104,12 @@ class Recording:
     minimized: Sequence[str] = ()
     _n_bytes: int = 0
 
+    @property
+    def reached(self) -> tuple[int, int] | None:
+        """The last epoch that began and how many batches of it were done; None before the first."""
+        self.settle()
+        return (len(self.losses) - 1, len(self.losses[-1])) if self.losses else None
+
     def log(self, name: str, value: float, epoch: int, batch: int | None = None) -> None:
         """Note the value of a metric."""
         self.metrics.setdefault(name, []).append((epoch, batch, float(value)))

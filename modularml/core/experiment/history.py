@@ -16,6 +16,7 @@ from typing import Any, Self
 from modularml.base.errors import FileFormatError
 from modularml.base.events import Event, EventBus, RunEnded, RunStarted
 from modularml.base.keywords import checked_keywords
+from modularml.core import cells
 from modularml.core.experiment.cv_results import CVResults
 from modularml.core.experiment.results import phases_of, results_from_state
 from modularml.core.experiment.run_views import view_of
@@ -249,7 +250,14 @@ class History(list[ExperimentRun]):
         return [replace(view, stale=stale[i]) if i in stale else view for i, view in enumerate(views)]
 
     def follow(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Call `changed` when a run starts or ends; return a function that ends this."""
+        """Call `changed` when a run starts or ends, and after each cell, which may have made results stale.
+
+        Args:
+            changed: What to call.
+
+        Returns:
+            A function that ends this.
+        """
         if self._bus is None:
             return lambda: None
 
@@ -257,7 +265,13 @@ class History(list[ExperimentRun]):
             if isinstance(event, RunStarted | RunEnded):
                 changed()
 
-        return self._bus.subscribe(listen)
+        end_events, end_cells = self._bus.subscribe(listen), cells.after_each(changed)
+
+        def end() -> None:
+            end_events()
+            end_cells()
+
+        return end
 
     def to_html(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the browser of these runs to one file, which needs no server, kernel or network.

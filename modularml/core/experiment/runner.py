@@ -340,6 +340,7 @@ class Runner:
                     metrics=results.final() if results is not None else {},
                     duration_s=entry.duration_s,
                     is_early=scope.exec_ctx.stop_requested,
+                    reached=None if results is None else results.recording.reached,
                 )
             )
         self._phase = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modularml.base.errors import InvalidTypeError, ModularMLError, UnknownNameError
+from modularml.core import cells
 from modularml.core.experiment.comparison import Diff, compare
 from modularml.core.experiment.fingerprint import Tree, fingerprint
 from modularml.core.experiment.history import ExperimentRun
@@ -79,8 +80,16 @@ def stale_runs(experiment: Any) -> dict[int, tuple[str, ...]]:
 
 
 def status_to_show(experiment: Any) -> Status:
-    """Return the status to stand beside something: empty before the first run."""
-    return status_of(experiment, experiment.execution_plan) if experiment.history else Status()
+    """Return the status to stand beside something: empty before the first run.
+
+    What cells defined anew is in the plan by then, as in a run; nothing is built, which would draw weights.
+    """
+    if not experiment.history:
+        return Status()
+    if experiment.history[-1].status != "running":
+        cells.settle()
+        experiment.execution_plan.refresh()
+    return status_of(experiment, experiment.execution_plan)
 
 
 def only(group: PhaseGroup, names: set[str], above: str = "") -> PhaseGroup:

@@ -501,6 +501,15 @@ def test_a_listener_that_fails_does_not_end_the_run(lab: Any) -> None:
     assert lab.exp.last_run.status == "completed"
 
 
+def test_a_phase_that_fails_within_an_epoch_tells_how_far_it_came(lab: Any) -> None:
+    ended: list[PhaseEnded] = []
+    lab.exp.events.subscribe(lambda event: ended.append(event) if isinstance(event, PhaseEnded) else None)
+    with pytest.raises(CallbackError):
+        lab.exp.run_phase(lab.train(n_epochs=3, callbacks=[Raiser("on_batch_end", 5)]))
+    assert (ended[0].status, ended[0].reached) == ("failed", (1, 2))
+    assert ended[0].metrics == lab.exp.last_run.results.final()
+
+
 def test_epochs_are_counted_for_train_phases_only(lab: Any) -> None:
     lab.exp.run_phase(lab.train("step", 3))
     lab.exp.run_phase(lab.evaluate("step"))
@@ -521,3 +530,4 @@ def test_events_tell_what_runs_where_how_fast_and_how_it_looks(lab: Any) -> None
     assert of[PhaseStarted].rates == {"lr": 0.01}
     assert of[BatchesDrawn].n_batches == of[PhaseStarted].n_batches == 3
     assert sum(event.n_samples for event in events if isinstance(event, BatchesEnded)) == 18
+    assert of[PhaseEnded].reached == (0, 3)
