@@ -174,7 +174,7 @@ def test_a_failed_run_tells_its_error_as_text(open_notebook: Callable[..., Any])
     lab.wait_for_cells()
     expect(lab.page.locator(".modularml-run .failed").last).to_be_visible()
     assert "<img src=x onerror=boom()>" in lab.output_text()
-    assert lab.page.locator(".modularml-run img").count() == 0
+    assert lab.page.locator('.modularml-run img[src="x"]').count() == 0
 
 
 FITS = """width => {
