@@ -383,7 +383,22 @@ class ModelGraph:
                 raise GraphError(unknown_name("column", name, found.columns, where=where))
         return found
 
+    def _check_optimizers(self) -> None:
+        """Raise if one optimizer is to update several things: it would update the last of them alone."""
+        holders: dict[int, list[str]] = {}
+        owners: list[ModelGraph | ModelNode] = [self, *self._models()]
+        for owner in owners:
+            if owner.optimizer is not None:
+                holders.setdefault(id(owner.optimizer), []).append(repr(owner))
+        for shared in holders.values():
+            if len(shared) > 1:
+                raise GraphError(
+                    f"ModelGraph {self.label!r}: {' and '.join(shared)} have one Optimizer object; give each "
+                    "an Optimizer of its own, or the graph alone one for all nodes."
+                )
+
     def _build_optimizers(self, force: bool) -> None:
+        self._check_optimizers()
         trained = [n for n in self._models() if n.backend == "torch" and n.is_built]
         if self.optimizer is not None and trained:
             named = {f"{n.label}.{name}": p for n in trained for name, p in n.module.named_parameters()}
@@ -403,6 +418,8 @@ class ModelGraph:
         optimizers = [owner.optimizer for owner in owners if owner.optimizer is not None]
         if self._was_built and not (self.is_built and all(optimizer.is_built for optimizer in optimizers)):
             self.build()
+        elif self._was_built:
+            self._build_optimizers(force=False)  # of the parameters that modules have by now
 
     def reset_state(self) -> None:
         """Return to the weights that the builds began with; moments and fits are forgotten.
