@@ -93,7 +93,7 @@ def to_plain(tree: Any) -> Any:
     if encoder.has_members:
         held = "; ".join(dict.fromkeys(_told(tree, place) for place in encoder.places))
         raise InvalidTypeError(
-            f"YAML is for people to read, and holds no arrays and estimators: {held}. Use save() for a file."
+            f"YAML is to be read, and holds no arrays and estimators: {held}. A file does; use save()."
         )
     return plain
 

@@ -36,7 +36,7 @@ def test_arrays_have_no_place_in_it(tmp_path: Path) -> None:
     assert not (tmp_path / "a.yaml").exists()
     nodes = [{"label": "net"}, {"label": "forest", "model": {"model": Ridge()}}]
     with pytest.raises(
-        InvalidTypeError, match=r"no arrays and estimators: 'forest', model.model. Use save\(\)"
+        InvalidTypeError, match=r"no arrays and estimators: 'forest', model.model. A file does; use save\(\)"
     ):
         save_yaml(tmp_path / "a.yaml", {"label": "graph", "nodes": nodes})
 

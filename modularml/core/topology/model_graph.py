@@ -36,6 +36,7 @@ from modularml.core.data.reference import FeatureSetReference, GraphNodeReferenc
 from modularml.core.data.table import stack
 from modularml.core.data.values import check_feeds
 from modularml.core.topology import editing, graph_file, prediction, structure
+from modularml.core.topology.concat_node import check_alike
 from modularml.core.topology.diagram import graph_spec
 from modularml.core.topology.graph_node import GraphNode, UpstreamReference
 from modularml.core.topology.merge_node import MergeNode
@@ -332,6 +333,7 @@ class ModelGraph:
             table = self._featureset(ref, node).table
             samples = {name: table.column(name)[:1] for name in ref.features}
             check_feeds(samples, repr(node))
+            check_alike(samples, repr(node))
             of_columns: Shape = stack(samples).shape[1:]
             return of_columns
         upstream = self.ctx.get_node(ref, GraphNode)

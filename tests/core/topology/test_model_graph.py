@@ -6,6 +6,7 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import OneHotEncoder
 from torch import nn
 
 from modularml.base.config import same_tree
@@ -20,6 +21,7 @@ from modularml.base.errors import (
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.phases.fit_phase import FitPhase
+from modularml.core.topology.concat_node import ConcatNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.training.optimizer import Optimizer
@@ -407,3 +409,15 @@ def test_a_layer_that_was_replaced_after_the_build_is_trained(bench: Any) -> Non
     bench.exp.run_phase(bench.train())
     assert not torch.equal(node.module[1].weight, before)
     assert set(graph.optimizer.parameters) == set(node.module.parameters())
+
+
+def test_columns_of_unlike_shapes_are_told_how_they_are_joined(bench: Any) -> None:
+    data = {"age": [1.0, 2.0, 3.0], "site": ["x", "y", "z"], "y": [0.0, 1.0, 2.0]}
+    fs = FeatureSet.from_dict("Plant", data, ["age", "site"], "y")
+    fs.fit_transform(OneHotEncoder(), domain="features", keys="site")
+    with pytest.raises(GraphError, match=r"age.raw'\] of shape \(\), .*of shape \(3,\).* join them: flat = "):
+        ModelGraph.chain(fs.reference(rep="transformed"), {"A": nn.Linear(4, 1)}, "sgd")
+    flat = ModelNode("flat", nn.Flatten(), fs.reference(features=["features.site.transformed"]))
+    both = ConcatNode("all", [flat, fs.reference(features=["features.age.raw"])], -1)
+    graph = ModelGraph([flat, both, ModelNode("A", nn.Linear(4, 1), both)], "sgd").build()
+    assert graph.predict({"age": [4.0], "site": ["y"]}).shape == (1, 1)
