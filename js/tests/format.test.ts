@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clock, duration, estimate, rate, value } from "../src/shared/format";
+import { clock, duration, estimate, rate, tick, value } from "../src/shared/format";
 
 test("a clock counts hours only when there are some", () => {
   assert.deepEqual([0, 7.9, 754, 3723].map(clock), ["0:00", "0:07", "12:34", "1:02:03"]);
@@ -21,6 +21,11 @@ test("a value has four significant digits, and what is no number keeps its name"
     "0.1235", "12.35", "123457", "1.000e-7", "0", "-0.5000",
   ]);
   assert.deepEqual(["nan", "inf"].map(value), ["nan", "inf"]);
+});
+
+test("a place on an axis is told exactly, however small it is", () => {
+  const places = [null, 0, 0.1 + 0.2, -0.00025, 0.00001, 2000, 1e7];
+  assert.deepEqual(places.map(tick), ["", "0", "0.3", "-0.00025", "1e-5", "2000", "1e7"]);
 });
 
 test("a speed is short", () => {

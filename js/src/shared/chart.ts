@@ -1,6 +1,7 @@
 // Draws lines on a canvas with uPlot, in the colours of the page.
 // It knows no run: it is handed lines and the ends of the axis.
 import uPlot from "uplot";
+import { tick } from "./format";
 import { isWide, type Line } from "./lines";
 
 type Table = [xs: number[], ...ys: (number | null | undefined)[][]];
@@ -101,7 +102,7 @@ export class Chart {
       scales: { x: { time: false, range: () => this.ends }, y: { distr: isLog ? 3 : 1 } },
       axes: [
         { ...axis, size: 24, incrs: X_STEPS, space: 44, grid: { show: false }, filter: fromOne },
-        { ...axis, size: 48, space: 26, grid: isLog ? { ...axis.grid, filter: onlyPowers } : (axis.grid ?? {}) },
+        { ...axis, size: 48, space: 26, values: (_, splits) => splits.map(tick), grid: isLog ? { ...axis.grid, filter: onlyPowers } : (axis.grid ?? {}) },
       ],
       series,
       bands,

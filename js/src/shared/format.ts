@@ -34,6 +34,14 @@ export function value(number: number | string): string {
   return size >= 1000 ? String(Math.round(number)) : number.toPrecision(4);
 }
 
+/** A place on an axis, as short as it can be: `0.25`, `3e-5`, `2000`; empty where there is none. */
+export function tick(number: number | null): string {
+  if (number === null) return "";
+  const size = Math.abs(number);
+  const exact = Number(number.toPrecision(6)); // 0.30000000000000004 is 0.3
+  return size !== 0 && (size < 1e-4 || size >= 1e6) ? exact.toExponential().replace("e+", "e") : String(exact);
+}
+
 /** A speed: `0.25`, `8.3`, `1,234`. */
 export function rate(perSecond: number): string {
   if (perSecond >= 100) return Math.round(perSecond).toLocaleString("en-US");
