@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import recorded from "../../tests/fixtures/progress_run.json";
 import { axisEnd, curvesOf, foldsOf } from "../src/progress/curves";
-import { isWide, valueAt } from "../src/shared/lines";
+import { canBeLog, isWide, leftOf, valueAt } from "../src/shared/lines";
 import { fractionOf, isVague, Run, type Phase, type RunPatch } from "../src/progress/run";
 import { factOf } from "../src/graph/facts";
 
@@ -55,6 +55,16 @@ test("lines are drawn from the faint to the important, losses in the colours of 
   assert.deepEqual(curves.map(({ per, name, color }) => [per, name, color]), [
     ["step", "mse", 0], ["epoch", "mse", 0], ["epoch", "val_loss", 1], ["epoch", "mae", 2],
   ]);
+});
+
+test("metrics stand at the right where there are losses, and leave the left axis to those", () => {
+  const phase = phaseOf({ losses: ["mse"], epochs: 3, validation: "val_loss" });
+  const names = ["mse", "val_loss", "val_mse", "val_r2"];
+  const traces = names.map((name) => ({ name, per: "epoch" as const, x: [1], y: [name === "val_r2" ? -9 : 1e-3] }));
+  const curves = curvesOf(phase, traces);
+  assert.deepEqual(curves.filter((curve) => curve.isRight).map((curve) => curve.name), ["val_r2"]);
+  assert.ok(canBeLog(leftOf(curves)) && !canBeLog(curves));
+  assert.ok(!curvesOf(phaseOf({ losses: [], epochs: 3 }), traces).some((curve) => curve.isRight));
 });
 
 test("the axis of a long plan grows in halves; that of one epoch counts batches", () => {

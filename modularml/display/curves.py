@@ -6,9 +6,10 @@ It knows no run: it is given columns of numbers and draws them over their places
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -27,9 +28,27 @@ _GAP = 8.0
 _HUGE, _TINY = 1e300, 1e-290  # beyond them the arithmetic of an axis overflows
 
 
+def on_the_right(names: Collection[str], losses: Collection[str]) -> list[str]:
+    """Return which curves have an axis of their own: metrics, where there are losses too.
+
+    A score between 0 and 1 says nothing on the axis of a loss of 1e-6, nor the loss on that of the score.
+
+    Args:
+        names: The names of all curves.
+        losses: Those of the losses; their validation and what is called a loss belong to them.
+    """
+    others = [
+        name
+        for name in names
+        if not (name in losses or name.removeprefix("val_") in losses or name.endswith("loss"))
+    ]
+    return others if len(others) < len(names) else []
+
+
 def curve_svg(
     series: Mapping[str, Any],
     *,
+    right: Collection[str] = (),
     behind: Mapping[str, Sequence[Any]] | None = None,
     last: Mapping[str, float] | None = None,
     width: int = 420,
@@ -40,42 +59,43 @@ def curve_svg(
 
     Args:
         series: Name -> values, shape ``(n,)``; NaN and infinite values are gaps.
+        right: The names of those that stand on an axis of their own, at the right.
         behind: Name of a curve -> others that stand faintly behind it, e.g. those of each fold.
         last: Name -> what the legend says of it, if not the last of its values.
         width: Width of the picture, in pixels.
         height: Height of the picture, in pixels; more if the legend is long.
-        log: Draw a logarithmic axis; values that are not positive are gaps.
+        log: Draw a logarithmic axis at the left; values that are not positive are gaps on it.
 
     Raises:
         InvalidValueError: If the values of a series are not one column of numbers.
     """
-    given = {name: _column(name, values) for name, values in series.items()}
-    columns = {name: _log10(column) if log else column for name, column in given.items()}
-    faint = {name: [_column(name, values) for values in (behind or {}).get(name, ())] for name in given}
-    faint = {name: [_log10(column) if log else column for column in those] for name, those in faint.items()}
-    title = f"Curves of {', '.join(columns)}" if columns else "No curves"
-    told = {name: column[-1] for name, column in given.items() if len(column)}
+
+    def drawn(name: str, values: Any) -> np.ndarray:
+        column = _column(name, values)
+        return _log10(column) if log and name not in right else column
+
+    columns = {name: drawn(name, values) for name, values in series.items()}
+    faint = {name: [drawn(name, values) for values in (behind or {}).get(name, ())] for name in columns}
+    told = {name: _column(name, values)[-1] for name, values in series.items() if len(values)}
     told.update(last or {})
-    legend, top = _legend({name: told.get(name) for name in given}, width)
+    legend, top = _legend({f"{n} (right)" if n in right else n: told.get(n) for n in columns}, width)
     height = max(height, round(top) + _LOWEST_PLOT)
-    every = [*columns.values(), *chain.from_iterable(faint.values())]
-    finite = [column[np.isfinite(column)] for column in every]
-    values = np.concatenate(finite) if finite else np.empty(0)
-    if not values.size:
+    sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for name, column in columns.items():
+        sides[name in right].extend((column, *faint[name]))
+    axes = (_Axis.of(sides[False], log=log), _Axis.of(sides[True]))
+    title = f"Curves of {', '.join(columns)}" if columns else "No curves"
+    if axes == (None, None):
         middle = f'x="{number(width / 2)}" y="{number((top + height) / 2)}" text-anchor="middle"'
         return frame(title, [*legend, f"<text {middle} {_INK}>no values</text>"], width, height)
-    low, high = _limits(float(values.min()), float(values.max()))
-    n = max(map(len, every))
-    if log:
-        ticks = [(exponent, f"{10**exponent:.10g}") for exponent in _log_ticks(low, high)]
-    else:
-        ticks = [(value, f"{value:.10g}") for value in _ticks(low, high)]
-    left = max(text_width(label, _SIZE) for _, label in ticks) + _GAP
-    plot = _Plot(left, top, width - _GAP, height - _ROW, n, low, high)
-    styles = {name: _style(i) for i, name in enumerate(columns)}
-    folds = [plot.curve(column, styles[name], _FAINT) for name, those in faint.items() for column in those]
-    curves = [plot.curve(column, styles[name]) for name, column in columns.items()]
-    return frame(title, [*plot.axes(ticks), *folds, *curves, *legend], width, height)
+    left_room, right_room = (_GAP if axis is None else axis.width for axis in axes)
+    n = max(map(len, chain(*sides)))
+    plot = _Plot(left_room, top, width - right_room, height - _ROW, n)
+    marks = [plot.marks(axis, is_right=axis is axes[True]) for axis in axes if axis is not None]
+    of_name = {name: (axis, _style(i)) for i, name in enumerate(columns) if (axis := axes[name in right])}
+    folds = [plot.curve(column, *of_name[name], _FAINT) for name in of_name for column in faint[name]]
+    curves = [plot.curve(columns[name], *of_name[name]) for name in of_name]
+    return frame(title, [*chain(*marks), *plot.counts(), *folds, *curves, *legend], width, height)
 
 
 def _column(name: str, values: Any) -> np.ndarray:
@@ -160,32 +180,61 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return [math.log10(value) for value in _ticks(10**low, 10**high)]
 
 
+@dataclass(frozen=True)
+class _Axis:
+    """Where values stand between bottom and top: its ends, and its marks with their words."""
+
+    low: float
+    high: float
+    ticks: list[tuple[float, str]]
+
+    @classmethod
+    def of(cls, columns: Sequence[np.ndarray], *, log: bool = False) -> Self | None:
+        """Return the axis of columns, which are exponents if `log`; None where nothing is finite."""
+        finite = [column[np.isfinite(column)] for column in columns]
+        values = np.concatenate(finite) if finite else np.empty(0)
+        if not values.size:
+            return None
+        low, high = _limits(float(values.min()), float(values.max()))
+        places = _log_ticks(low, high) if log else _ticks(low, high)
+        return cls(low, high, [(place, f"{10**place if log else place:.10g}") for place in places])
+
+    @property
+    def width(self) -> float:
+        """How much room its words take."""
+        return max(text_width(label, _SIZE) for _, label in self.ticks) + _GAP
+
+
 class _Plot:
     """The rectangle that the curves are drawn in, and how values become pixels in it."""
 
-    def __init__(
-        self, left: float, top: float, right: float, bottom: float, n: int, low: float, high: float
-    ) -> None:
-        self.left, self.top, self.right, self.bottom = left, top, right, bottom
-        self.n, self.low, self.high = n, low, high
+    def __init__(self, left: float, top: float, right: float, bottom: float, n: int) -> None:
+        self.left, self.top, self.right, self.bottom, self.n = left, top, right, bottom, n
 
     def x(self, index: np.ndarray | float) -> Any:
         if self.n == 1:
             return index + (self.left + self.right) / 2
         return self.left + index * ((self.right - self.left) / (self.n - 1))
 
-    def y(self, value: np.ndarray | float) -> Any:
-        return self.bottom - (value - self.low) / (self.high - self.low) * (self.bottom - self.top)
+    def y(self, value: np.ndarray | float, axis: _Axis) -> Any:
+        return self.bottom - (value - axis.low) / (axis.high - axis.low) * (self.bottom - self.top)
 
-    def axes(self, ticks: list[tuple[float, str]]) -> list[str]:
+    def marks(self, axis: _Axis, *, is_right: bool) -> list[str]:
+        """Return the words of an axis beside the plot, and for the left one its lines."""
         parts = []
-        for value, label in ticks:
-            y = number(self.y(value))
-            parts.append(
-                f'<path d="M{number(self.left)} {y}H{number(self.right)}" stroke="{NEUTRAL}" opacity="0.3"/>'
-                f'<text x="{number(self.left - 5)}" y="{number(self.y(value) + 4)}" text-anchor="end" '
-                f"{_INK}>{label}</text>"
-            )
+        for value, label in axis.ticks:
+            y = self.y(value, axis)
+            if not is_right:
+                across = f"M{number(self.left)} {number(y)}H{number(self.right)}"
+                parts.append(f'<path d="{across}" stroke="{NEUTRAL}" opacity="0.3"/>')
+            x, anchor = (self.right + 5, "start") if is_right else (self.left - 5, "end")
+            at = f'x="{number(x)}" y="{number(y + 4)}" text-anchor="{anchor}"'
+            parts.append(f"<text {at} {_INK}>{label}</text>")
+        return parts
+
+    def counts(self) -> list[str]:
+        """Return the places below the plot, counted from 1."""
+        parts = []
         for count in dict.fromkeys(round(i) for i in [1, *_ticks(1, max(self.n, 2))]):
             if count == 1 or self.n / 12 < count <= self.n:  # the first one has its place
                 # The last one keeps within the picture, which ends `_GAP` behind the plot.
@@ -194,17 +243,17 @@ class _Plot:
                 parts.append(f'<text {at} text-anchor="middle" {_INK}>{count}</text>')
         return parts
 
-    def curve(self, column: np.ndarray, style: str, line: tuple[float, str] = _CLEAR) -> str:
+    def curve(self, column: np.ndarray, axis: _Axis, style: str, line: tuple[float, str] = _CLEAR) -> str:
         """Return the path of a column; a point between two gaps is drawn as a dot."""
         indices, values = _sampled(column)
         path, pen = [], "M"
-        for x, y in zip(self.x(indices).tolist(), self.y(values).tolist(), strict=True):
+        for x, y in zip(self.x(indices).tolist(), self.y(values, axis).tolist(), strict=True):
             if not math.isnan(y):
                 path.append(f"{pen}{number(x)} {number(y)}")
             pen = "M" if math.isnan(y) else "L"
         seen = np.concatenate([[False], ~np.isnan(values), [False]])
         alone = seen[1:-1] & ~seen[:-2] & ~seen[2:]
-        lone = zip(self.x(indices[alone]).tolist(), self.y(values[alone]).tolist(), strict=True)
+        lone = zip(self.x(indices[alone]).tolist(), self.y(values[alone], axis).tolist(), strict=True)
         dots = "".join(f"M{number(x)} {number(y)}h0" for x, y in lone)
         width, look = line[0], f"{style}{line[1]}"
         curve = f'fill="none" stroke-width="{width:g}" stroke-linejoin="round" {look}'

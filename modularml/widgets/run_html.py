@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modularml.display.curves import curve_svg
+from modularml.display.curves import curve_svg, on_the_right
 from modularml.display.drawing import image
 from modularml.display.figures import format_s, format_value
 from modularml.widgets.run_state import PhaseState, RunState
 
 END = "<!-- end of modularml-run -->"
-CURVE_SIZE = (440, 200)
+CURVE_SIZE = {"width": 440, "height": 200}
 MAX_CURVES = 8
 MAX_PICTURES = 6
 WIDE = 100
@@ -178,13 +178,15 @@ def _curves(run: RunState) -> str:
     if not any(len(values) > 1 for values in means.values()):
         return ""
     folds = {name: curve.folds for name, curve in shown.items() if len(curve.folds) > 1}
-    log = _is_wide(means)
+    drawn = chain.from_iterable(families.values())
+    losses = {name for phase in drawn for name in (*phase.losses, phase.validation)}
+    right = on_the_right(means, losses) if len(families) == 1 else []
+    log = _is_wide({name: values for name, values in means.items() if name not in right})
     notes = [f"per {per}"] + ["logarithmic"] * log + [f"and {n_more} more"] * (n_more > 0)
     if folds:
         notes.insert(0, f"mean of {max(map(len, folds.values()))} folds")
-    width, height = CURVE_SIZE
     last = {name: curve.last for name, curve in shown.items() if curve.last is not None}
-    picture = image(curve_svg(means, behind=folds, last=last, width=width, height=height, log=log))
+    picture = image(curve_svg(means, right=right, behind=folds, last=last, log=log, **CURVE_SIZE))
     return f'<figure>{picture}<figcaption class="muted">{", ".join(notes)}</figcaption></figure>'
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from modularml.base.errors import InvalidValueError
-from modularml.display.curves import MAX_POINTS, curve_svg
+from modularml.display.curves import MAX_POINTS, curve_svg, on_the_right
 from modularml.display.drawing import text_width
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -95,6 +95,25 @@ def test_the_count_at_the_end_is_not_cut_off(n):
 def test_legend_names_each_curve_with_its_last_value():
     shown = texts(curve_svg({"train": [2.0, 0.123456], "<val>": [1.0, np.nan], "none": []}))
     assert shown[-3:] == ["train 0.1235", "<val> nan", "none"]
+
+
+@given(
+    st.lists(st.sampled_from(["mse", "val_mse", "val_loss", "focal_loss", "val_r2", "accuracy"]), unique=True)
+)
+def test_metrics_have_an_axis_of_their_own_where_there_are_losses(names):
+    metrics = [name for name in names if name in ("val_r2", "accuracy")]
+    assert on_the_right(names, ["mse"]) == (metrics if len(metrics) < len(names) else [])
+
+
+def test_a_curve_at_the_right_leaves_the_left_axis_to_the_others():
+    loss, score = [1e-3, 1e-6, 1e-7], [-100.0, 0.5, 1.0]
+    (alone,) = paths(curve_svg({"loss": loss}, log=True))
+    picture = curve_svg({"loss": loss, "r2": score}, right=["r2"], log=True)
+    drawn, beside = paths(picture)
+    assert [y for _, y in drawn[0]] == [y for _, y in alone[0]]
+    assert len(beside[0]) == 3  # a logarithmic axis would have left out what is negative
+    assert texts(picture)[-2:] == ["loss 1e-07", "r2 (right) 1"]
+    assert {"1e-07", "-100", "0"} <= set(texts(picture))
 
 
 def test_what_stands_behind_a_curve_has_its_colour_and_a_place_on_the_axes():

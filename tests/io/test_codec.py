@@ -104,7 +104,9 @@ def test_a_tree_without_arrays_is_the_same_as_plain_json(tree):
 
 
 def test_plain_json_holds_no_data():
-    with pytest.raises(InvalidTypeError, match="holds no arrays and estimators: weights. Use save"):
+    with pytest.raises(
+        InvalidTypeError, match="holds no arrays and estimators: weights. A file does; use save"
+    ):
         to_plain({"weights": np.zeros(3)})
     with pytest.raises(FileFormatError, match="is missing"):
         from_plain({"$array": "arrays/0.safetensors", "dtype": "<f8", "shape": [1]})

@@ -18,7 +18,7 @@ export function curvesOf(phase: Phase, traces: readonly Trace[]): Curve[] {
   const scale = unitOf(phase) === "batch" ? phase.batches : 1;
   const colored = traces
     .filter((trace) => trace.x.length > 0)
-    .map((trace) => ({ ...trace, x: trace.x.map((x) => x * scale), color: colorOf(phase, trace.name) }));
+    .map((trace) => ({ ...trace, x: trace.x.map((x) => x * scale), color: colorOf(phase, trace.name), isRight: isRight(phase, trace.name) }));
   const rank = (curve: Curve) => (curve.per === "step" ? 0 : 100) + curve.color;
   return colored.sort((a, b) => rank(a) - rank(b));
 }
@@ -30,6 +30,12 @@ export function foldsOf(phase: Phase, run: Run): Curve[] {
     const curves = curvesOf(fold, run.tracesOf(fold)).filter((curve) => curve.per === "epoch" || fold.epochs === 1);
     return curves.map((curve) => ({ ...curve, isBehind: true }));
   });
+}
+
+/** Metrics stand at the right where there are losses: neither says anything on the axis of the other. */
+export function isRight(phase: Phase, name: string): boolean {
+  const { losses, validation } = phase;
+  return losses.length > 0 && ![...losses, validation].includes(name.replace(/^val_/, "")) && name !== validation && !name.endsWith("loss");
 }
 
 /** The first loss, validation, the other losses, then the other metrics have the colours in order. */

@@ -23,7 +23,7 @@ export class Legend {
       const [swatch, label, figure] = item.children as unknown as [HTMLElement, HTMLElement, HTMLElement];
       swatch.hidden = !curve;
       swatch.style.setProperty("--mml-color", `var(--mml-series-${(colorOf(phase, name) % 6) + 1})`);
-      setText(label, name);
+      setText(label, curve?.isRight ? `${name} (right)` : name);
       setText(figure, number == null ? "–" : value(number));
     });
   }

@@ -51,7 +51,7 @@ export class Chart {
   draw(lines: readonly Line[], start: number, end: number, isLog = isWide(lines), mark: number | null = null): void {
     this.mark = mark;
     this.ends = [start, end > start ? end : start + 1];
-    const key = [isLog, ...lines.map((line) => `${line.per}/${line.name}/${line.color}/${!!line.low}/${!!line.isBehind}`)].join("\n");
+    const key = [isLog, ...lines.map((line) => `${line.per}/${line.name}/${line.color}/${!!line.low}/${!!line.isBehind}/${!!line.isRight}`)].join("\n");
     const data = uPlot.join(lines.map(tableOf) as uPlot.AlignedData[]);
     if (this.plot && key === this.key) {
       this.plot.setData(data);
@@ -80,6 +80,8 @@ export class Chart {
       font,
       gap: 6,
     };
+    const across: uPlot.Axis = { ...axis, size: 48, space: 26, values: (_, splits) => splits.map(tick) };
+    const hasRight = lines.some((line) => line.isRight);
     const series: uPlot.Series[] = [{}];
     const bands: uPlot.Band[] = [];
     for (const line of lines) {
@@ -92,7 +94,7 @@ export class Chart {
     return {
       ...this.size(),
       legend: { show: false },
-      padding: [8, 12, 0, 0],
+      padding: [8, hasRight ? 0 : 12, 0, 0],
       cursor: {
         y: false,
         drag: { x: false, y: false },
@@ -102,7 +104,8 @@ export class Chart {
       scales: { x: { time: false, range: () => this.ends }, y: { distr: isLog ? 3 : 1 } },
       axes: [
         { ...axis, size: 24, incrs: X_STEPS, space: 44, grid: { show: false }, filter: fromOne },
-        { ...axis, size: 48, space: 26, values: (_, splits) => splits.map(tick), grid: isLog ? { ...axis.grid, filter: onlyPowers } : (axis.grid ?? {}) },
+        { ...across, grid: isLog ? { ...axis.grid, filter: onlyPowers } : (axis.grid ?? {}) },
+        ...(hasRight ? [{ ...across, scale: "right", side: 1 as const, grid: { show: false } }] : []),
       ],
       series,
       bands,
@@ -136,6 +139,7 @@ export class Chart {
     const isFaint = line.isBehind || (line.per === "step" && all.some(hasMean));
     const stroke = () => this.stroke(line);
     return {
+      scale: line.isRight ? "right" : "y",
       stroke,
       width: line.isBehind ? 1 : line.per === "step" ? 1.25 : 2,
       alpha: isFaint ? 0.45 : 1,

@@ -9,6 +9,8 @@ export interface Line {
   color: number;
   /** Whether it stands faintly behind the others. */
   isBehind?: boolean;
+  /** Whether it stands on an axis of its own, at the right. */
+  isRight?: boolean;
   /** Where there is a band around the line: its lower and its upper end. */
   low?: (number | null)[];
   high?: (number | null)[];
@@ -20,6 +22,11 @@ export interface Points {
 }
 
 const WIDE = 100;
+
+/** The lines of the left axis. */
+export function leftOf<L extends Line>(lines: readonly L[]): L[] {
+  return lines.filter((line) => !line.isRight);
+}
 
 /** Whether the values span so much that only a logarithmic axis shows their course. */
 export function isWide(lines: readonly Points[]): boolean {

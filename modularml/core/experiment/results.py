@@ -36,7 +36,7 @@ from modularml.core.experiment.callback_results import (
 from modularml.core.experiment.recorded import RecordedTensors
 from modularml.core.experiment.series import AxisSeries
 from modularml.display.card import Html, Shown, card, fields, table
-from modularml.display.curves import curve_svg
+from modularml.display.curves import curve_svg, on_the_right
 from modularml.display.drawing import image
 
 
@@ -273,7 +273,8 @@ class PhaseResults(RecordedTensors):
         final = [f"{name} {value:.6g}" for name, value in self.final().items()]
         text = "\n  ".join([repr(self), *final])
         curves = self.curves()
-        picture = curve_svg(curves) if any(len(curve) > 1 for curve in curves.values()) else ""
+        right = on_the_right(curves, self.loss_labels)
+        picture = curve_svg(curves, right=right) if any(len(one) > 1 for one in curves.values()) else ""
         values = fields({name: f"{value:.6g}" for name, value in self.final().items()})
         parts = [Html(image(picture))] if picture else []
         shown = {"text/plain": text, "text/html": card(type(self).__name__, self.label, *parts, values)}
