@@ -103,9 +103,11 @@ def _apart(data: Any, table: SampleCollection, keys: Sequence[str], where: str) 
     is_turned = array.ndim > 2 and _without_ones(array.shape[1:]) != _without_ones(together)
     if n_values != sum(sizes) or is_turned:
         listed = ", ".join(f"{Column.parse(name).key!r} {shape}" for name, shape in shapes.items())
+        are_alike = len(set(shapes.values())) == 1 and len(together) > 1
+        stacked = f" or (n, {', '.join(map(str, together))})" if are_alike else ""
         raise InvalidValueError(
             f"New samples for {where} are an array of shape {array.shape}, but the columns {listed} hold "
-            f"{sum(sizes)} values a sample: (n, {sum(sizes)}) or (n, {', '.join(map(str, together))})."
+            f"{sum(sizes)} values a sample: (n, {sum(sizes)}){stacked}."
         )
     parts = np.split(array.reshape(len(array), -1), np.cumsum(sizes)[:-1], axis=1)
     return {

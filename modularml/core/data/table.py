@@ -33,3 +33,18 @@ def stack(columns: Mapping[str, np.ndarray]) -> np.ndarray:
         )
     arrays = list(columns.values())
     return arrays[0][:, None] if len(arrays) == 1 else np.stack(arrays, axis=1)
+
+
+def side_by_side(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return columns as a model is fed them: stacked, or where samples differ in shape, flattened and joined.
+
+    Returns:
+        Shape ``(n_samples, n_keys, *key_shape)``, or ``(n_samples, n_values)``: numbers beside a text that
+        was encoded are a table.
+
+    Raises:
+        InvalidValueError: If there is no column.
+    """
+    if len({array.shape[1:] for array in columns.values()}) < 2:
+        return stack(columns)
+    return np.concatenate([array.reshape(len(array), -1) for array in columns.values()], axis=1)

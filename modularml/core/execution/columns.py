@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,24 +31,29 @@ MAX_BYTES_ELSEWHERE = 2**30
 
 
 class Stack:
-    """Columns side by side, ``(n_rows, n_keys, *key_shape)``; rows are stacked when they are asked for.
+    """Columns side by side, ``(n_rows, n_keys, *key_shape)``; rows are put together when they are asked for.
 
     Args:
         columns: Full column name -> array of shape ``(n_rows, *key_shape)``.
+        together: Puts rows of columns together.
 
     Raises:
-        InvalidValueError: If the columns' samples differ in shape, or there is no column.
+        InvalidValueError: If the columns' samples differ in shape and are stacked, or there is no column.
     """
 
-    def __init__(self, columns: Mapping[str, np.ndarray]) -> None:
-        self.columns = dict(columns)
+    def __init__(
+        self,
+        columns: Mapping[str, np.ndarray],
+        together: Callable[[Mapping[str, np.ndarray]], np.ndarray] = stack,
+    ) -> None:
+        self.columns, self._together = dict(columns), together
         first = self[:1]
         self.dtype, self.shape = first.dtype, first.shape[1:]
         self.row_bytes = math.prod(self.shape) * first.itemsize
         self.n_bytes = self.row_bytes * len(next(iter(self.columns.values())))
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        return stack({name: column[rows] for name, column in self.columns.items()})
+        return self._together({name: column[rows] for name, column in self.columns.items()})
 
     @property
     def is_ready(self) -> bool:

@@ -17,6 +17,7 @@ from modularml.backends.torch_losses import Alignment, LossInput
 from modularml.base.errors import InvalidTypeError, LossError, StateError, unknown_name
 from modularml.core.data.columns import DOMAINS
 from modularml.core.data.reference import FeatureSetReference, doubled_in
+from modularml.core.data.table import side_by_side, stack
 from modularml.core.execution.columns import Column, JoinedStack, Source, Stack, column_of, dtype_in_torch
 from modularml.core.execution.forward import dtype_of, entering_dtype
 from modularml.core.execution.streams import InputName, input_name, inputs_like, stream_of
@@ -150,7 +151,8 @@ class EnteringData:
             return JoinedStack([(part.key, self._stack(part, domain)) for part in origin.parts], origin.how)
         table = self.graph.ctx.get_node(origin.ref).table
         names = origin.columns(domain) if column is None else (column,)
-        return Stack({name: table.column(name) for name in names})
+        together = side_by_side if domain == "features" else stack
+        return Stack({name: table.column(name) for name in names}, together)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,6 +107,12 @@ def estimator_of(experiment: Any) -> BaseEstimator:
         raise StateError(f"{where}: it needs one target, and the graph is given {targets}.")
     keys = list(dict.fromkeys(Column.parse(name).key for ref in refs for name in ref.features))
     raw = {key: data.table.column(str(Column(FEATURES, key, RAW))) for key in keys}
+    text = [key for key, column in raw.items() if column.dtype.kind not in "biuf"]
+    if text:
+        raise StateError(
+            f"{where}: arrays of scikit-learn's hold numbers, and the features {text} do not. Encode them "
+            "before they enter the FeatureSet."
+        )
     tail = graph.tail_nodes[0]
     names = [loss.loss.name for phase in phases for loss in phase.losses if loss.node_label == tail.label]
     tree = storage.tree_of(experiment, history=False)

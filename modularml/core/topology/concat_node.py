@@ -5,13 +5,12 @@ It knows no graph.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-from modularml.base.errors import Faults, GraphError, InvalidTypeError, InvalidValueError, check_choice
+from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, check_choice
 from modularml.core.data.formats import DataFormat
 from modularml.core.topology.merge_node import MergeNode
 
@@ -148,28 +147,3 @@ class ConcatNode(MergeNode):
             if self.pad_mode == "circular"
             else torch.where(places < n, places, 2 * (n - 1) - places)
         )
-
-
-def check_alike(samples: Mapping[str, np.ndarray], where: str) -> None:
-    """Refuse columns of unlike shapes as one input, and say how they are joined.
-
-    Args:
-        samples: Full name of each column -> some of its samples, shape ``(n, *sample_shape)``.
-        where: The node that they are to feed.
-
-    Raises:
-        GraphError: If their samples differ in shape.
-    """
-    by_shape: dict[tuple[int, ...], list[str]] = {}
-    for name, column in samples.items():
-        by_shape.setdefault(column.shape[1:], []).append(name)
-    if len(by_shape) < 2:
-        return
-    listed = ", ".join(f"{names} of shape {shape}" for shape, names in by_shape.items())
-    arrays = next(names for shape, names in by_shape.items() if shape)
-    rest = next(names for names in by_shape.values() if names is not arrays)
-    raise GraphError(
-        f"{where} cannot be fed columns of different sample shapes as one: {listed}. Refer to some of one "
-        f"shape, or join them: flat = ModelNode('flat', nn.Flatten(), fs.reference(features={arrays})), "
-        f"then ConcatNode('all', [flat, fs.reference(features={rest})], -1)."
-    )

@@ -33,10 +33,9 @@ from modularml.core.data.batch import Batch
 from modularml.core.data.columns import RAW, Column
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
-from modularml.core.data.table import stack
+from modularml.core.data.table import side_by_side, stack
 from modularml.core.data.values import check_feeds
 from modularml.core.topology import editing, graph_file, prediction, structure
-from modularml.core.topology.concat_node import check_alike
 from modularml.core.topology.diagram import graph_spec
 from modularml.core.topology.graph_node import GraphNode, UpstreamReference
 from modularml.core.topology.merge_node import MergeNode
@@ -324,7 +323,10 @@ class ModelGraph:
         return self
 
     def shape_of_input(self, node: GraphNode, ref: UpstreamReference) -> Shape:
-        """Shape of one sample that an upstream brings: ``(n_keys, *key_shape)`` from a FeatureSet.
+        """Shape of one sample that an upstream brings.
+
+        From a FeatureSet it is ``(n_keys, *key_shape)``, or ``(n_values,)`` where samples of its columns
+        differ in shape.
 
         Raises:
             StateError: If the node upstream of it is not built.
@@ -333,8 +335,7 @@ class ModelGraph:
             table = self._featureset(ref, node).table
             samples = {name: table.column(name)[:1] for name in ref.features}
             check_feeds(samples, repr(node))
-            check_alike(samples, repr(node))
-            of_columns: Shape = stack(samples).shape[1:]
+            of_columns: Shape = side_by_side(samples).shape[1:]
             return of_columns
         upstream = self.ctx.get_node(ref, GraphNode)
         if upstream.output_shape is None:

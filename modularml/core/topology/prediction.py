@@ -27,7 +27,7 @@ from modularml.core.data.columns import RAW, TRANSFORMED, Column
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.new_samples import as_raw, named
 from modularml.core.data.reference import FeatureSetReference
-from modularml.core.data.table import stack
+from modularml.core.data.table import side_by_side
 from modularml.core.data.values import as_column
 from modularml.core.topology.graph_node import GraphNode, Shape
 from modularml.core.topology.merge_node import MergeNode
@@ -253,7 +253,7 @@ def _of_columns(node: GraphNode, ref: FeatureSetReference, data: Any) -> Any:
     names = {} if columns is None else {one: columns.find(Column.parse(one)) for one in ref.features}
     if columns is not None and None not in names.values():
         with told_of(where):
-            return stack({one: as_column(columns.get(str(name))) for one, name in names.items()})
+            return side_by_side({one: as_column(columns.get(str(name))) for one, name in names.items()})
     scaled = [one for one in ref.features if Column.parse(one).rep == TRANSFORMED]
     if not scaled and columns is None:
         return data
@@ -274,7 +274,7 @@ def _of_columns(node: GraphNode, ref: FeatureSetReference, data: Any) -> Any:
         )
     featureset = node.context.get_node(ref, FeatureSet)
     made = featureset.scale(as_raw(data, featureset.table.select(features="*"), raw, repr(node)))
-    return stack({one: made.column(one) for one in ref.features})
+    return side_by_side({one: made.column(one) for one in ref.features})
 
 
 def refuse_estimators(nodes: Sequence[GraphNode]) -> None:

@@ -5,6 +5,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.estimator_checks import check_estimator
 
 from modularml import (
@@ -170,6 +171,20 @@ def test_several_scalar_keys_are_the_columns_of_x():
     assert np.allclose(estimator.predict(x[:, :2]), expected)
     with pytest.raises(InvalidValueError, match="X has 4 columns, and the features"):
         exp.as_estimator().fit(x, y)
+
+
+def test_features_that_are_no_numbers_are_told_at_once():
+    exp = Experiment("text", ctx=ExperimentContext())
+    with exp.ctx.temporary():
+        data = FeatureSet.from_dict(
+            "data", {"a": [1.0, 2.0], "site": ["x", "y"], "y": [0.0, 1.0]}, ["a", "site"], "y"
+        )
+        data.fit_transform(OneHotEncoder(), domain="features", keys="site")
+        ref = data.reference(features=["a", "features.site.transformed"])
+        ModelGraph.chain(ref, {"ridge": Ridge()})
+        exp.execution_plan.add_fit_phase("fit", input_sources=_all_rows("ridge"))
+    with pytest.raises(StateError, match=r"the features \['site'\] do not"):
+        exp.as_estimator()
 
 
 def _all_rows(node):

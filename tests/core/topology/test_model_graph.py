@@ -14,14 +14,16 @@ from modularml.base.errors import (
     DuplicateLabelError,
     GraphError,
     InvalidTypeError,
+    InvalidValueError,
     OptimizerError,
     StateError,
     UnknownNameError,
 )
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.execution.binding import InputBinding
+from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.phases.fit_phase import FitPhase
-from modularml.core.topology.concat_node import ConcatNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.training.optimizer import Optimizer
@@ -411,13 +413,19 @@ def test_a_layer_that_was_replaced_after_the_build_is_trained(bench: Any) -> Non
     assert set(graph.optimizer.parameters) == set(node.module.parameters())
 
 
-def test_columns_of_unlike_shapes_are_told_how_they_are_joined(bench: Any) -> None:
-    data = {"age": [1.0, 2.0, 3.0], "site": ["x", "y", "z"], "y": [0.0, 1.0, 2.0]}
-    fs = FeatureSet.from_dict("Plant", data, ["age", "site"], "y")
+def test_columns_of_unlike_shapes_are_fed_flattened_and_side_by_side(bench: Any) -> None:
+    curves = np.arange(12.0).reshape(3, 2, 2)
+    data = {"age": [1.0, 2.0, 3.0], "site": ["x", "y", "z"], "curve": curves, "y": [0.0, 1.0, 2.0]}
+    fs = FeatureSet.from_dict("Plant", data, ["age", "site", "curve"], "y")
     fs.fit_transform(OneHotEncoder(), domain="features", keys="site")
-    with pytest.raises(GraphError, match=r"age.raw'\] of shape \(\), .*of shape \(3,\).* join them: flat = "):
-        ModelGraph.chain(fs.reference(rep="transformed"), {"A": nn.Linear(4, 1)}, "sgd")
-    flat = ModelNode("flat", nn.Flatten(), fs.reference(features=["features.site.transformed"]))
-    both = ConcatNode("all", [flat, fs.reference(features=["features.age.raw"])], -1)
-    graph = ModelGraph([flat, both, ModelNode("A", nn.Linear(4, 1), both)], "sgd").build()
-    assert graph.predict({"age": [4.0], "site": ["y"]}).shape == (1, 1)
+    ref = fs.reference(features=["age.raw", "features.site.transformed", "curve"])
+    table = np.hstack([np.array([[1.0], [2.0], [3.0]]), np.eye(3), curves.reshape(3, 4)])
+    graph = ModelGraph.chain(ref, {"A": nn.Identity()})
+    assert graph.nodes[graph.head_nodes[0].node_id].input_shape == (8,)
+    for new in (fs, data):
+        np.testing.assert_allclose(graph.predict(new), table)
+    binding = InputBinding.for_evaluation(node=graph.head_nodes[0], upstream=fs)
+    results = bench.exp.run_phase(EvalPhase("look", input_sources=[binding]))
+    np.testing.assert_allclose(results.stacked_tensors("A"), table)
+    with pytest.raises(InvalidValueError, match=r"hold 6 values a sample: \(n, 6\)\.$"):
+        graph.predict(np.zeros((2, 7)))
