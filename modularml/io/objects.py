@@ -9,12 +9,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import FileFormatError, ModularMLError
+from modularml.base.keywords import checked_keywords
 from modularml.io import codec
-from modularml.io.yaml import load_yaml
+from modularml.io.yaml import load_yaml, save_yaml
 
 T = TypeVar("T")
 
@@ -56,14 +57,35 @@ def load_object(
     return checked_class(made, cls, path), state
 
 
-def load_yaml_object(
-    path: str | os.PathLike[str], cls: type[T], *, symbols: Mapping[str, Any] | None = None
-) -> T:
-    """Return the object that a YAML file describes; the arguments and errors are those of `load_object`."""
-    tree = load_yaml(path, symbols=symbols)
-    with no_surprises(path, "configuration"):
-        made = from_config(tree)
-    return checked_class(made, cls, path)
+@checked_keywords
+class InYaml:
+    """A class whose objects a YAML file holds whole, as their configuration is all that there is to them."""
+
+    def to_yaml(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write how it was made to a YAML file, for people to read, and return its path.
+
+        Raises:
+            FileExistsError: If the file is there and `overwrite` is False.
+            ImportError: If PyYAML is not installed.
+        """
+        return save_yaml(path, to_config(self), overwrite=overwrite)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Self:
+        """Make what a YAML file describes in the active experiment; nothing is imported for it.
+
+        Args:
+            path: The file.
+            symbols: Classes and functions of yours that the file names, by name.
+
+        Raises:
+            FileFormatError: If it is no such file, or describes an object of another class.
+            UnknownNameError: If it names classes or functions that are not defined here.
+        """
+        tree = load_yaml(path, symbols=symbols)
+        with no_surprises(path, "configuration"):
+            made = from_config(tree)
+        return checked_class(made, cls, path)
 
 
 def checked_class(made: Any, cls: type[T], path: str | os.PathLike[str]) -> T:

@@ -18,14 +18,13 @@ from modularml.base.registry import Registry
 from modularml.base.rows import SampleSource
 from modularml.display.card import Shown
 from modularml.io import codec
-from modularml.io.objects import checked_class, load_yaml_object, no_surprises
-from modularml.io.yaml import save_yaml
+from modularml.io.objects import InYaml, checked_class, no_surprises
 
 splitter_registry: Registry[type[Splitter]] = Registry("splitter")
 """Every splitter class of this package, by name."""
 
 
-class Splitter(Shown, Configurable, ABC):
+class Splitter(Shown, InYaml, Configurable, ABC):
     """Divides samples into named parts."""
 
     overlaps_by_design = False
@@ -79,20 +78,6 @@ class Splitter(Shown, Configurable, ABC):
             FileExistsError: If the file is there and `overwrite` is False.
         """
         return codec.save(filepath, "splitter", to_config(self), overwrite=overwrite)
-
-    def to_yaml(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the splitter to a YAML file, for people to read, and return its path.
-
-        Raises:
-            FileExistsError: If the file is there and `overwrite` is False.
-            ImportError: If PyYAML is not installed.
-        """
-        return save_yaml(path, to_config(self), overwrite=overwrite)
-
-    @classmethod
-    def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Splitter:
-        """Read a splitter from a YAML file; see `load`."""
-        return load_yaml_object(path, cls, symbols=symbols)
 
     @classmethod
     def load(cls, filepath: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Splitter:

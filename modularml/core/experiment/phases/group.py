@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
 
-from modularml.base.config import Configurable, to_config
+from modularml.base.config import Configurable
 from modularml.core.experiment.history import ExperimentRun
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.results import PhaseGroupResults
-from modularml.io.objects import load_yaml_object
-from modularml.io.yaml import save_yaml
+from modularml.io.objects import InYaml
 
 
-class Group(Configurable, ABC):
+class Group(InYaml, Configurable, ABC):
     """Phases and groups under one label."""
 
     keeps_weights: ClassVar[bool] = False
@@ -52,28 +50,6 @@ class Group(Configurable, ABC):
     def holds(self, group: Group) -> bool:
         """Tell whether it is this group, or has it somewhere within."""
         return self is group or any(entry.holds(group) for entry in self.all if isinstance(entry, Group))
-
-    def to_yaml(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write how it was made to a YAML file, for people to read, and return its path.
-
-        Raises:
-            FileExistsError: If the file is there and `overwrite` is False.
-            ImportError: If PyYAML is not installed.
-        """
-        return save_yaml(path, to_config(self), overwrite=overwrite)
-
-    @classmethod
-    def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Self:
-        """Make what a YAML file describes in the active experiment; nothing is imported for it.
-
-        Args:
-            path: The file.
-            symbols: Classes and functions of yours that the file names, by name.
-
-        Raises:
-            FileFormatError: If it is no such file.
-        """
-        return load_yaml_object(path, cls, symbols=symbols)
 
     # -- what the runner asks ----------------------------------------------------------
 

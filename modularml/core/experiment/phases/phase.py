@@ -10,7 +10,6 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -45,8 +44,7 @@ from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.origin import entry_of
 from modularml.core.training.loss import AppliedLoss, Loss, Losses, applied_losses
 from modularml.display.diagram import Diagram
-from modularml.io.objects import load_yaml_object
-from modularml.io.yaml import save_yaml
+from modularml.io.objects import InYaml
 from modularml.samplers import Sampler
 
 
@@ -71,7 +69,7 @@ class Execution:
     devices: Mapping[str, str] = field(default_factory=dict)
 
 
-class ExperimentPhase(Configurable):
+class ExperimentPhase(InYaml, Configurable):
     """A unit of work of an experiment; see `TrainPhase`, `EvalPhase` and `FitPhase`.
 
     Args:
@@ -322,28 +320,6 @@ class ExperimentPhase(Configurable):
             for binding in phase.input_sources
         ]
         return phase
-
-    def to_yaml(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write how it was made to a YAML file, for people to read, and return its path.
-
-        Raises:
-            FileExistsError: If the file is there and `overwrite` is False.
-            ImportError: If PyYAML is not installed.
-        """
-        return save_yaml(path, to_config(self), overwrite=overwrite)
-
-    @classmethod
-    def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Self:
-        """Make what a YAML file describes in the active experiment; nothing is imported for it.
-
-        Args:
-            path: The file.
-            symbols: Classes and functions of yours that the file names, by name.
-
-        Raises:
-            FileFormatError: If it is no such file.
-        """
-        return load_yaml_object(path, cls, symbols=symbols)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(label={self.label!r})"
