@@ -20,6 +20,9 @@ def stack(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """
     if not columns:
         raise InvalidValueError("There is no column to stack.")
+    if len(columns) == 1:
+        (array,) = columns.values()
+        return array[:, None]
     if len({array.shape for array in columns.values()}) > 1:
         listed = ", ".join(f"{name} {array.shape[1:]}" for name, array in columns.items())
         raise InvalidValueError(
@@ -31,8 +34,7 @@ def stack(columns: Mapping[str, np.ndarray]) -> np.ndarray:
         raise InvalidTypeError(
             f"Numbers, text, dates and time spans cannot be stacked: {listed}. Take them apart as a dict."
         )
-    arrays = list(columns.values())
-    return arrays[0][:, None] if len(arrays) == 1 else np.stack(arrays, axis=1)
+    return np.stack(list(columns.values()), axis=1)
 
 
 def side_by_side(columns: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch import as_array
+from modularml.backends.torch_modules import first_floating, modes_kept, parameters, set_mode
 from modularml.base.errors import GraphError, StateError
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.streams import DEFAULT_ROLE, roles_among, stream_of
@@ -205,7 +206,8 @@ def own_dtype(node: GraphNode) -> torch.dtype | None:
     """Return the dtype of a node's parameters; None where it has none, and so takes any."""
     if not isinstance(node, ModelNode) or node.backend != "torch":
         return None
-    return next((p.dtype for p in node.module.parameters() if p.is_floating_point()), None)
+    parameter = first_floating(node.module)
+    return None if parameter is None else parameter.dtype
 
 
 def dtype_of(node: GraphNode) -> torch.dtype:
@@ -242,19 +244,16 @@ def training_flags(nodes: Sequence[GraphNode], trained: Sequence[GraphNode]) -> 
         for node in nodes
         if isinstance(node, ModelNode) and node.backend == "torch"
     ]
-    modes = [(part, part.training) for module, _ in modules for part in module.modules()]
-    grads = [(p, p.requires_grad, trains) for module, trains in modules for p in module.parameters()]
-    try:
-        for module, trains in modules:
-            module.train(trains)
-        for parameter, asks, trains in grads:
-            if asks and not trains:
-                parameter.requires_grad = False
-        yield
-    finally:
-        for part, mode in modes:
-            if part.training is not mode:
-                part.training = mode
-        for parameter, asks, _ in grads:
-            if parameter.requires_grad is not asks:
-                parameter.requires_grad = asks
+    asking = [(p, p.requires_grad, trains) for module, trains in modules for p in parameters(module)]
+    with modes_kept(module for module, _ in modules):
+        try:
+            for module, trains in modules:
+                set_mode(module, trains)
+            for parameter, asks, trains in asking:
+                if asks and not trains:
+                    parameter.requires_grad = False
+            yield
+        finally:
+            for parameter, asks, _ in asking:
+                if parameter.requires_grad is not asks:
+                    parameter.requires_grad = asks

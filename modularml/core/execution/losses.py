@@ -97,16 +97,13 @@ class EnteringData:
             for part, column in self._parts(origin)
         }
 
-    def units(self) -> dict[str, Units]:
+    def units(self, targets: Mapping[tuple[str, str | None], Source]) -> dict[str, Units]:
         """Return how those targets are scaled, by stream; joined ones have no units of their own."""
+        entries = {origin.key: origin for origin in self._origins.values() if isinstance(origin, Entry)}
         return {
-            stream_of(origin.key, part=part): Units.of_targets(
-                self.graph.ctx.get_node(origin.ref),
-                origin.columns("targets") if column is None else (column,),
-            )
-            for origin in self._origins.values()
-            if isinstance(origin, Entry) and origin.columns("targets")
-            for part, column in self._parts(origin)
+            stream_of(key, part=part): Units.of_targets(self.graph.ctx.get_node(entries[key].ref), source)
+            for (key, part), source in targets.items()
+            if isinstance(source, Stack)
         }
 
     def _parts(self, origin: Origin) -> list[tuple[str | None, str | None]]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from modularml.backends.accelerator import Accelerator
+from modularml.backends.torch_modules import parameters
 from modularml.base.errors import Faults
 from modularml.core.execution.forward import Call, Forward
 from modularml.core.topology.graph_node import GraphNode
@@ -55,7 +56,7 @@ def _device_of(node: ModelNode, default: Accelerator | None) -> torch.device:
 
 
 def _home(module: torch.nn.Module) -> torch.device:
-    return next((p.device for p in module.parameters()), CPU)
+    return next((p.device for p in parameters(module)), CPU)
 
 
 @contextmanager

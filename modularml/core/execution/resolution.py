@@ -185,7 +185,7 @@ def resolve(
             for (key, part), source in targets.items()
             for role in roles[data.joined.get(key, key)]
         },
-        units=data.units(),
+        units=data.units(targets),
     )
 
 

@@ -6,7 +6,7 @@ It knows no phase and no results.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from modularml.core.data.columns import TARGETS, TRANSFORMED, Column
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.scaling import Scaling
-from modularml.core.data.table import stack
+from modularml.core.execution.columns import Stack
 
 MAX_STATE_BYTES = 2**20
 """The most that scalers may hold to be kept in a file; those that remember every row hold more."""
@@ -40,15 +40,14 @@ class Units:
     scaling: Scaling | None
 
     @classmethod
-    def of_targets(cls, featureset: FeatureSet, columns: Sequence[str]) -> Self:
+    def of_targets(cls, featureset: FeatureSet, targets: Stack) -> Self:
         """Return the units of some targets of a FeatureSet as it is now."""
-        is_scaled = bool(featureset.scaler_records)
+        columns, is_scaled = tuple(targets.columns), bool(featureset.scaler_records)
         records = featureset.iter_scalers_on_cols(domain=TARGETS, columns=columns) if is_scaled else []
         # What a scaler remembers of the rows changes when it is applied again.
         kept = [replace(record, scaler_obj=copy.deepcopy(record.scaler_obj)) for record in records]
-        sample = stack({name: featureset.table.column(name)[:2] for name in columns})
         n_rows = featureset.table.n_samples
-        return cls(columns=tuple(columns), sample=np.array(sample), n_rows=n_rows, scaling=Scaling(kept))
+        return cls(columns=columns, sample=np.array(targets[:2]), n_rows=n_rows, scaling=Scaling(kept))
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -7,9 +7,8 @@ own by name and a digest of their source.
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from modularml.base.config import to_config
@@ -33,30 +32,58 @@ Tree = dict[str, Any]
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
-def fingerprint(phase: ExperimentPhase) -> Tree:
-    """Return what `phase` would consume if it ran now.
+class Fingerprints:
+    """What phases consume, one after the other; what they share is described once.
 
-    Returns:
-        ``data`` (by label of the FeatureSet: columns, rows of splits, scalers), ``graph`` (the
-        nodes that take part, by label, and the optimizer) and ``phase`` (its settings, its losses
-        and callbacks by label, its bindings by node).
+    Whoever lets something run that may change data or graph, says so by `forget`. A module that changes
+    its own settings whenever it is called is no such thing: what it consumed is never what it is now.
     """
-    graph = active_graph(phase.ctx, repr(phase))
-    return {
-        "data": _data(phase.input_sources, phase.ctx),
-        "graph": _graph(graph, phase.nodes(graph)),
-        "phase": _settings(phase),
-    }
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Tree] = {}
+
+    def forget(self) -> None:
+        """Describe everything anew from here on."""
+        self._known.clear()
+
+    def of(self, phase: ExperimentPhase) -> Tree:
+        """Return what `phase` would consume if it ran now.
+
+        Returns:
+            ``data`` (by label of the FeatureSet: columns, rows of splits, scalers), ``graph`` (the
+            nodes that take part, by label, and the optimizer) and ``phase`` (its settings, its losses
+            and callbacks by label, its bindings by node).
+        """
+        graph = active_graph(phase.ctx, repr(phase))
+        nodes = {n.label: self._once(("node", n.label), _node, n, graph) for n in phase.nodes(graph)}
+        optimizer = self._once("optimizer", lambda: plain(to_config(graph.optimizer), _text))
+        return {
+            "data": self._data(phase.input_sources, phase.ctx),
+            "graph": {"optimizer": optimizer, "nodes": nodes},
+            "phase": _settings(phase),
+        }
+
+    def _data(self, bindings: list[InputBinding], ctx: ExperimentContext) -> Tree:
+        sources: dict[str, tuple[FeatureSet, dict[str, None], dict[str, None]]] = {}
+        for binding in bindings:
+            found = ctx.get_node(binding.upstream_ref, FeatureSet)
+            _, columns, splits = sources.setdefault(found.label, (found, {}, {}))
+            columns |= dict.fromkeys(binding.upstream_ref.columns)
+            splits |= dict.fromkeys([binding.split] if binding.split is not None else [])
+        return {
+            label: self._once((label, *columns, None, *splits), _of_set, featureset, columns, splits)
+            for label, (featureset, columns, splits) in sources.items()
+        }
+
+    def _once(self, key: Hashable, describe: Callable[..., Tree], *arguments: Any) -> Tree:
+        if key not in self._known:
+            self._known[key] = describe(*arguments)
+        return self._known[key]
 
 
-def _data(bindings: list[InputBinding], ctx: ExperimentContext) -> Tree:
-    sources: dict[str, tuple[FeatureSet, dict[str, None], dict[str, None]]] = {}
-    for binding in bindings:
-        found = ctx.get_node(binding.upstream_ref, FeatureSet)
-        _, columns, splits = sources.setdefault(found.label, (found, {}, {}))
-        columns |= dict.fromkeys(binding.upstream_ref.columns)
-        splits |= dict.fromkeys([binding.split] if binding.split is not None else [])
-    return {label: _of_set(*source) for label, source in sources.items()}
+def fingerprint(phase: ExperimentPhase) -> Tree:
+    """Return what `phase` would consume if it ran now; see `Fingerprints.of`."""
+    return Fingerprints().of(phase)
 
 
 def _of_set(featureset: FeatureSet, columns: Mapping[str, None], splits: Mapping[str, None]) -> Tree:
@@ -74,11 +101,6 @@ def _of_set(featureset: FeatureSet, columns: Mapping[str, None], splits: Mapping
         if keys & set(r.keys)
     ]
     return tree | {"scalers": plain(scalers, _text)}
-
-
-def _graph(graph: ModelGraph, nodes: list[GraphNode]) -> Tree:
-    optimizer = plain(to_config(graph.optimizer), _text)
-    return {"optimizer": optimizer, "nodes": {node.label: _node(node, graph) for node in nodes}}
 
 
 def _node(node: GraphNode, graph: ModelGraph) -> Tree:
@@ -107,19 +129,16 @@ def _upstream(ref: Any, ctx: ExperimentContext) -> str:
 
 
 def _settings(phase: ExperimentPhase) -> Tree:
-    bare = copy.copy(phase)
-    bare.callbacks = []  # of the user's own classes, which nobody need be able to describe
-    bare.input_sources = []  # told below
-    config = bare.get_config()
+    config = phase.settings()
     bindings = {}
     for binding in phase.input_sources:
         node = phase.ctx.get_node(binding.node_ref).label
         name = node if node not in bindings else f"{node} from {binding.upstream_ref.node_label}"
         sampler = to_config(binding.sampler)
         bindings[name] = {"split": binding.split, "sampler": sampler and {**sampler, "show_progress": None}}
-    del config["input_sources"], config["label"]
     for no_matter in ("compile", "checkpointing"):  # how fast, and what is kept, change no result
         config.pop(no_matter, None)
+    # Of the user's own classes, which nobody need be able to describe.
     config["callbacks"] = [_described(callback) for callback in phase.callbacks]
     return {"bindings": plain(bindings, _text), **plain(config, _text)}
 

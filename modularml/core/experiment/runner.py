@@ -39,7 +39,7 @@ from modularml.core.execution.scope import ExecutionContext, PhaseScope, Start
 from modularml.core.experiment.callback import ExperimentCallback
 from modularml.core.experiment.callback_results import as_result
 from modularml.core.experiment.checkpointing import PHASE
-from modularml.core.experiment.fingerprint import fingerprint
+from modularml.core.experiment.fingerprint import Fingerprints
 from modularml.core.experiment.history import ExperimentRun, PhaseExecution, now
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase
@@ -145,6 +145,7 @@ class Runner:
         self._calling, self._thread = "", threading.get_ident()
         self._phase: ExperimentPhase | None = None
         self._apart = False
+        self._fingerprints = Fingerprints()
 
     def stop(self, by: str = "") -> None:
         """End the run after its present batch.
@@ -261,7 +262,9 @@ class Runner:
             if stage != "ended":
                 apart, self._apart = self._apart, self._apart or group.keeps_weights
                 with self.experiment.within(group), group.stage(self.experiment):
+                    self._fingerprints.forget()  # a fold has rows of its own
                     self._run_parts(group, path, record, results)
+                self._fingerprints.forget()
                 self._apart = apart
                 if name in record.fingerprint:
                     record.fingerprint[name]["whole"] = not self._stop.is_set()
@@ -378,7 +381,7 @@ class Runner:
             return
         if not self.preview:
             record.fingerprint[name_of(path, self.experiment.label)] = {
-                **fingerprint(phase),
+                **self._fingerprints.of(phase),
                 "upstream": upstream(self.history),
                 **({"apart": True} if self._apart else {}),
             }
@@ -469,6 +472,8 @@ class Runner:
                     self._handle(event, phase, scope, results)
         finally:
             self._count_epochs(phase, scope, results)
+            if not phase.freezes_graph:
+                self._fingerprints.forget()
         self._locate(scope, "finished", self.position.epoch, self.position.batch)
         self._phase_hook(phase, "on_phase_end", scope, results)
 
@@ -581,6 +586,7 @@ class Runner:
                 self._calling = callback.label
                 returned = _call(callback, hook, experiment=self.experiment, **arguments)
                 self._calling = ""
+                self._fingerprints.forget()
                 if keep is not None and returned is not None:
                     keep(callback, returned)
         self.position = self.position._replace(hook=hook, n_called=len(callbacks))

@@ -12,6 +12,7 @@ import torch
 
 from modularml.backends.accelerator import Accelerator, as_accelerator
 from modularml.backends.torch import as_array, as_tensor, seeded
+from modularml.backends.torch_modules import first_floating
 from modularml.base.definitions import own_definitions, version
 from modularml.base.errors import (
     Faults,
@@ -243,7 +244,8 @@ class ModelNode(GraphNode):
             )
         if self.backend != "torch":
             return self.model.forward(as_array(x) if isinstance(x, torch.Tensor) else x)
-        dtype = next((p.dtype for p in self.module.parameters() if p.is_floating_point()), None)
+        parameter = first_floating(self.module)
+        dtype = None if parameter is None else parameter.dtype
         wanted = torch.int64 if self.model.takes_integers else dtype
         tensors = [as_tensor(one, dtype=wanted) for one in (x if self.takes_list else [x])]
         return self.module(tensors if self.takes_list else tensors[0])

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch import as_array, as_tensor
+from modularml.backends.torch_modules import first_floating, modes_kept, set_mode
 from modularml.base.errors import (
     GraphError,
     InvalidTypeError,
@@ -193,7 +194,7 @@ def _run(node: GraphNode, values: Sequence[Any]) -> Any:
             dtype = torch.promote_types(dtype, tensor.dtype)
         return node.forward([tensor.to(dtype) for tensor in tensors])
     assert isinstance(node, ModelNode)
-    home = next((p for p in node.module.parameters() if p.is_floating_point()), None)
+    home = first_floating(node.module)
     dtype = torch.get_default_dtype() if home is None else home.dtype
     device = None if home is None else home.device
     if node.takes_list:
@@ -206,14 +207,10 @@ def _run(node: GraphNode, values: Sequence[Any]) -> Any:
 @contextmanager
 def _evaluating(nodes: Sequence[GraphNode]) -> Iterator[None]:
     modules = [n.module for n in nodes if isinstance(n, ModelNode) and n.backend == "torch"]
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    try:
+    with modes_kept(modules):
         for module in modules:
-            module.eval()
+            set_mode(module, False)
         yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def _for_node(node: GraphNode, data: Any, nodes: Sequence[GraphNode]) -> Any:

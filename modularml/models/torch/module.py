@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from modularml.backends.torch import as_tensor, copied_array, untouched_rng
+from modularml.backends.torch_modules import first_floating, modes_kept
 from modularml.base.config import to_config
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, ModularMLError, unknown_name
 from modularml.models.model import (
@@ -260,7 +261,7 @@ def _zeros(module: nn.Module, input_shape: Any, integers: bool, n: int = N_TRIED
     """Return a batch of a few samples; a list of batches for the shapes of several inputs."""
     if is_several(input_shape):
         return [_zeros(module, shape, integers, n) for shape in input_shape]
-    parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
+    parameter = first_floating(module)
     dtype, device = (parameter.dtype, parameter.device) if parameter is not None else (torch.float32, None)
     return torch.zeros(n, *input_shape, dtype=torch.int64 if integers else dtype, device=device)
 
@@ -338,19 +339,17 @@ def _probe(module: nn.Module, input_shape: Shape, seed: int, integers: bool) -> 
     if integers:  # the smallest vocabulary has the number 0 alone
         return torch.zeros(input_shape, dtype=torch.int64)
     values = torch.rand(input_shape, generator=torch.Generator().manual_seed(seed))
-    parameter = next((p for p in module.parameters() if p.is_floating_point()), values)
-    return values.to(dtype=parameter.dtype, device=parameter.device)
+    parameter = first_floating(module)
+    return values if parameter is None else values.to(dtype=parameter.dtype, device=parameter.device)
 
 
 @contextmanager
 def _as_it_was(module: nn.Module) -> Iterator[None]:
-    modes = [(m, m.training) for m in module.modules()]
     buffers = [(b, b.clone()) for b in module.buffers()]
-    try:
-        yield
-    finally:
-        for m, training in modes:
-            m.training = training
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+    with modes_kept([module]):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)

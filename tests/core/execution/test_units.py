@@ -9,6 +9,7 @@ from modularml.base.errors import InvalidValueError, StateError
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution import units as module
+from modularml.core.execution.columns import Stack
 from modularml.core.execution.units import Units
 
 N = 30
@@ -25,7 +26,11 @@ def data(*scalers: Any, shape: tuple[int, ...] = (), **options: Any) -> FeatureS
 
 
 def units(fs: FeatureSet, *keys: str) -> Units:
-    return Units.of_targets(fs, [f"targets.{key}.transformed" for key in keys or ("y", "z")])
+    return of_columns(fs, *(f"targets.{key}.transformed" for key in keys or ("y", "z")))
+
+
+def of_columns(fs: FeatureSet, *names: str) -> Units:
+    return Units.of_targets(fs, Stack({name: fs.table.column(name) for name in names}))
 
 
 def values(fs: FeatureSet, rep: str, *keys: str) -> np.ndarray:
@@ -76,7 +81,7 @@ def test_one_of_the_keys_that_were_scaled_together_and_a_raw_one_beside() -> Non
     fs, rows = data("StandardScaler"), np.arange(N)
     z = units(fs, "z").unscale(values(fs, "transformed", "z"), rows, "w")
     assert np.allclose(z, values(fs, "raw", "z"))
-    mixed = Units.of_targets(fs, ["targets.z.raw", "targets.y.transformed"])
+    mixed = of_columns(fs, "targets.z.raw", "targets.y.transformed")
     beside = np.hstack([values(fs, "raw", "z"), values(fs, "transformed", "y")])
     assert np.allclose(mixed.unscale(beside, rows, "w"), values(fs, "raw", "z", "y"))
 
@@ -89,7 +94,7 @@ def test_values_keep_their_shape() -> None:
 
 def test_nothing_to_undo_is_told_with_the_columns() -> None:
     with pytest.raises(InvalidValueError, match=r"w: \['targets.y.raw'\] were not scaled"):
-        Units.of_targets(data(), ["targets.y.raw"]).unscale(np.ones((3, 1)), np.arange(3), "w")
+        of_columns(data(), "targets.y.raw").unscale(np.ones((3, 1)), np.arange(3), "w")
 
 
 @pytest.mark.parametrize("wrong", [np.ones((3, 3)), np.ones((3, 1)), np.array([["a", "b"]] * 3)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import modularml as mml
-from modularml.core.experiment.fingerprint import fingerprint
+from modularml.core.experiment.fingerprint import Fingerprints, fingerprint
 
 
 def first(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -45,3 +45,50 @@ def test_it_tells_merges_apart_that_compute_or_keep_something_else(bench: Any, o
 def test_how_fast_a_phase_runs_is_no_part_of_it(bench: Any) -> None:
     bench.graph(bench.node("A"))
     assert fingerprint(bench.train(compile=True)) == fingerprint(bench.train())
+
+
+def test_what_phases_of_one_run_share_is_described_once_until_something_may_have_changed_it(
+    bench: Any,
+) -> None:
+    bench.graph(bench.node("A"))
+    phases = [bench.evaluate(label=f"eval {i}") for i in range(2)]
+    prints = Fingerprints()
+    first, second = map(prints.of, phases)
+    assert first == fingerprint(phases[0])
+    assert second["graph"]["nodes"]["A"] is first["graph"]["nodes"]["A"]
+    bench.ctx.get_node("A").freeze()
+    assert prints.of(phases[0]) == first
+    prints.forget()
+    assert prints.of(phases[0]) == fingerprint(phases[0]) != first
+
+
+class Freezes(mml.Callback):
+    """Changes the graph where it may."""
+
+    def on_phase_end(self, *, experiment: Any, phase: Any, results: Any) -> None:
+        experiment.ctx.get_node("A").freeze()
+
+
+class FreezesOutside(mml.ExperimentCallback):
+    """The same, as a callback of the experiment."""
+
+    def on_phase_end(self, *, experiment: Any, phase: Any) -> None:
+        experiment.ctx.get_node("A").freeze()
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_callback_between_two_phases_of_a_run_shows_in_what_the_second_consumed(
+    bench: Any, outside: bool
+) -> None:
+    bench.graph(bench.node("A"))
+    experiment = bench.exp
+    for i in range(2):
+        phase = bench.evaluate(label=f"eval {i}")
+        if not outside:
+            phase.add_callback(Freezes("freezes"))
+        experiment.execution_plan.add_phase(phase)
+    if outside:
+        experiment.add_callback(FreezesOutside("freezes"))
+    experiment.run()
+    found = [of["graph"]["nodes"]["A"]["frozen"] for of in experiment.history[-1].fingerprint.values()]
+    assert found == [False, True]

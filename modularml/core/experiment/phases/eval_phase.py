@@ -120,11 +120,11 @@ class EvalPhase(ExperimentPhase):
             **options,
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """Return everything the phase was made of, nodes by label, as plain values."""
+    def settings(self) -> dict[str, Any]:
+        """Return what else it was made of than its label, its data and callbacks, as plain values."""
         batch_size = None if self.batch_size is None else int(self.batch_size)
         own = {"batch_size": batch_size, "metrics": [to_config(metric) for metric in self.metrics]}
-        return super().get_config() | own
+        return super().settings() | own
 
     def _meant(self, name: str, value: Any, faults: Faults) -> Any:
         return as_metrics(value, faults) if name == "metrics" else super()._meant(name, value, faults)

@@ -123,10 +123,9 @@ class FitPhase(ExperimentPhase):
             **options,
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """Return everything the phase was made of, nodes by label, as plain values."""
-        own = {"freeze_after_fit": self.freeze_after_fit, "nan": self.nan}
-        return super().get_config() | own
+    def settings(self) -> dict[str, Any]:
+        """Return what else it was made of than its label, its data and callbacks, as plain values."""
+        return super().settings() | {"freeze_after_fit": self.freeze_after_fit, "nan": self.nan}
 
     def _check_options(self, faults: Faults) -> None:
         faults.attempt(check_choice, self.nan, "nan", NAN)

@@ -300,9 +300,15 @@ class ExperimentPhase(InYaml, Configurable):
         return {
             "label": self.label,
             "input_sources": [to_config(binding) for binding in self.input_sources],
+            "callbacks": [to_config(callback) for callback in self.callbacks],
+            **self.settings(),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Return what else it was made of than its label, its data and callbacks, as plain values."""
+        return {
             "losses": [to_config(loss) | {"on": self._label_of(loss)} for loss in self.losses],
             "active_nodes": None if self._active is None else [self._label_of(ref) for ref in self._active],
-            "callbacks": [to_config(callback) for callback in self.callbacks],
             "accelerator": to_config(self.accelerator),
         }
 

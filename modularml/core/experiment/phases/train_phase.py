@@ -268,8 +268,8 @@ class TrainPhase(ExperimentPhase):
             raise StateError(f"{self._where} does not run now.")
         return exec_ctx
 
-    def get_config(self) -> dict[str, Any]:
-        """Return everything the phase was made of, nodes by label, as plain values."""
+    def settings(self) -> dict[str, Any]:
+        """Return what else it was made of than its label, its data and callbacks, as plain values."""
         own: dict[str, Any] = {
             "n_epochs": self.n_epochs,
             "result_recording": self.result_recording,
@@ -279,7 +279,7 @@ class TrainPhase(ExperimentPhase):
         }
         own["metrics"] = [to_config(metric) for metric in self.metrics]
         own["checkpointing"] = to_config(self.checkpointing)
-        return super().get_config() | own | vars(self._options)
+        return super().settings() | own | vars(self._options)
 
     @property
     def _options(self) -> UpdateOptions:
