@@ -2,8 +2,9 @@
 
 The terminal is drawn into nowhere. The notebook is a real kernel with a client that reads
 what it sends, as JupyterLab does; the CPU time is that of the kernel's whole process, its
-threads for messages included. Each run with everything shown lies between two with nothing shown, and
-is compared to their mean; how far those two are apart says how busy the machine is.
+threads for messages included. Within one training a view is open for a second, then none for a
+second, and so on: steps that lie so close to each other are equally fast but for what is shown, however
+busy the machine is. What it takes to open and close a view is told apart.
 Run it with ``python benchmarks/progress.py``.
 """
 
@@ -13,6 +14,8 @@ import io
 import json
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,43 +28,99 @@ sys.path.insert(0, str(Path(__file__).parent))
 from train import experiment_of, network
 
 from modularml import TrainPhase
+from modularml.base.events import (
+    BatchesEnded,
+    DisplayOptions,
+    EpochStarted,
+    Event,
+    PhaseStarted,
+    RunEnded,
+    RunStarted,
+)
 from modularml.display.progress import ConsoleProgress
 from modularml.samplers import SimpleSampler
+from modularml.widgets.progress import ProgressPanel
 
-N_ROUNDS = 20
+N_STRETCHES = 41
+STRETCH_S = 1.0
 SIZES = (64, 128, 64, 1)
 HIDDEN = {"show_training_progress": False, "show_eval_progress": False, "show_sampler_progress": False}
-CASES = {"long epochs": (16_000, 4), "short epochs": (512, 125)}
-"""Name -> samples and epochs, of batches of 32: 500 and 16 batches an epoch."""
+CASES = {"long epochs": 16_000, "short epochs": 512}
+"""Name -> samples, of batches of 32: 500 and 16 batches an epoch."""
+
+
+class Alternating:
+    """Opens a view for every other stretch of a run, and counts steps and their CPU time.
+
+    Args:
+        view: Makes a view.
+    """
+
+    def __init__(self, view: Callable[[], Callable[[Event], None]]) -> None:
+        self._make = view
+        self._view: Callable[[Event], None] | None = None
+        self._opening: list[Event] = []
+        self._stop: Callable[[], None] = lambda: None
+        self.s_a_step: list[float] = []
+        self.opened_s: list[float] = []
+        self._until_s = self._cpu_s = 0.0
+        self._n_steps = self._n_done = 0
+
+    def __call__(self, event: Event) -> None:
+        """Take in an event."""
+        if isinstance(event, RunStarted):
+            self._stop, event = event.stop, replace(event, options=DisplayOptions())
+        if isinstance(event, RunStarted | PhaseStarted):
+            self._opening.append(event)
+        if isinstance(event, EpochStarted):
+            self._n_done = 0
+        if isinstance(event, BatchesEnded):
+            self._n_steps += event.n_done - self._n_done
+            self._n_done = event.n_done
+            if time.monotonic() > self._until_s:
+                self._turn(event)
+        if self._view is not None:
+            self._view(event)
+
+    def _turn(self, event: Event) -> None:
+        if self._until_s:
+            self.s_a_step.append((time.process_time() - self._cpu_s) / self._n_steps)
+        began_s = time.process_time()
+        if self._view is None:
+            self._view = self._make()
+            for earlier in self._opening:
+                self._view(earlier)
+        else:
+            self._view(RunEnded(run_id=event.run_id, status="completed", duration_s=0.0))
+            self._view = None
+        time.sleep(0.1)  # threads send what is left
+        self.opened_s.append(time.process_time() - began_s)
+        if len(self.s_a_step) == N_STRETCHES:
+            self._stop()
+        self._n_steps, self._cpu_s = 0, time.process_time()
+        self._until_s = time.monotonic() + STRETCH_S
 
 
 def measured(name: str, *, in_terminal: bool = False) -> dict[str, Any]:
-    """Return the steps a second without progress, how much longer each run takes with it, and the noise."""
-    n_samples, n_epochs = CASES[name]
+    """Return the steps a second without a view, how much longer they take with it, and its opening."""
     torch.set_num_threads(1)
-    experiment, _ = experiment_of(2 * n_samples, [network(SIZES)], SIZES[0])
+    experiment, _ = experiment_of(2 * CASES[name], [network(SIZES)], SIZES[0])
     sampler = SimpleSampler(batch_size=32, shuffle=True, seed=0)
-    phase = TrainPhase.from_split("train", split="train", sampler=sampler, losses="mse", n_epochs=n_epochs)
-    n_steps = n_epochs * -(-n_samples // 32)
+    phase = TrainPhase.from_split("train", split="train", sampler=sampler, losses="mse", n_epochs=10**6)
 
-    def cpu_s(**display: bool) -> float:
-        console = ConsoleProgress(Console(file=io.StringIO(), force_terminal=True, width=110))
-        unsubscribe = experiment.events.subscribe(console) if in_terminal and display != HIDDEN else None
-        began = time.process_time()
-        experiment.run_phase(phase, **display)
-        took_s = time.process_time() - began
-        if unsubscribe is not None:
-            unsubscribe()
-        return took_s
+    def terminal() -> ConsoleProgress:
+        return ConsoleProgress(Console(file=io.StringIO(), force_terminal=True, width=110))
 
-    cpu_s(), cpu_s(**HIDDEN)
-    rounds = [(cpu_s(**HIDDEN), cpu_s(show_sampler_progress=True), cpu_s(**HIDDEN)) for _ in range(N_ROUNDS)]
-    before, shown, after = np.array(rounds).T
-    hidden = (before + after) / 2
+    alternating = Alternating(terminal if in_terminal else ProgressPanel)
+    experiment.events.subscribe(alternating)
+    experiment.run_phase(phase, **HIDDEN)
+    # The first stretch has a view, and counts for nothing: its steps are slower anyway.
+    hidden, shown = np.array(alternating.s_a_step[1::2]), np.array(alternating.s_a_step[2::2])
+    around = (hidden[:-1] + hidden[1:]) / 2
     return {
-        "rate": n_steps / float(np.median(hidden)),
-        "ratios": (shown / hidden).tolist(),
-        "apart": float(np.median(np.abs(after / before - 1))),
+        "rate": float(1 / np.median(hidden)),
+        "costs": (shown[: len(around)] / around - 1).tolist(),
+        "opening": 2 * float(np.median(alternating.opened_s[1:])),
     }
 
 
@@ -92,12 +151,11 @@ def main() -> None:
     for name in CASES:
         for where in ("terminal", "notebook"):
             found = measured(name, in_terminal=True) if where == "terminal" else in_notebook(name)
-            costs = 100 * (np.array(found["ratios"]) - 1)
-            low, middle, high = np.percentile(costs, [25, 50, 75])
+            low, middle, high = 100 * np.percentile(found["costs"], [25, 50, 75])
             print(
                 f"{name}, {where}: {found['rate']:.0f} steps a second without progress, "
-                f"{middle:.1f} % more with it ({low:.1f} to {high:.1f}; at most 3); "
-                f"runs without it are {100 * found['apart']:.1f} % apart"
+                f"{middle:.1f} % longer with it ({low:.1f} to {high:.1f}; at most 3), and "
+                f"{1e3 * found['opening']:.0f} ms to open and close it"
             )
 
 

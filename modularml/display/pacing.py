@@ -17,9 +17,10 @@ MAX_RATE = 20
 """Drawings a second, at most, whatever happens."""
 MIN_GAP_S, MAX_GAP_S = 0.1, 0.5
 """What is not urgent keeps at least the one distance; nobody who watches waits longer than the other."""
-SHARE = 0.0075
-"""What drawing may take of a run's time: some seven cheap drawings a second. The threads that send what is
-drawn, events that wait to be drawn, and caches that all of it leaves cold, take about as much again."""
+SHARE = 0.004
+"""What drawing may take of a run's time: some four cheap drawings a second. The threads that send what is
+drawn, whoever receives it on the same machine, and caches that all of it leaves cold take several times as
+much: twice the share costs short epochs in a notebook five hundredths of their time."""
 URGENT = PhaseStarted | CompileStarted | PhaseEnded
 """What follows these may be long and let nobody draw."""
 

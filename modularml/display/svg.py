@@ -6,6 +6,7 @@ light and on a dark one.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -47,8 +48,12 @@ class _Line:
         return self.indent + text_width(self.text, self.size, bold=self.bold, mono=self.mono) + note
 
 
+@functools.lru_cache(maxsize=32)
 def svg(spec: GraphSpec) -> str:
-    """Return the diagram as the text of a self-contained SVG element."""
+    """Return the diagram as the text of a self-contained SVG element.
+
+    Kept for the next run of the same phase: to lay it out takes longer than all else of a saved picture.
+    """
     lines = {node.id: _lines(node) for node in spec.nodes}
     sizes = {node.id: _size(node, lines[node.id]) for node in spec.nodes}
     arrows = [
