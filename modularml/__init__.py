@@ -51,15 +51,15 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.experiment.metrics import EvalLossMetric as EvalLossMetric
     from modularml.core.experiment.metrics import EvaluationMetric as EvaluationMetric
     from modularml.core.experiment.metrics import OutputMetric as OutputMetric
+    from modularml.core.experiment.phase_results import EvalResults as EvalResults
+    from modularml.core.experiment.phase_results import FitResults as FitResults
+    from modularml.core.experiment.phase_results import TrainResults as TrainResults
     from modularml.core.experiment.phases.eval_phase import EvalPhase as EvalPhase
     from modularml.core.experiment.phases.fit_phase import FitPhase as FitPhase
     from modularml.core.experiment.phases.phase_group import PhaseGroup as PhaseGroup
     from modularml.core.experiment.phases.train_phase import ResultRecording as ResultRecording
     from modularml.core.experiment.phases.train_phase import TrainPhase as TrainPhase
-    from modularml.core.experiment.results import EvalResults as EvalResults
-    from modularml.core.experiment.results import FitResults as FitResults
     from modularml.core.experiment.results import PhaseGroupResults as PhaseGroupResults
-    from modularml.core.experiment.results import TrainResults as TrainResults
     from modularml.core.experiment.results_config import ResultsConfig as ResultsConfig
     from modularml.core.experiment.series import AxisSeries as AxisSeries
     from modularml.core.topology.concat_node import ConcatNode as ConcatNode
@@ -107,7 +107,7 @@ _HOMES = {
     "EarlyStopping": "callbacks.early_stopping",
     "EvalLossMetric": "core.experiment.metrics",
     "EvalPhase": "core.experiment.phases.eval_phase",
-    "EvalResults": "core.experiment.results",
+    "EvalResults": "core.experiment.phase_results",
     "Evaluation": "callbacks.evaluation",
     "EvaluationMetric": "core.experiment.metrics",
     "Experiment": "core.experiment.experiment",
@@ -121,7 +121,7 @@ _HOMES = {
     "FeatureSetSplitReference": "core.data.reference",
     "FeatureSetView": "core.data.view",
     "FitPhase": "core.experiment.phases.fit_phase",
-    "FitResults": "core.experiment.results",
+    "FitResults": "core.experiment.phase_results",
     "FunctionNode": "core.topology.elementwise_nodes",
     "GraphNodeReference": "core.data.reference",
     "InputBinding": "core.execution.binding",
@@ -154,7 +154,7 @@ _HOMES = {
     "TorchBaseModel": "models.torch.module",
     "TorchModelWrapper": "models.torch.wrapper",
     "TrainPhase": "core.experiment.phases.train_phase",
-    "TrainResults": "core.experiment.results",
+    "TrainResults": "core.experiment.phase_results",
     "compare": "inspection.comparing",
     "config_schema": "inspection.schema",
     "inspect": "inspection.reading",

@@ -12,7 +12,8 @@ import numpy as np
 
 from modularml.base.errors import InvalidTypeError, UnknownNameError, unknown_name
 from modularml.base.keywords import checked_keywords
-from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
+from modularml.core.experiment.phase_results import PhaseResults
+from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.series import AxisSeries
 from modularml.display.card import Html, card, table
 from modularml.display.text_table import text_table

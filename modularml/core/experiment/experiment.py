@@ -34,11 +34,12 @@ from modularml.core.experiment.checkpointing import Checkpointing
 from modularml.core.experiment.checkpoints import Checkpoints
 from modularml.core.experiment.comparison import Diff
 from modularml.core.experiment.history import ExperimentRun, History
+from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
-from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
+from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.results_config import ResultsConfig
 from modularml.core.experiment.resuming import Bookmark, point_in
 from modularml.core.experiment.runner import Entry

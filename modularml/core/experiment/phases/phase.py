@@ -36,8 +36,8 @@ from modularml.core.execution.scope import PhaseScope
 from modularml.core.execution.streams import input_name
 from modularml.core.experiment.callback import Callback, check_callbacks, without_callback
 from modularml.core.experiment.checkpointing import Checkpointing
+from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.diagram import phase_spec
-from modularml.core.experiment.results import PhaseResults
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
