@@ -70,7 +70,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.topology.merge_strategy import MergeStrategy as MergeStrategy
     from modularml.core.topology.model_graph import ModelGraph as ModelGraph
     from modularml.core.topology.model_node import ModelNode as ModelNode
-    from modularml.core.training.loss import AppliedLoss as AppliedLoss
+    from modularml.core.training.applied_loss import AppliedLoss as AppliedLoss
     from modularml.core.training.loss import Loss as Loss
     from modularml.core.training.optimizer import Optimizer as Optimizer
     from modularml.core.training.schedule import Schedule as Schedule
@@ -89,7 +89,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
 
 _HOMES = {
     "Accelerator": "backends.accelerator",
-    "AppliedLoss": "core.training.loss",
+    "AppliedLoss": "core.training.applied_loss",
     "ArtifactResult": "core.experiment.callback_results",
     "AxisSeries": "core.experiment.series",
     "Backend": "backends.backend",

@@ -18,7 +18,8 @@ from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.phases.train_phase import TrainPhase
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.loss import AppliedLoss, Loss
+from modularml.core.training.applied_loss import AppliedLoss
+from modularml.core.training.loss import Loss
 from modularml.core.training.optimizer import Optimizer
 from modularml.samplers import SimpleSampler
 

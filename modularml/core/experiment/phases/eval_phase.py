@@ -25,7 +25,7 @@ from modularml.core.experiment.phase_results import EvalResults
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
-from modularml.core.training.loss import Losses
+from modularml.core.training.losses import Losses
 from modularml.samplers import Sampler
 
 

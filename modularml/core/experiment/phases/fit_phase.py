@@ -28,7 +28,7 @@ from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, b
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.loss import Losses
+from modularml.core.training.losses import Losses
 
 
 class FitPhase(ExperimentPhase):

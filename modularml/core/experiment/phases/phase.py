@@ -42,7 +42,9 @@ from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.origin import entry_of
-from modularml.core.training.loss import AppliedLoss, Loss, Losses, applied_losses
+from modularml.core.training.applied_loss import AppliedLoss
+from modularml.core.training.loss import Loss
+from modularml.core.training.losses import Losses, applied_losses
 from modularml.display.diagram import Diagram
 from modularml.io.objects import InYaml
 from modularml.samplers import Sampler

@@ -48,7 +48,8 @@ from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, b
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.loss import AppliedLoss, Losses
+from modularml.core.training.applied_loss import AppliedLoss
+from modularml.core.training.losses import Losses
 from modularml.samplers import Sampler, SimpleSampler
 
 BATCH_SIZE = 32
