@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.experiment.callback_results import MetricResult as MetricResult
     from modularml.core.experiment.checkpointing import Checkpointing as Checkpointing
     from modularml.core.experiment.cross_validation import CrossValidation as CrossValidation
-    from modularml.core.experiment.cross_validation import CVBinding as CVBinding
+    from modularml.core.experiment.cv_binding import CVBinding as CVBinding
     from modularml.core.experiment.cv_results import CVResults as CVResults
     from modularml.core.experiment.experiment import Experiment as Experiment
     from modularml.core.experiment.history import ExperimentRun as ExperimentRun
@@ -96,7 +96,7 @@ _HOMES = {
     "BaseModel": "models.model",
     "Batch": "core.data.batch",
     "BatchView": "core.data.batch_view",
-    "CVBinding": "core.experiment.cross_validation",
+    "CVBinding": "core.experiment.cv_binding",
     "CVResults": "core.experiment.cv_results",
     "Callback": "core.experiment.callback",
     "CallbackResult": "core.experiment.callback_results",

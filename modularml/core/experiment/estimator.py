@@ -32,10 +32,10 @@ from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.scaling import Scaling
 from modularml.core.execution.binding import InputBinding
 from modularml.core.experiment import storage
-from modularml.core.experiment.cross_validation import QUIET
 from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
+from modularml.core.experiment.runs import QUIET
 from modularml.core.experiment.tuning import settings_of, tune
 from modularml.core.topology.graph_file import make_graph
 from modularml.core.topology.model_graph import ModelGraph
