@@ -7,7 +7,6 @@ shapes, and holds the optimizer of the whole.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -30,10 +29,9 @@ from modularml.base.rows import check_flag
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.batch import Batch
-from modularml.core.data.columns import RAW, Column
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
-from modularml.core.data.table import side_by_side, stack
+from modularml.core.data.table import side_by_side
 from modularml.core.data.values import check_feeds
 from modularml.core.topology import editing, graph_file, prediction, structure
 from modularml.core.topology.diagram import graph_spec
@@ -762,7 +760,7 @@ class ModelGraph:
         wanted = self._wanted(nodes, self.tail_nodes)
         found = prediction.outputs_of(self._ready(one.label for one in wanted), data, wanted)
         if unscale:
-            found = [(one, self._unscaled(one, values)) for one, values in found]
+            found = [(one, prediction.unscaled(one, values, self.ctx)) for one, values in found]
         outputs: np.ndarray | dict[str, Any] = prediction.only_or_all(found)
         return outputs
 
@@ -822,41 +820,6 @@ class ModelGraph:
         if missing:
             raise StateError(f"The nodes {missing} are not built; call graph.build() first.")
         return [node for node in self.topological_nodes() if node.label in needed]
-
-    def _unscaled(self, wanted: prediction.Wanted, values: Any) -> Any:
-        if isinstance(values, dict):
-            return {name: self._unscaled_output(wanted.label, one, name) for name, one in values.items()}
-        return self._unscaled_output(wanted.label, values, wanted.names[0] if wanted.names else None)
-
-    def _unscaled_output(self, label: str, values: np.ndarray, output: str | None) -> np.ndarray:
-        origin = self.origin(self.ctx.get_node(label))
-        if not isinstance(origin, Entry) or not origin.columns("targets"):
-            raise InvalidValueError(f"The outputs of {label!r} belong to no targets of one FeatureSet.")
-        if not self.ctx.has_node(origin.ref):
-            raise StateError(
-                f"FeatureSet {origin.ref.node_label!r}, which has the scalers of the targets of {label!r}, "
-                "is not here; load it, or leave out unscale."
-            )
-        own = [name for name in origin.columns("targets") if name.split(".")[1] == output]
-        columns = own or list(origin.columns("targets"))
-        if all(Column.parse(name).rep == RAW for name in columns):
-            raise InvalidValueError(
-                f"The targets {columns} of {label!r} are not scaled, so there is nothing to undo; leave out "
-                "unscale."
-            )
-        samples = {name: self.ctx.get_node(origin.ref).table.column(name)[:1] for name in columns}
-        shape = stack(samples).shape[1:]
-        if values.dtype.kind not in "biuf" or values[0].size != math.prod(shape):
-            raise InvalidValueError(
-                f"The outputs of {label!r} of shape {values.shape[1:]} do not hold the targets "
-                f"{columns} of shape {shape}."
-            )
-        featureset = self.ctx.get_node(origin.ref, FeatureSet)
-        beside = values.reshape(len(values), *shape)
-        restored: np.ndarray = featureset.unscale_data_for_cols(
-            data=beside, domain="targets", columns=columns
-        )
-        return restored.reshape(values.shape)
 
     # -- looking -----------------------------------------------------------------
 
