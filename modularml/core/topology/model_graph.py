@@ -19,7 +19,6 @@ from modularml.base.errors import (
     Faults,
     GraphError,
     InvalidTypeError,
-    InvalidValueError,
     StateError,
     check_label,
     unknown_name,
@@ -29,16 +28,13 @@ from modularml.base.rows import check_flag
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.batch import Batch
-from modularml.core.data.featureset import FeatureSet
-from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
-from modularml.core.data.table import side_by_side
-from modularml.core.data.values import check_feeds
-from modularml.core.topology import editing, graph_file, prediction, structure
+from modularml.core.data.reference import GraphNodeReference
+from modularml.core.topology import building, editing, graph_file, optimizers, prediction, structure
 from modularml.core.topology.diagram import graph_spec
-from modularml.core.topology.graph_node import GraphNode, UpstreamReference
+from modularml.core.topology.graph_node import GraphNode, Shape, UpstreamReference
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.topology.origin import Entry, Origin, entries_of, origin_of, shape_of
+from modularml.core.topology.origin import Entry, Origin, entries_of, origin_of
 from modularml.core.topology.summary import GraphSummary, summary_of
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.display.diagram import Diagram
@@ -46,7 +42,6 @@ from modularml.display.live import pin_live_view
 from modularml.io.objects import no_surprises
 from modularml.io.yaml import load_yaml, save_yaml
 
-Shape = tuple[int, ...]
 Asked = GraphNode | GraphNodeReference | str
 """What may be asked for: a node, by itself or its label, or one of its outputs."""
 
@@ -147,7 +142,7 @@ class ModelGraph:
             faults.add(GraphError(f"the node {label!r} is given twice."))
         for node in self._members():
             for source in node.featureset_refs:
-                faults.attempt(self._featureset, source, node)
+                faults.attempt(building.featureset_of, source, node, self.ctx)
             for ref in node.node_refs:
                 if not self.ctx.has_node(ref) or self.ctx.get_node(ref).label not in labels:
                     missing = unknown_name("upstream", ref.node_label, labels, where=repr(node))
@@ -300,22 +295,10 @@ class ModelGraph:
         Raises:
             GraphError: If a model does not take the shape that reaches it.
         """
-        tail_labels = {node.label for node in self.tail_nodes}
+        tails = {node.label for node in self.tail_nodes}
         anew = set(self.node_labels if force is True else self._labels(force or ()))
-        for node in self.topological_nodes():
-            if isinstance(node, MergeNode):
-                node.build([self.shape_of_input(node, ref) for ref in node.upstream_refs])
-            if not isinstance(node, ModelNode):
-                continue
-            wanted = None
-            predicts = node.label in tail_labels or node.backend == "scikit"
-            again = node.label in anew
-            known = node.model.own_output_shape if again else node.model.output_shape
-            if predicts and known is None:
-                wanted = self._wanted_shape(node)
-            shapes = [self.shape_of_input(node, ref) for ref in node.upstream_refs]
-            node.build(shapes if node.takes_list else shapes[0], wanted, force=again)
-        self._build_optimizers(force is True)
+        building.build_nodes(self.topological_nodes(), tails, anew, self.ctx)
+        self._build_optimizers(force=force is True)
         self._was_built = True
         self._built_with = {node.node_id: node.upstream_refs for node in self._members()}
         return self
@@ -329,40 +312,11 @@ class ModelGraph:
         Raises:
             StateError: If the node upstream of it is not built.
         """
-        if isinstance(ref, FeatureSetReference):
-            table = self._featureset(ref, node).table
-            samples = {name: table.column(name)[:1] for name in ref.features}
-            check_feeds(samples, repr(node))
-            of_columns: Shape = side_by_side(samples).shape[1:]
-            return of_columns
-        upstream = self.ctx.get_node(ref, GraphNode)
-        if upstream.output_shape is None:
-            first = f"fit it first (FitPhase with active_nodes=[..., {upstream.label!r}])"
-            raise StateError(
-                f"The output shape of {upstream!r} is unknown, so {node!r} behind it cannot be built: "
-                f"{first if upstream.is_built else 'build it first'}, then build the graph again."
-            )
-        try:
-            shape: Shape = upstream.shape_of_output(ref.output)
-        except GraphError as error:
-            raise GraphError(f"{node!r}: {error}") from error
-        return shape
+        return building.shape_of_input(node, ref, self.ctx)
 
     def target_shape(self, node: GraphNode) -> Shape | None:
         """Shape of one sample's targets as they reach `node`, or None if it has none."""
-        for entry in self.entries(node):
-            table = self._featureset(entry.ref, node).table
-            check_feeds({name: table.column(name)[:1] for name in entry.ref.targets}, repr(node))
-        return shape_of(self.origin(node), "targets", self.ctx)
-
-    def _wanted_shape(self, node: ModelNode) -> Shape | None:
-        """Return the shape that a tail is to have; None where targets of several shapes have a loss each."""
-        try:
-            return self.target_shape(node)
-        except InvalidValueError:
-            if node.model.takes_output_shape:
-                raise
-            return None
+        return building.target_shape(node, self.ctx)
 
     def origin(self, node: GraphNode, domain: str = "targets") -> Origin:
         """Where the targets or tags come from that belong to the outputs of `node`."""
@@ -372,43 +326,8 @@ class ModelGraph:
         """The FeatureSets whose samples reach `node`, and where they enter the graph."""
         return entries_of(node, self.ctx)
 
-    def _featureset(self, ref: FeatureSetReference, node: GraphNode) -> FeatureSet:
-        """Return what a reference leads to, which must have the columns it names."""
-        known = {label: fs for label, fs in self.ctx.nodes.items() if isinstance(fs, FeatureSet)}
-        found = self.ctx.get_node(ref) if self.ctx.has_node(ref) else None
-        if not isinstance(found, FeatureSet):
-            raise GraphError(unknown_name("FeatureSet", ref.node_label, known, where=repr(node)))
-        for name in ref.columns:
-            if name not in found.columns:
-                where = f"{found.label!r}, which feeds {node!r}"
-                raise GraphError(unknown_name("column", name, found.columns, where=where))
-        return found
-
-    def _check_optimizers(self) -> None:
-        """Raise if one optimizer is to update several things: it would update the last of them alone."""
-        holders: dict[int, list[str]] = {}
-        owners: list[ModelGraph | ModelNode] = [self, *self._models()]
-        for owner in owners:
-            if owner.optimizer is not None:
-                holders.setdefault(id(owner.optimizer), []).append(repr(owner))
-        for shared in holders.values():
-            if len(shared) > 1:
-                raise GraphError(
-                    f"ModelGraph {self.label!r}: {' and '.join(shared)} have one Optimizer object; give each "
-                    "an Optimizer of its own, or the graph alone one for all nodes."
-                )
-
-    def _build_optimizers(self, force: bool) -> None:
-        self._check_optimizers()
-        trained = [n for n in self._models() if n.backend == "torch" and n.is_built]
-        if self.optimizer is not None and trained:
-            named = {f"{n.label}.{name}": p for n in trained for name, p in n.module.named_parameters()}
-            is_sparse = any(node.has_sparse_gradients for node in trained)
-            self.optimizer.build(named, force=force, sparse=is_sparse)
-        for node in trained:
-            if node.optimizer is not None:
-                named = dict(node.module.named_parameters())
-                node.optimizer.build(named, force=force, sparse=node.has_sparse_gradients)
+    def _build_optimizers(self, *, force: bool) -> None:
+        optimizers.build_optimizers(self, self._models(), force=force)
 
     def refresh(self) -> None:
         """Take what was defined anew, as cells ran again: optimizers, and nodes that are to be built."""
@@ -416,8 +335,8 @@ class ModelGraph:
         for owner in owners:
             if owner.optimizer is not None:
                 owner.optimizer = cells.present(owner.optimizer)
-        optimizers = [owner.optimizer for owner in owners if owner.optimizer is not None]
-        if self._was_built and not (self.is_built and all(optimizer.is_built for optimizer in optimizers)):
+        present = [owner.optimizer for owner in owners if owner.optimizer is not None]
+        if self._was_built and not (self.is_built and all(optimizer.is_built for optimizer in present)):
             self.build()
         elif self._was_built:
             self._build_optimizers(force=False)  # of the parameters that modules have by now
@@ -453,7 +372,7 @@ class ModelGraph:
         if not self.is_built:
             raise StateError(f"{self!r} is not built: {self.to_build}. Call build() first.")
         trained = [node for node in self._models() if node.backend == "torch" and not node.is_frozen]
-        return {f"{n.label}.{name}": p for n in trained for name, p in n.module.named_parameters()}
+        return optimizers.parameters_of(trained)
 
     # -- changing ----------------------------------------------------------------
 
@@ -575,12 +494,12 @@ class ModelGraph:
             node.label: {
                 "model": node.model.get_state(),
                 "frozen_by": node.frozen_by,
-                "optimizer": _optimizer_state(node.optimizer),
+                "optimizer": optimizers.state_of(node.optimizer),
             }
             for node in self._models()
         }
         nodes |= {node.label: node.get_state() for node in self._merges()}
-        return {"nodes": nodes, "optimizer": _optimizer_state(self.optimizer)}
+        return {"nodes": nodes, "optimizer": optimizers.state_of(self.optimizer)}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Return to what `get_state` returned; nodes are matched by label.
@@ -905,10 +824,6 @@ def _named_by_class(models: Sequence[Any]) -> dict[str, Any]:
         n_alike = sum(type(other).__name__ == name for other in named.values())
         named[f"{name}_{n_alike + 1}" if n_alike else name] = model
     return named
-
-
-def _optimizer_state(optimizer: Optimizer | None) -> dict[str, Any] | None:
-    return optimizer.get_state() if optimizer is not None and optimizer.is_built else None
 
 
 def _equal(left: Any, right: Any) -> bool:
