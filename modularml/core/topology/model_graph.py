@@ -387,7 +387,8 @@ class ModelGraph:
         """
         label = self.ctx.get_node(node, GraphNode).label
         is_again = label in self.node_labels and cells.is_again(self._added_in.get(label))
-        self._changed(*((self._wiring(),) if is_again else (self._wiring(node), [node])))
+        draft = self._draft()
+        self._redrawn(draft if is_again else draft.add(node))
         self._added_in[label] = cells.current()
         return self
 
@@ -398,8 +399,7 @@ class ModelGraph:
             GraphError: If it is not in the graph, is the last one, or leaves a node with too few or too
                 many upstreams.
         """
-        label = self._member(node)
-        return self._changed(structure.without(self._wiring(), label), leaving=label)
+        return self._redrawn(self._draft().remove(node))
 
     def replace_node(self, old: GraphNode | str, new: GraphNode | str) -> Self:
         """Put a node in the place of another: fed by what fed that one, feeding what it fed.
@@ -407,11 +407,7 @@ class ModelGraph:
         Raises:
             GraphError: If `old` is not in the graph, or `new` is, or cannot be fed so.
         """
-        label, wiring = self._member(old), self._wiring(new)
-        entering = list(wiring)[-1]
-        ups = wiring[label]
-        changed = structure.with_replaced({k: v for k, v in wiring.items() if k != label}, label, entering)
-        return self._changed(changed | {entering: ups}, [new], leaving=label)
+        return self._redrawn(self._draft().replace(old, new))
 
     def insert_node_between(self, new: GraphNode | str, upstream: Any, downstream: GraphNode | str) -> Self:
         """Put a node on the way from an upstream, a node or a FeatureSet, to a node that it feeds.
@@ -419,12 +415,7 @@ class ModelGraph:
         Raises:
             GraphError: If `upstream` does not feed `downstream`, or `new` is in the graph already.
         """
-        label, wiring = self._member(downstream), self._wiring(new)
-        entering = list(wiring)[-1]
-        i = editing.position(wiring, editing.point_of(upstream, self.ctx), label)
-        ups = wiring[label]
-        changed = {entering: (ups[i],), label: (*ups[:i], entering, *ups[i + 1 :])}
-        return self._changed(wiring | changed, [new])
+        return self._redrawn(self._draft().insert_between(new, upstream, downstream))
 
     def insert_node_before(self, new: GraphNode | str, downstream: GraphNode | str) -> Self:
         """Put a node before another: fed by all that feeds that one, which it then feeds alone.
@@ -432,9 +423,7 @@ class ModelGraph:
         Raises:
             GraphError: If `downstream` is not in the graph, or `new` is, or either cannot be fed so.
         """
-        label, wiring = self._member(downstream), self._wiring(new)
-        entering = list(wiring)[-1]
-        return self._changed(wiring | {entering: wiring[label], label: (entering,)}, [new])
+        return self._redrawn(self._draft().insert_before(new, downstream))
 
     def insert_node_after(self, new: GraphNode | str, upstream: GraphNode | str) -> Self:
         """Put a node behind another: fed by it, feeding all that it fed.
@@ -442,47 +431,20 @@ class ModelGraph:
         Raises:
             GraphError: If `upstream` is not in the graph, or `new` is.
         """
-        label, wiring = self._member(upstream), self._wiring(new)
-        entering = list(wiring)[-1]
-        return self._changed(structure.with_replaced(wiring, label, entering) | {entering: (label,)}, [new])
+        return self._redrawn(self._draft().insert_after(new, upstream))
+
+    def _draft(self) -> editing.Draft:
+        return editing.Draft(self._members(), self.ctx, repr(self))
+
+    def _redrawn(self, draft: editing.Draft) -> Self:
+        self._refs = [node.reference() for node in draft.apply()]
+        return self
 
     def _labels(self, nodes: Iterable[GraphNode | str]) -> list[str]:
         return [self._member(node) for node in nodes]
 
     def _member(self, node: GraphNode | GraphNodeReference | str) -> str:
-        label = str(self.ctx.get_node(node, GraphNode).label)
-        if label not in self.node_labels:
-            raise GraphError(unknown_name("node", label, self.node_labels, where=repr(self)))
-        return label
-
-    def _wiring(self, entering: GraphNode | str | None = None) -> dict[str, Any]:
-        """Return what feeds each node; a node that enters comes last."""
-        nodes = self._members()
-        if entering is not None:
-            found = self.ctx.get_node(entering, GraphNode)
-            if found.label in self.node_labels:
-                raise GraphError(f"{found!r} is in {self!r} already.")
-            nodes.append(found)
-        return editing.wiring_of(nodes, self.ctx)
-
-    def _changed(
-        self, wiring: dict[str, Any], entering: Sequence[GraphNode | str] = (), leaving: str | None = None
-    ) -> Self:
-        nodes = [*self._members(), *(self.ctx.get_node(node, GraphNode) for node in entering)]
-        by_label = {node.label: node for node in nodes if node.label != leaving}
-        faults = Faults(repr(self))
-        if not by_label:
-            faults.add(GraphError("it needs at least one node."))
-        for label, points in wiring.items():
-            for point in points:
-                if isinstance(point, str) and point not in by_label:
-                    faults.add(
-                        GraphError(f"{point!r} feeds {label!r} and is not in the graph; add it first.")
-                    )
-        faults.raise_if_any()
-        editing.apply(wiring, by_label, self.ctx, repr(self))
-        self._refs = [node.reference() for node in by_label.values()]
-        return self
+        return editing.member(node, self.node_labels, self.ctx, repr(self))
 
     # -- state -------------------------------------------------------------------
 
