@@ -13,8 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from modularml.backends.backend import Backend, load
-from modularml.base.config import same_tree
+from modularml.backends.backend import Backend
 from modularml.base.errors import (
     Faults,
     GraphError,
@@ -29,7 +28,15 @@ from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.batch import Batch
 from modularml.core.data.reference import GraphNodeReference
-from modularml.core.topology import building, editing, graph_file, optimizers, prediction, structure
+from modularml.core.topology import (
+    building,
+    editing,
+    graph_file,
+    graph_state,
+    optimizers,
+    prediction,
+    structure,
+)
 from modularml.core.topology.diagram import graph_spec
 from modularml.core.topology.graph_node import GraphNode, Shape, UpstreamReference
 from modularml.core.topology.merge_node import MergeNode
@@ -211,9 +218,6 @@ class ModelGraph:
 
     def _models(self) -> list[ModelNode]:
         return [node for node in self._members() if isinstance(node, ModelNode)]
-
-    def _merges(self) -> list[MergeNode]:
-        return [node for node in self._members() if isinstance(node, MergeNode)]
 
     def upstreams(self) -> dict[str, tuple[str, ...]]:
         """Label of each node -> labels of the nodes right upstream of it."""
@@ -452,16 +456,7 @@ class ModelGraph:
         """A copy of the weights, estimators, frozen flags and optimizers, by node label."""
         if self._was_built:
             self._build_optimizers(force=False)  # their states go by names, and nodes may be others by now
-        nodes = {
-            node.label: {
-                "model": node.model.get_state(),
-                "frozen_by": node.frozen_by,
-                "optimizer": optimizers.state_of(node.optimizer),
-            }
-            for node in self._models()
-        }
-        nodes |= {node.label: node.get_state() for node in self._merges()}
-        return {"nodes": nodes, "optimizer": optimizers.state_of(self.optimizer)}
+        return graph_state.take(self._members(), self.optimizer)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Return to what `get_state` returned; nodes are matched by label.
@@ -469,27 +464,16 @@ class ModelGraph:
         Raises:
             GraphError: If the state holds other nodes than the graph; nothing is changed then.
         """
-        models = self._models()
         if set(self.node_labels) != set(state["nodes"]):
             raise GraphError(
                 f"The state belongs to another graph than {self.label!r}: it holds the nodes "
                 f"{list(state['nodes'])}, the graph has {self.node_labels}."
             )
-        for node in models:
-            saved = state["nodes"][node.label]
-            node.model.set_state(saved["model"])
-            node.unfreeze()
-            if saved["frozen_by"] is not None:
-                node.freeze(saved["frozen_by"])
-        for merge in self._merges():
-            merge.set_state(state["nodes"][merge.label])
+        graph_state.put_into_nodes(self._members(), state)
         self._built_with = {node.node_id: node.upstream_refs for node in self._members()}
         if self.is_built:
             self._build_optimizers(force=False)
-        pairs = [(node.optimizer, state["nodes"][node.label]["optimizer"]) for node in models]
-        for optimizer, saved in [*pairs, (self.optimizer, state["optimizer"])]:
-            if optimizer is not None and saved is not None:
-                optimizer.set_state(saved)
+        graph_state.put_into_optimizers(self._members(), self.optimizer, state)
 
     def follow(self, renamed: Mapping[str, GraphNodeReference]) -> None:
         """Hold the same nodes as before under the ids and labels that they got; see `GraphNode.follow`."""
@@ -502,14 +486,15 @@ class ModelGraph:
         if not isinstance(other, ModelGraph):
             return NotImplemented
         return self is other or (
-            self._description() == other._description() and _equal(self.get_state(), other.get_state())
+            self._description() == other._description()
+            and graph_state.equal(self.get_state(), other.get_state())
         )
 
     __hash__ = object.__hash__
 
     def _description(self) -> list[Any]:
         models = [(node.label, repr(node.model), node.optimizer) for node in self._models()]
-        merges = [(type(node), node.settings()) for node in self._merges()]
+        merges = [(type(n), n.settings()) for n in self._members() if isinstance(n, MergeNode)]
         return [self.label, self.upstreams(), self.optimizer, models, merges]
 
     # -- files -------------------------------------------------------------------
@@ -786,11 +771,3 @@ def _named_by_class(models: Sequence[Any]) -> dict[str, Any]:
         n_alike = sum(type(other).__name__ == name for other in named.values())
         named[f"{name}_{n_alike + 1}" if n_alike else name] = model
     return named
-
-
-def _equal(left: Any, right: Any) -> bool:
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
-    if hasattr(left, "get_params") and hasattr(right, "get_params"):
-        return bool(load(Backend.SCIKIT).same(left, right))
-    return same_tree(left, right)

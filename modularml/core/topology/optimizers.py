@@ -10,7 +10,6 @@ from typing import Any
 
 from modularml.base.errors import GraphError
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.optimizer import Optimizer
 
 
 def build_optimizers(graph: Any, models: Sequence[ModelNode], *, force: bool) -> None:
@@ -51,8 +50,3 @@ def _check_apart(owners: Sequence[Any], where: str) -> None:
 def parameters_of(nodes: Iterable[ModelNode]) -> dict[str, Any]:
     """Return the parameters of built torch nodes, by ``"<node>.<name>"``."""
     return {f"{n.label}.{name}": p for n in nodes for name, p in n.module.named_parameters()}
-
-
-def state_of(optimizer: Optimizer | None) -> dict[str, Any] | None:
-    """Return the moments of an optimizer, or None if it has none yet."""
-    return optimizer.get_state() if optimizer is not None and optimizer.is_built else None
