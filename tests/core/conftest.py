@@ -62,6 +62,14 @@ class Bench:
             nodes.append(self.node(label, nodes[-1] if nodes else None, model))
         return nodes
 
+    def branches(self) -> dict[str, ModelNode]:
+        """A trunk with two branches, and a second head of its own; the trunk comes last."""
+        trunk = self.node("Trunk", model=nn.Linear(4, 8))
+        left = self.node("Left", trunk, nn.Linear(8, 1))
+        right = self.node("Right", trunk, nn.Linear(8, 3))
+        other = self.node("Other")
+        return {node.label: node for node in (left, other, right, trunk)}
+
     def graph(self, *nodes: ModelNode, optimizer: Any = "sgd", lr: float = 0.1) -> ModelGraph:
         found = Optimizer(optimizer, opt_kwargs={"lr": lr}) if isinstance(optimizer, str) else optimizer
         return ModelGraph(list(nodes) or None, found).build()
