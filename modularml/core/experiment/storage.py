@@ -24,9 +24,8 @@ from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.checkpoint_store import moved
-from modularml.core.topology import graph_file
+from modularml.core.topology import graph_file, graph_state
 from modularml.core.topology.graph_node import GraphNode
-from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.notice import notice
 from modularml.io import codec
@@ -192,16 +191,10 @@ def _spare_states(ctx: ExperimentContext) -> dict[str, Any]:
     """Return the states of the nodes that are not in the graph; those of the others are in its state."""
     members = [] if ctx.model_graph is None else ctx.model_graph.node_labels
     return {
-        label: _state_of(node)
+        label: graph_state.state_of(node)
         for label, node in ctx.nodes.items()
         if isinstance(node, GraphNode) and label not in members
     }
-
-
-def _state_of(node: Any) -> dict[str, Any]:
-    if isinstance(node, MergeNode):
-        return node.get_state()
-    return {"model": node.model.get_state(), "frozen_by": node.frozen_by}
 
 
 def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
@@ -210,12 +203,7 @@ def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
         FeatureSet.from_config(entry["config"]).set_state(entry["state"])
     graph = graph_file.make_graph(ModelGraph, tree)
     for label, state in tree["spare_nodes"].items():
-        node = staged.get_node(label, GraphNode)
-        if isinstance(node, MergeNode):
-            node.set_state(state)
-            continue
-        node.model.set_state(state["model"])
-        node.freeze(state["frozen_by"]) if state["frozen_by"] else node.unfreeze()
+        graph_state.put_back(staged.get_node(label, GraphNode), state)
     if graph is not None:
         graph.set_state(tree["state"]["graph"])
     graph_file.set_initial_weights(staged.nodes, tree["initial_weights"])

@@ -5,7 +5,7 @@ It knows no wiring and no file; nodes are matched by label.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from modularml.backends.backend import Backend, load
@@ -18,49 +18,45 @@ from modularml.core.training.optimizer import Optimizer
 
 def take(nodes: Iterable[GraphNode], optimizer: Optimizer | None) -> dict[str, Any]:
     """Return a copy of the state of the nodes of a graph and of its optimizer."""
-    models, merges = _by_kind(nodes)
-    states = {
-        node.label: {
-            "model": node.model.get_state(),
-            "frozen_by": node.frozen_by,
-            "optimizer": _moments(node.optimizer),
-        }
-        for node in models
-    }
-    states |= {node.label: node.get_state() for node in merges}
+    models_first = sorted(nodes, key=lambda node: not isinstance(node, ModelNode))
+    states = {node.label: state_of(node) for node in models_first}
+    for node in _models(models_first):
+        states[node.label]["optimizer"] = _moments(node.optimizer)
     return {"nodes": states, "optimizer": _moments(optimizer)}
 
 
-def put_into_nodes(nodes: Iterable[GraphNode], state: Mapping[str, Any]) -> None:
-    """Return nodes to what `take` returned, all but what optimizers remember."""
-    models, merges = _by_kind(nodes)
-    for node in models:
-        saved = state["nodes"][node.label]
-        node.model.set_state(saved["model"])
-        node.unfreeze()
-        if saved["frozen_by"] is not None:
-            node.freeze(saved["frozen_by"])
-    for merge in merges:
-        merge.set_state(state["nodes"][merge.label])
+def state_of(node: GraphNode) -> dict[str, Any]:
+    """Return a copy of the state of a node, all but what its optimizer remembers."""
+    if isinstance(node, MergeNode):
+        return node.get_state()
+    assert isinstance(node, ModelNode)
+    return {"model": node.model.get_state(), "frozen_by": node.frozen_by}
+
+
+def put_back(node: GraphNode, state: Mapping[str, Any]) -> None:
+    """Return a node to what `state_of` returned."""
+    if isinstance(node, MergeNode):
+        node.set_state(state)
+        return
+    assert isinstance(node, ModelNode)
+    node.model.set_state(state["model"])
+    node.unfreeze()
+    if state["frozen_by"] is not None:
+        node.freeze(state["frozen_by"])
 
 
 def put_into_optimizers(
     nodes: Iterable[GraphNode], optimizer: Optimizer | None, state: Mapping[str, Any]
 ) -> None:
     """Return optimizers, which are built for the nodes as they are now, to what `take` returned."""
-    models, _ = _by_kind(nodes)
-    pairs = [(node.optimizer, state["nodes"][node.label]["optimizer"]) for node in models]
+    pairs = [(node.optimizer, state["nodes"][node.label]["optimizer"]) for node in _models(nodes)]
     for known, saved in [*pairs, (optimizer, state["optimizer"])]:
         if known is not None and saved is not None:
             known.set_state(saved)
 
 
-def _by_kind(nodes: Iterable[GraphNode]) -> tuple[Sequence[ModelNode], Sequence[MergeNode]]:
-    nodes = list(nodes)
-    return (
-        [node for node in nodes if isinstance(node, ModelNode)],
-        [node for node in nodes if isinstance(node, MergeNode)],
-    )
+def _models(nodes: Iterable[GraphNode]) -> list[ModelNode]:
+    return [node for node in nodes if isinstance(node, ModelNode)]
 
 
 def _moments(optimizer: Optimizer | None) -> dict[str, Any] | None:

@@ -469,7 +469,8 @@ class ModelGraph:
                 f"The state belongs to another graph than {self.label!r}: it holds the nodes "
                 f"{list(state['nodes'])}, the graph has {self.node_labels}."
             )
-        graph_state.put_into_nodes(self._members(), state)
+        for node in self._members():
+            graph_state.put_back(node, state["nodes"][node.label])
         self._built_with = {node.node_id: node.upstream_refs for node in self._members()}
         if self.is_built:
             self._build_optimizers(force=False)
