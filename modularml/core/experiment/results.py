@@ -90,16 +90,11 @@ class PhaseGroupResults(Shown):
         return f"PhaseGroupResults(label={self.label!r}, entries={self.labels})"
 
     def _card(self) -> Html:
-        rows = [(path, type(phase).__name__, values) for path, phase, values in self._finals()]
+        rows = []
+        for path, phase in phases_of(self):
+            last = ", ".join(f"{name} {value:.6g}" for name, value in phase.final().items())
+            rows.append(("/".join(path), type(phase).__name__, last))
         return card(type(self).__name__, self.label, table(["phase", "results", "last values"], rows))
-
-    def _finals(self, above: str = "") -> Iterator[tuple[str, PhaseResults, str]]:
-        for label, entry in self._entries.items():
-            if isinstance(entry, PhaseGroupResults):
-                yield from entry._finals(f"{above}{label}/")
-            else:
-                told = (f"{name} {value:.6g}" for name, value in entry.final().items())
-                yield f"{above}{label}", entry, ", ".join(told)
 
     def flatten(self) -> dict[str, PhaseResults]:
         """Return the results of all phases, those of nested groups included, by label.
