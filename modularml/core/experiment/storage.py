@@ -24,7 +24,7 @@ from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.checkpoint_store import moved
-from modularml.core.topology import graph_file, graph_state
+from modularml.core.topology import graph_entrance, graph_file, graph_state
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.notice import notice
@@ -220,29 +220,15 @@ def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
             ctx.keep(present)
             continue
         if present is not None:
-            shared = "ID" if present.node_id == node.node_id else "label"
-            notice(
-                entrance.TITLE,
-                f"The loaded {type(node).__name__} has an overlapping {shared} with existing "
-                f"{type(present).__name__} {present.label!r}. {present.label!r} will be "
-                "overwritten in the active ExperimentContext.",
-            )
+            graph_entrance.tell_node_replaced(present, node)
         node.move_to(ctx)
     if staged.model_graph is None:
         ctx.remove_model_graph()
     elif same_graph:
-        notice(
-            "ModelGraph Collision",
-            f"Loaded ModelGraph is identical to {before.label!r} in the existing ExperimentContext. "
-            f"Returning {before.label!r}.",
-        )
+        graph_entrance.tell_identical(before)
     else:
         if before is not None:
-            notice(
-                "ModelGraph Collision",
-                f"The loaded ModelGraph {staged.model_graph.label!r} differs from {before.label!r}, which "
-                "will be overwritten in the active ExperimentContext.",
-            )
+            graph_entrance.tell_replaced(before, staged.model_graph)
         staged.model_graph.move_to(ctx)
 
 

@@ -14,16 +14,14 @@ from modularml.core.data.entrance import TITLE
 from modularml.core.topology.graph_node import GraphNode
 from modularml.display.notice import notice
 
+GRAPH_TITLE = "ModelGraph Collision"
+
 
 def enter(graph: Any, ctx: ExperimentContext, *, overwrite: bool) -> Any:
     """Register a loaded graph and its nodes, or return the one that is the same; say what came of it."""
     present = ctx.model_graph
     if present is not None and present == graph:
-        notice(
-            "ModelGraph Collision",
-            f"Loaded ModelGraph is identical to {present.label!r} in the existing ExperimentContext. "
-            f"Returning {present.label!r}.",
-        )
+        tell_identical(present)
         return present
     if overwrite and ctx.experiment is not None and ctx.experiment.is_running:
         raise StateError(f"Experiment {ctx.experiment.label!r} is running; no graph can take its place now.")
@@ -33,21 +31,17 @@ def enter(graph: Any, ctx: ExperimentContext, *, overwrite: bool) -> Any:
     for node in nodes:
         taken = [known for known in ctx.nodes.values() if _clash(known, node)]
         for known in taken:
-            _tell_overwritten(node, known)
+            tell_node_replaced(known, node)
             ctx.remove_node(label=known.label)
         node.move_to(ctx)
     if present is None or overwrite:
         if present is not None:
-            notice(
-                "ModelGraph Collision",
-                f"The loaded ModelGraph {graph.label!r} differs from {present.label!r}, which will be "
-                "overwritten in the active ExperimentContext.",
-            )
+            tell_replaced(present, graph)
         graph.move_to(ctx)
     else:
         graph.ctx = ctx
         notice(
-            "ModelGraph Collision",
+            GRAPH_TITLE,
             f"The loaded ModelGraph {graph.label!r} differs from {present.label!r}, which stays the graph of "
             "the experiment; the loaded one predicts beside it. overwrite=True puts it in its place.",
         )
@@ -81,11 +75,30 @@ def _make_room(graph: Any, nodes: Sequence[GraphNode], ctx: ExperimentContext) -
     graph.follow(renamed)
 
 
-def _tell_overwritten(node: GraphNode, known: Any) -> None:
-    shared = "ID" if known.node_id == node.node_id else "label"
+def tell_identical(present: Any) -> None:
+    """Say that the loaded graph is in the context already."""
+    notice(
+        GRAPH_TITLE,
+        f"Loaded ModelGraph is identical to {present.label!r} in the existing ExperimentContext. "
+        f"Returning {present.label!r}.",
+    )
+
+
+def tell_replaced(present: Any, loaded: Any) -> None:
+    """Say that the loaded graph takes the place of that of the context."""
+    notice(
+        GRAPH_TITLE,
+        f"The loaded ModelGraph {loaded.label!r} differs from {present.label!r}, which will be "
+        "overwritten in the active ExperimentContext.",
+    )
+
+
+def tell_node_replaced(present: Any, loaded: Any) -> None:
+    """Say that a loaded node takes the place of one of the context."""
+    shared = "ID" if present.node_id == loaded.node_id else "label"
     notice(
         TITLE,
-        f"The loaded {type(node).__name__} has an overlapping {shared} with existing "
-        f"{type(known).__name__} {known.label!r}. {known.label!r} will be "
+        f"The loaded {type(loaded).__name__} has an overlapping {shared} with existing "
+        f"{type(present).__name__} {present.label!r}. {present.label!r} will be "
         "overwritten in the active ExperimentContext.",
     )
