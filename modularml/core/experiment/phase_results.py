@@ -31,6 +31,9 @@ from modularml.display.card import Html, card, fields
 from modularml.display.curves import curve_svg, on_the_right
 from modularml.display.drawing import image
 
+kinds_of_phases: dict[str, type[PhaseResults]] = {}
+"""Kind of a phase, as files name it -> the class of its results."""
+
 
 @checked_keywords
 class PhaseResults(RecordedTensors):
@@ -51,6 +54,11 @@ class PhaseResults(RecordedTensors):
     """
 
     kind: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "kind" in vars(cls):
+            kinds_of_phases[cls.kind] = cls
 
     def __init__(
         self,

@@ -14,7 +14,13 @@ from modularml.base.keywords import checked_keywords
 from modularml.core.execution.recording import Recording
 from modularml.core.execution.units import Units
 from modularml.core.experiment.callback_results import EvaluationCallbackResult, result_from_state
-from modularml.core.experiment.phase_results import EvalResults, FitResults, PhaseResults, TrainResults
+from modularml.core.experiment.phase_results import (
+    EvalResults,
+    FitResults,
+    PhaseResults,
+    TrainResults,
+    kinds_of_phases,
+)
 from modularml.display.card import Html, Shown, card, table
 
 _kinds_of_groups: dict[str, type[PhaseGroupResults]] = {}
@@ -163,10 +169,9 @@ def results_from_state(state: Mapping[str, Any]) -> PhaseResults | PhaseGroupRes
             group.add(results_from_state(entry))
         return group
     recording = Recording.from_state(state["recording"])
-    kinds = {cls.kind: cls for cls in (TrainResults, EvalResults, FitResults)}
     units = {head: Units.from_state(of_head) for head, of_head in state["units"].items()}
     labels = state.get("sources", {})
-    results = kinds[state["kind"]](state["label"], recording, state["heads"], units, None, labels)
+    results = kinds_of_phases[state["kind"]](state["label"], recording, state["heads"], units, None, labels)
     for entry in state.get("callbacks", []):
         result = result_from_state(entry)
         if isinstance(result, EvaluationCallbackResult):

@@ -85,3 +85,18 @@ def test_what_a_phase_has_and_a_group_has_not_is_told(lab: Any) -> None:
         InvalidTypeError, match=r"got 'train' \(str\). That of the plan is exp.execution_plan\['train'"
     ):
         lab.exp.run_phase("train")
+
+
+def test_results_of_a_kind_of_their_own_come_back_as_such(lab: Any) -> None:
+    class Probed(EvalResults):
+        kind = "probed"
+
+    class Refined(Probed):
+        """The same in files as what it refines."""
+
+    of_eval = lab.exp.run_phase(lab.evaluate())
+    probed = Probed("probe", of_eval.recording, of_eval.heads)
+    assert type(results_from_state(probed.get_state())) is Probed
+    assert type(results_from_state(of_eval.get_state())) is EvalResults
+    refined = Refined("probe", of_eval.recording, of_eval.heads)
+    assert type(results_from_state(refined.get_state())) is Probed
