@@ -20,7 +20,7 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.base.optional import optional
-from modularml.io.archive import writing
+from modularml.io.writing import writing
 
 
 def require(package: str) -> Any:
