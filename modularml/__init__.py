@@ -44,22 +44,22 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.experiment.callback_results import MetricResult as MetricResult
     from modularml.core.experiment.checkpointing import Checkpointing as Checkpointing
     from modularml.core.experiment.cross_validation import CrossValidation as CrossValidation
-    from modularml.core.experiment.cross_validation import CVBinding as CVBinding
+    from modularml.core.experiment.cv_binding import CVBinding as CVBinding
     from modularml.core.experiment.cv_results import CVResults as CVResults
     from modularml.core.experiment.experiment import Experiment as Experiment
     from modularml.core.experiment.history import ExperimentRun as ExperimentRun
     from modularml.core.experiment.metrics import EvalLossMetric as EvalLossMetric
     from modularml.core.experiment.metrics import EvaluationMetric as EvaluationMetric
     from modularml.core.experiment.metrics import OutputMetric as OutputMetric
+    from modularml.core.experiment.phase_results import EvalResults as EvalResults
+    from modularml.core.experiment.phase_results import FitResults as FitResults
+    from modularml.core.experiment.phase_results import TrainResults as TrainResults
     from modularml.core.experiment.phases.eval_phase import EvalPhase as EvalPhase
     from modularml.core.experiment.phases.fit_phase import FitPhase as FitPhase
     from modularml.core.experiment.phases.phase_group import PhaseGroup as PhaseGroup
     from modularml.core.experiment.phases.train_phase import ResultRecording as ResultRecording
     from modularml.core.experiment.phases.train_phase import TrainPhase as TrainPhase
-    from modularml.core.experiment.results import EvalResults as EvalResults
-    from modularml.core.experiment.results import FitResults as FitResults
     from modularml.core.experiment.results import PhaseGroupResults as PhaseGroupResults
-    from modularml.core.experiment.results import TrainResults as TrainResults
     from modularml.core.experiment.results_config import ResultsConfig as ResultsConfig
     from modularml.core.experiment.series import AxisSeries as AxisSeries
     from modularml.core.topology.concat_node import ConcatNode as ConcatNode
@@ -70,7 +70,7 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
     from modularml.core.topology.merge_strategy import MergeStrategy as MergeStrategy
     from modularml.core.topology.model_graph import ModelGraph as ModelGraph
     from modularml.core.topology.model_node import ModelNode as ModelNode
-    from modularml.core.training.loss import AppliedLoss as AppliedLoss
+    from modularml.core.training.applied_loss import AppliedLoss as AppliedLoss
     from modularml.core.training.loss import Loss as Loss
     from modularml.core.training.optimizer import Optimizer as Optimizer
     from modularml.core.training.schedule import Schedule as Schedule
@@ -89,14 +89,14 @@ if TYPE_CHECKING:  # the same table once more, for type checkers and for the tes
 
 _HOMES = {
     "Accelerator": "backends.accelerator",
-    "AppliedLoss": "core.training.loss",
+    "AppliedLoss": "core.training.applied_loss",
     "ArtifactResult": "core.experiment.callback_results",
     "AxisSeries": "core.experiment.series",
     "Backend": "backends.backend",
     "BaseModel": "models.model",
     "Batch": "core.data.batch",
     "BatchView": "core.data.batch_view",
-    "CVBinding": "core.experiment.cross_validation",
+    "CVBinding": "core.experiment.cv_binding",
     "CVResults": "core.experiment.cv_results",
     "Callback": "core.experiment.callback",
     "CallbackResult": "core.experiment.callback_results",
@@ -107,7 +107,7 @@ _HOMES = {
     "EarlyStopping": "callbacks.early_stopping",
     "EvalLossMetric": "core.experiment.metrics",
     "EvalPhase": "core.experiment.phases.eval_phase",
-    "EvalResults": "core.experiment.results",
+    "EvalResults": "core.experiment.phase_results",
     "Evaluation": "callbacks.evaluation",
     "EvaluationMetric": "core.experiment.metrics",
     "Experiment": "core.experiment.experiment",
@@ -121,7 +121,7 @@ _HOMES = {
     "FeatureSetSplitReference": "core.data.reference",
     "FeatureSetView": "core.data.view",
     "FitPhase": "core.experiment.phases.fit_phase",
-    "FitResults": "core.experiment.results",
+    "FitResults": "core.experiment.phase_results",
     "FunctionNode": "core.topology.elementwise_nodes",
     "GraphNodeReference": "core.data.reference",
     "InputBinding": "core.execution.binding",
@@ -154,7 +154,7 @@ _HOMES = {
     "TorchBaseModel": "models.torch.module",
     "TorchModelWrapper": "models.torch.wrapper",
     "TrainPhase": "core.experiment.phases.train_phase",
-    "TrainResults": "core.experiment.results",
+    "TrainResults": "core.experiment.phase_results",
     "compare": "inspection.comparing",
     "config_schema": "inspection.schema",
     "inspect": "inspection.reading",

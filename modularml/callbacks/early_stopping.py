@@ -14,7 +14,7 @@ from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import EarlyStoppingResult
 from modularml.core.experiment.checkpointing import Checkpointing, is_better
 from modularml.core.experiment.goals import check_logged, goal_in
-from modularml.core.experiment.results import PhaseResults
+from modularml.core.experiment.phase_results import PhaseResults
 
 
 class EarlyStopping(Callback):

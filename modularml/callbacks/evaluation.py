@@ -15,8 +15,8 @@ from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import EvaluationCallbackResult
 from modularml.core.experiment.metrics import Metrics, as_metrics
+from modularml.core.experiment.phase_results import EvalResults, PhaseResults
 from modularml.core.experiment.phases.eval_phase import EvalPhase
-from modularml.core.experiment.results import EvalResults, PhaseResults
 
 
 class Evaluation(Callback):

@@ -11,7 +11,7 @@ from typing import Any
 from modularml.core.execution.scope import ExecutionContext
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import MetricResult
-from modularml.core.experiment.results import PhaseResults
+from modularml.core.experiment.phase_results import PhaseResults
 
 
 class MetricCallback(Callback):

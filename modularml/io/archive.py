@@ -30,7 +30,6 @@ import mmap as memory_map
 import os
 import platform
 import re
-import secrets
 import stat
 import struct
 import threading
@@ -43,12 +42,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from modularml.base.errors import FileFormatError
 from modularml.io.names import SUFFIXES, existing, with_suffix
+from modularml.io.strict_json import parse_json
+from modularml.io.writing import writing
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -86,30 +87,6 @@ class Manifest:
     members: Mapping[str, Member]
 
 
-def parse_json(data: bytes, where: str) -> Any:
-    """Return what strict JSON says: no duplicate keys, no NaN, no endless nesting.
-
-    Raises:
-        FileFormatError: If it is anything else; `where` names file and member.
-    """
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(items)
-        if len(found) != len(items):
-            raise ValueError("a key occurs twice")
-        return found
-
-    def constant(word: str) -> NoReturn:
-        raise ValueError(f"{word} is not JSON")
-
-    try:
-        return json.loads(
-            data.decode("utf-8", "surrogatepass"), object_pairs_hook=pairs, parse_constant=constant
-        )
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{where} is not valid JSON: {error}.") from error
-
-
 def write_archive(
     path: str | os.PathLike[str],
     kind: str,
@@ -134,47 +111,6 @@ def write_archive(
     with writing(target, overwrite=overwrite) as file:
         _write_members(file, kind, members)
     return target
-
-
-@contextmanager
-def writing(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """Open a file to write to that takes its place when it is whole, and leaves nothing if not.
-
-    Raises:
-        FileExistsError: If the file is there and `overwrite` is False.
-        OSError: If it cannot be written; what was there before stays as it was.
-    """
-    _refuse_existing(target, overwrite)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(target.parent)!r} for the file {target.name!r}.")
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _refuse_existing(target, overwrite)
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(OSError):  # the first error is the one to tell
-            temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
-
-
-def _refuse_existing(target: Path, overwrite: bool) -> None:
-    if not overwrite and target.exists():
-        raise FileExistsError(f"The file {str(target)!r} exists; pass overwrite=True to replace it.")
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder, and makes renames durable itself
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_members(file: BinaryIO, kind: str, members: Iterable[tuple[str, Sequence[Any]]]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from modularml.base.errors import FileFormatError, InvalidTypeError
-from modularml.io.archive import parse_json
+from modularml.io.strict_json import parse_json
 
 _NAMED = {
     "|b1": "BOOL", "|u1": "U8", "|i1": "I8", "<u2": "U16", "<i2": "I16", "<f2": "F16", "<u4": "U32",

@@ -35,7 +35,8 @@ from modularml.base.errors import (
     UnknownNameError,
 )
 from modularml.io import arrays, digests, trust
-from modularml.io.archive import parse_json, read_archive, write_archive
+from modularml.io.archive import read_archive, write_archive
+from modularml.io.strict_json import parse_json
 from modularml.io.symbols import Symbol, bind, describe
 
 TREE = "tree.json"

@@ -30,7 +30,7 @@ import numpy as np
 
 from modularml.base.errors import FileFormatError, InvalidTypeError
 from modularml.io import soundness
-from modularml.io.archive import parse_json
+from modularml.io.strict_json import parse_json
 from modularml.io.symbols import Symbol, bind
 
 _DISTANCES = (  # all but PyFuncDistance, which calls a function it is given

@@ -6,13 +6,13 @@ arrays and estimators have no place in it. PyYAML is optional and imported here 
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from modularml.base.errors import FileFormatError
+from modularml.base.optional import optional
 from modularml.io.codec import from_plain, to_plain
 
 
@@ -24,7 +24,8 @@ def save_yaml(path: str | os.PathLike[str], tree: Any, *, overwrite: bool = Fals
         ImportError: If PyYAML is not installed.
         InvalidTypeError: If the tree holds what only a `.mml` file can hold.
     """
-    text = _pyyaml().safe_dump(to_plain(tree), sort_keys=False, allow_unicode=True)
+    yaml = optional("yaml", "yaml", "A YAML file")
+    text = yaml.safe_dump(to_plain(tree), sort_keys=False, allow_unicode=True)
     with open(path, "w" if overwrite else "x", encoding="utf-8") as file:
         file.write(text)
     return Path(path)
@@ -42,18 +43,9 @@ def load_yaml(path: str | os.PathLike[str], *, symbols: Mapping[str, Any] | None
         ImportError: If PyYAML is not installed.
         UnknownNameError: If it names classes or functions that are not defined here.
     """
-    yaml = _pyyaml()
+    yaml = optional("yaml", "yaml", "A YAML file")
     try:
         plain = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{os.fspath(path)}: no YAML: {error}.") from error
     return from_plain(plain, symbols=symbols)
-
-
-def _pyyaml() -> Any:
-    try:
-        return importlib.import_module("yaml")
-    except ImportError as error:
-        raise ImportError(
-            'This needs PyYAML, which is not installed: pip install "modularml-jupyter[yaml]"', name="yaml"
-        ) from error

@@ -21,7 +21,8 @@ import numpy as np
 from modularml.display.curves import curve_svg, on_the_right
 from modularml.display.drawing import image
 from modularml.display.figures import format_s, format_value
-from modularml.widgets.run_state import PhaseState, RunState
+from modularml.widgets.phase_state import PhaseState
+from modularml.widgets.run_state import RunState
 
 END = "<!-- end of modularml-run -->"
 CURVE_SIZE = {"width": 440, "height": 200}

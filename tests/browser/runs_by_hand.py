@@ -9,7 +9,7 @@ import numpy as np
 from modularml.base.events import DisplayOptions, EventBus, RunStarted
 from modularml.core.execution.recording import Recording
 from modularml.core.experiment.history import ExperimentRun, History, PhaseExecution
-from modularml.core.experiment.results import TrainResults
+from modularml.core.experiment.phase_results import TrainResults
 
 START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 

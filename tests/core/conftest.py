@@ -18,7 +18,8 @@ from modularml.core.experiment.phases.eval_phase import EvalPhase
 from modularml.core.experiment.phases.train_phase import TrainPhase
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.loss import AppliedLoss, Loss
+from modularml.core.training.applied_loss import AppliedLoss
+from modularml.core.training.loss import Loss
 from modularml.core.training.optimizer import Optimizer
 from modularml.samplers import SimpleSampler
 
@@ -60,6 +61,14 @@ class Bench:
         for label, model in zip("ABCDEF", models, strict=False):
             nodes.append(self.node(label, nodes[-1] if nodes else None, model))
         return nodes
+
+    def branches(self) -> dict[str, ModelNode]:
+        """A trunk with two branches, and a second head of its own; the trunk comes last."""
+        trunk = self.node("Trunk", model=nn.Linear(4, 8))
+        left = self.node("Left", trunk, nn.Linear(8, 1))
+        right = self.node("Right", trunk, nn.Linear(8, 3))
+        other = self.node("Other")
+        return {node.label: node for node in (left, other, right, trunk)}
 
     def graph(self, *nodes: ModelNode, optimizer: Any = "sgd", lr: float = 0.1) -> ModelGraph:
         found = Optimizer(optimizer, opt_kwargs={"lr": lr}) if isinstance(optimizer, str) else optimizer

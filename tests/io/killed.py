@@ -1,4 +1,4 @@
-"""Run by `test_archive`: save in children that the kernel kills, or that meet a full disk.
+"""Run by `test_writing`: save in children that the kernel kills, or that meet a full disk.
 
 Prints nothing when, after each of them, the file held the old tree or the new one whole.
 """

@@ -1,15 +1,10 @@
-"""A file is whole or not there, and nothing but what its manifest says is read."""
+"""Nothing but what its manifest says is read of a file."""
 
 import gc
-import os
 import re
 import stat
-import subprocess
-import sys
 import tracemalloc
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modularml.base.errors import FileFormatError, InvalidValueError
-from modularml.io.archive import MANIFEST, read_archive, read_manifest, write_archive
+from modularml.io.archive import MANIFEST, read_archive, read_manifest
 from modularml.io.codec import load, save
 
 TREE = {"label": "x", "weights": np.arange(12.0).reshape(3, 4), "bias": np.array([True, False])}
@@ -69,75 +64,9 @@ def test_the_suffix_is_appended_when_it_is_missing(tmp_path):
     assert load(tmp_path / "lr0.1", ("model", "experiment")) == {}
 
 
-def test_a_file_is_replaced_only_when_asked(tmp_path):
-    path = save(tmp_path / "a", "model", 1)
-    with pytest.raises(FileExistsError, match="overwrite=True"):
-        save(path, "model", 2)
-    assert load(path, "model") == 1
-    assert load(save(path, "model", 2, overwrite=True), "model") == 2
-
-
-def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
-        save(tmp_path / "nowhere" / "a", "model", 1)
-
-
-def test_the_mode_of_a_file_follows_the_umask(tmp_path):
-    previous = os.umask(0o027)
-    try:
-        path = save(tmp_path / "a", "model", 1)
-    finally:
-        os.umask(previous)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
-
-
 def test_an_unknown_kind_is_refused(tmp_path):
     with pytest.raises(InvalidValueError, match="Did you mean 'experiment'"):
         save(tmp_path / "a", "experimint", 1)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has neither fork nor limits on the size of files")
-@pytest.mark.parametrize("mode", ["die_at_call", "die_at_byte", "fail_at_byte"])
-def test_a_killed_or_failed_save_leaves_the_old_file_or_the_new_one(tmp_path, mode):
-    script = Path(__file__).with_name("killed.py")
-    subprocess.run([sys.executable, script, mode, tmp_path], check=True)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ValueError])
-def test_whatever_ends_a_save_early_leaves_nothing_behind(tmp_path, error):
-    def members():
-        yield "a.json", [b"1"]
-        raise error("stop")
-
-    path = save(tmp_path / "a", "model", 1)
-    with pytest.raises(error, match="stop"):
-        write_archive(path, "model", members(), overwrite=True)
-    assert list(tmp_path.iterdir()) == [path]
-    assert load(path, "model") == 1
-
-
-def test_whoever_reads_while_others_save_finds_one_of_the_files_whole(tmp_path):
-    path = save(tmp_path / "a", "model", np.zeros(1000))
-
-    def write(value):
-        for _ in range(20):
-            save(path, "model", np.full(1000, float(value)), overwrite=True)
-
-    with ThreadPoolExecutor(3) as pool:
-        writers = [pool.submit(write, value) for value in range(3)]
-        while not all(writer.done() for writer in writers):
-            found = load(path, "model")
-            assert np.all(found == found[0])
-        for writer in writers:
-            writer.result()
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_in_the_way_is_an_error(tmp_path):
-    (tmp_path / "a.md.mml").mkdir()
-    with pytest.raises(OSError, match="Is a directory"):
-        save(tmp_path / "a", "model", 1, overwrite=True)
-    assert list(tmp_path.iterdir()) == [tmp_path / "a.md.mml"]
 
 
 def test_a_large_array_is_written_and_read_without_a_second_copy(tmp_path):

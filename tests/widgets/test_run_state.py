@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from modularml.base.events import (
-    BatchesDrawn,
-    BatchesEnded,
-    CompileStarted,
-    EpochEnded,
-    EpochStarted,
-    PhaseEnded,
-    PhaseStarted,
-    PlanEntry,
-    WorkAdvanced,
-)
+from modularml.base.events import CompileStarted, EpochEnded, PhaseEnded, PhaseStarted, PlanEntry
 from modularml.widgets.run_state import RunState
-from modularml.widgets.trace import TRACE_POINTS, Trace
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "progress_run.json"
 
@@ -82,29 +67,6 @@ def test_patches_taken_at_any_time_add_up_to_the_whole(script: Any, every: int) 
         assert vars(each) == vars(end)
 
 
-@given(sizes=st.lists(st.integers(0, 700), max_size=8))
-def test_a_trace_is_bounded_and_keeps_the_means(sizes: list[int]) -> None:
-    trace = Trace("mse", "step")
-    values = np.arange(sum(sizes), dtype=float)
-    for end, size in zip(np.cumsum(sizes), sizes, strict=True):
-        trace.extend(values[end - size : end], 2 * values[end - size : end])
-    n_full = len(values) // trace.stride
-    expected = 2 * values[: n_full * trace.stride].reshape(n_full, trace.stride).mean(axis=1)
-    assert len(trace.values) == n_full <= TRACE_POINTS
-    np.testing.assert_allclose(trace.values, expected)
-
-
-def test_a_trace_hands_out_each_point_once_and_all_anew_when_it_got_coarser() -> None:
-    trace = Trace("mse", "step")
-    trace.extend(np.ones(1), np.ones(1))
-    assert trace.take() == {"name": "mse", "per": "step", "start": 0, "x": [1.0], "y": [1.0]}
-    assert trace.take() is None
-    trace.extend(np.ones(1), np.ones(1))
-    assert (trace.take() or {})["start"] == 1
-    trace.extend(np.ones(TRACE_POINTS), np.ones(TRACE_POINTS))
-    assert (trace.take() or {})["start"] == 0
-
-
 def test_the_group_that_holds_everything_is_the_run_and_no_line(script: Any) -> None:
     plan = (
         PlanEntry(path=("all",), kind="group"),
@@ -128,46 +90,6 @@ def test_the_whole_of_a_run_of_many_phases_stays_small(script: Any) -> None:
         for event in script.train(path=path, n_epochs=12):
             state.apply(event)
     assert len(json.dumps(state.snapshot())) < 600_000
-
-
-def test_losses_that_are_no_numbers_are_gaps_in_the_curve_and_told_by_name(script: Any) -> None:
-    state = RunState(script.start())
-    path = ("train",)
-    losses = np.array([[1.0], [np.nan], [np.inf]])
-    state.apply(script(PhaseStarted, path=path, kind="train", n_epochs=1, n_batches=3, losses=("mse",)))
-    state.apply(script(BatchesEnded, path=path, epoch=0, n_done=3, losses=losses))
-    patch = json.loads(json.dumps(state.take_patch(), allow_nan=False))
-    assert patch["traces"][0]["y"] == [1.0, None, None]
-    assert patch["phases"][0]["metrics"] == {"mse": "nan"}
-
-
-def test_the_loss_that_is_told_is_the_mean_of_the_epoch_so_far(script: Any) -> None:
-    state = RunState(script.start())
-    path = ("train",)
-    state.apply(script(PhaseStarted, path=path, kind="train", n_epochs=2, n_batches=2, losses=("a", "b")))
-    for epoch, expected in ((0, {"a": 2.0, "b": 3.0}), (1, {"a": 12.0, "b": 13.0})):
-        state.apply(script(EpochStarted, path=path, epoch=epoch))
-        for i in range(2):
-            losses = np.array([[1.0 + 10 * epoch + 2 * i, 2.0 + 10 * epoch + 2 * i]])
-            state.apply(script(BatchesEnded, path=path, epoch=epoch, n_done=i + 1, losses=losses))
-        assert state.phases[0].metrics == expected
-
-
-def test_means_stand_in_the_middle_of_their_epoch_and_every_metric_at_its_end(script: Any) -> None:
-    state = RunState(script.start(val_loss_metric="val_mse"))
-    path = ("train",)
-    state.apply(script(PhaseStarted, path=path, kind="train", n_epochs=2, n_batches=2, losses=("mse",)))
-    metrics = {"mse": 1.0, "val_mse": 2.0, "accuracy": 3.0, "lr": 0.1}
-    state.apply(script(EpochEnded, path=path, epoch=0, metrics=metrics))
-    drawn = {(t["name"], t["per"]): (t["x"], t["y"]) for t in state.take_patch()["traces"]}
-    assert drawn == {
-        ("mse", "epoch"): ([0.5], [1.0]),
-        ("val_mse", "epoch"): ([1.0], [2.0]),
-        ("accuracy", "epoch"): ([1.0], [3.0]),
-    }
-    row = state.snapshot()["phases"][0]
-    assert row["validation"] == "val_mse"
-    assert row["rates"] == {"lr": 0.1}
 
 
 def test_a_phase_that_no_plan_told_of_is_shown_once(script: Any) -> None:
@@ -205,22 +127,6 @@ def test_options_choose_whose_batches_are_shown(
     assert {p.status for p in state.phases} == {"completed"}
 
 
-def test_speed_and_time_left_are_those_of_the_epochs_so_far(script: Any) -> None:
-    """Events lie 0.1 s apart; an epoch of four batches is seven of them."""
-    plan = tuple(PlanEntry(path=(name,), kind="train", n_epochs=10) for name in "ab")
-    state = RunState(script.start(plan=plan))
-    events = script.train(path=("a",), n_epochs=10)
-    for event in events:
-        state.apply(event)
-        if isinstance(event, EpochEnded) and event.epoch == 4:
-            break
-    run = state.take_patch()["run"]
-    assert run["rate"] == pytest.approx(4 / 0.7, rel=0.06)
-    assert run["left"] == pytest.approx(15 * 0.7, rel=0.05)
-    assert run["rows"] == pytest.approx(32 * run["rate"])
-    assert run["elapsed"] == pytest.approx(3.6)
-
-
 def test_a_run_that_fails_takes_its_running_phase_with_it(script: Any) -> None:
     state = RunState(script.start())
     for event in list(script.train())[:4]:
@@ -247,43 +153,6 @@ def test_a_picture_is_told_once_and_again_to_who_connects_late(script: Any) -> N
     assert told == state.snapshot()["pictures"]
     assert [row["picture"] for row in state.snapshot()["phases"]] == [0, 1]
     assert told[0]["boxes"][0] == {"id": "n0", "kind": "ModelNode", "name": "MLP"}
-
-
-def test_batches_that_take_long_to_draw_are_told_of(script: Any) -> None:
-    state = RunState(script.start())
-    for duration_s, is_slow in ((0.0, False), (1.0, False), (0.0, True), (0.0, False)):
-        state.apply(script(EpochStarted, path=("train",), epoch=0))
-        assert state.snapshot()["phases"][0]["drawing"] is is_slow
-        state.apply(script(BatchesDrawn, path=("train",), epoch=0, n_batches=7, duration_s=duration_s))
-        row = state.snapshot()["phases"][0]
-        assert (row["drawing"], row["batches"]) == (False, 7)
-
-
-def test_an_early_end_and_the_best_epoch_are_told_counted_from_one(script: Any) -> None:
-    state = RunState(script.start())
-    for event in script.train():
-        state.apply(replace(event, is_early=True) if isinstance(event, PhaseEnded) else event)
-    row = state.snapshot()["phases"][0]
-    assert (row["best"], row["note"]) == (3, "ended early, after epoch 3 of 3")
-
-
-@pytest.mark.parametrize(
-    ("kind", "facts"),
-    [
-        (BatchesEnded, {"epoch": 0, "n_done": 1, "losses": np.ones((1, 1))}),
-        (EpochEnded, {"epoch": 0, "metrics": {}}),
-        (PhaseEnded, {"status": "stopped", "metrics": {}, "duration_s": 1.0}),
-    ],
-)
-def test_work_within_a_phase_is_told_until_what_waits_for_it_comes(
-    script: Any, kind: Any, facts: Any
-) -> None:
-    state, path = RunState(script.start()), ("train",)
-    state.apply(next(event for event in script.train() if isinstance(event, PhaseStarted)))
-    state.apply(script(WorkAdvanced, path=path, what="Evaluating", label="test", fraction=0.3))
-    assert state.snapshot()["phases"][0]["work"] == {"what": "Evaluating", "label": "test", "fraction": 0.3}
-    state.apply(script(kind, path=path, **facts))
-    assert state.snapshot()["phases"][0]["work"] is None
 
 
 def test_compiling_is_a_line_of_the_log(script: Any) -> None:

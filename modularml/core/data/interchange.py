@@ -1,14 +1,12 @@
 """Columns from and to pandas, Arrow and whatever speaks Arrow (polars, duckdb, datasets).
 
-It knows no FeatureSet. pandas and pyarrow are optional and imported here only.
+It knows no FeatureSet. pandas and pyarrow are optional, and imported when they are needed.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,22 +19,13 @@ from modularml.base.errors import (
     UnknownNameError,
     unknown_name,
 )
-from modularml.io.archive import writing
+from modularml.base.optional import optional
+from modularml.io.writing import writing
 
 
-def require(package: str) -> ModuleType:
-    """Import an optional package.
-
-    Raises:
-        ImportError: If it is not installed; the message says how to install it.
-    """
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ImportError(
-            f'This needs {package}, which is not installed: pip install "modularml-jupyter[data]"',
-            name=package,
-        ) from error
+def require(package: str) -> Any:
+    """Return a package of the extra ``data``, or a module of it; raises as `optional` does."""
+    return optional(package, "data", "This")
 
 
 def to_pandas(columns: Mapping[str, np.ndarray]) -> Any:

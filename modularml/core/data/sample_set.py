@@ -29,7 +29,8 @@ from modularml.core.data.overlap import Overlap, Overlaps
 from modularml.core.data.picture import graph_spec
 from modularml.core.data.reader import locked
 from modularml.core.data.sample_collection import SampleCollection
-from modularml.core.data.scaling import ScalerRecord, Scaling, keys_of
+from modularml.core.data.scaler_record import ScalerRecord
+from modularml.core.data.scaling import Scaling, keys_of
 from modularml.core.data.splits import Split, Splits, SplitterRecord
 from modularml.core.data.view import FeatureSetView, Selection
 from modularml.display.diagram import Diagram

@@ -26,7 +26,7 @@ from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.topology.origin import Entry, Joined, Origin
-from modularml.core.training.loss import AppliedLoss
+from modularml.core.training.applied_loss import AppliedLoss
 
 LossCall = Callable[[Sequence[Any]], torch.Tensor]
 

@@ -20,7 +20,7 @@ from modularml.core.execution.updates import Learn, UpdateOptions, Window, learn
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.loss import AppliedLoss
+from modularml.core.training.applied_loss import AppliedLoss
 from modularml.core.training.optimizer import Optimizer
 
 CPU = torch.device("cpu")

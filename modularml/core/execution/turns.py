@@ -16,7 +16,7 @@ from modularml.base.errors import Faults
 from modularml.core.execution.epochs import Step
 from modularml.core.execution.resolution import Resolved
 from modularml.core.topology.model_graph import ModelGraph
-from modularml.core.training.loss import AppliedLoss
+from modularml.core.training.applied_loss import AppliedLoss
 
 SCHEDULES = {"alternate_strict": "zip_strict", "alternate_cycle": "zip_cycle"}
 """The schedules that take turns, and how many rounds there are to an epoch: as many as zipped batches."""

@@ -15,9 +15,9 @@ from modularml.core.experiment.background import Background
 from modularml.core.experiment.checkpoint_store import CheckpointStore
 from modularml.core.experiment.checkpointing import EXPERIMENT, Checkpointing
 from modularml.core.experiment.goals import check_logged, goal_in
+from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
-from modularml.core.experiment.results import PhaseResults
 from modularml.core.experiment.runs import Runs
 from modularml.core.experiment.state import take
 from modularml.io.names import safe_name, with_suffix

@@ -1,19 +1,15 @@
 """Cross-validation: the phases of an experiment, run once for each of several divisions of its data.
 
-It knows neither loops nor screens: a cross-validation is a group whose parts are folds,
-and a fold is a group that sets the stage (rows, scalers, weights) for the same phases.
+It knows neither loops nor screens: a cross-validation is a group whose parts are folds.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from modularml.base.config import Configurable, from_config, to_config
+from modularml.base.config import to_config
 from modularml.base.errors import (
     Faults,
     InvalidTypeError,
@@ -23,144 +19,25 @@ from modularml.base.errors import (
     check_label,
     unknown_name,
 )
-from modularml.base.keywords import checked_keywords
 from modularml.base.rows import as_names, check_seed
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.columns import one
 from modularml.core.data.featureset import FeatureSet
-from modularml.core.data.view import FeatureSetView
-from modularml.core.experiment import storage
 from modularml.core.experiment.cards import plan_table
+from modularml.core.experiment.cv_binding import CVBinding, divisions
 from modularml.core.experiment.cv_results import CVResults
+from modularml.core.experiment.fold import Fold, FoldRows
 from modularml.core.experiment.fold_fingerprint import fold_fingerprint
+from modularml.core.experiment.fold_workers import runs_of
 from modularml.core.experiment.history import ExperimentRun
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
-from modularml.core.experiment.phases.phase_group import PhaseGroup
+from modularml.core.experiment.runs import QUIET
 from modularml.core.experiment.staleness import Status
 from modularml.core.experiment.state import begin_anew, restored
 from modularml.display.card import Html, Shown, card, fields
-from modularml.splitters import RandomSplitter, SklearnSplitter, Splitter, as_splitter
-
-QUIET = {"show_sampler_progress": False, "show_training_progress": False, "show_eval_progress": False}
-
-
-@checked_keywords
-@dataclass(frozen=True)
-class CVBinding(Configurable):
-    """Which rows of a FeatureSet are divided, and how.
-
-    Attributes:
-        fs: The FeatureSet, or its label; kept as its label.
-        source_splits: The splits whose rows are pooled and divided anew; None pools every row.
-        group_by: Columns; rows that agree in them stay together.
-        stratify_by: Columns; each fold gets its share of every combination of values.
-        train_split_name: The split that phases train on; it has other rows in each fold.
-        val_split_name: The split that phases validate on; it has other rows in each fold.
-        val_size: The share of the rows that each fold draws anew to validate on. None
-            divides the rows into as many parts as there are folds, and validates on each once.
-    """
-
-    fs: Any
-    source_splits: Any = None
-    group_by: Any = None
-    stratify_by: Any = None
-    train_split_name: str = "train"
-    val_split_name: str = "val"
-    val_size: float | None = None
-
-    def __post_init__(self) -> None:
-        faults = Faults("CVBinding")
-        label = self.fs.label if isinstance(self.fs, FeatureSet) else self.fs
-        faults.attempt(check_label, label, "FeatureSet of a CVBinding")
-        object.__setattr__(self, "fs", label)
-        names = None
-        if self.source_splits is not None:
-            names = faults.attempt(as_names, self.source_splits, "source_splits")
-            if names is not None and not names:
-                faults.add("source_splits is empty; None pools every row.")
-        object.__setattr__(self, "source_splits", None if names is None else list(names))
-        for option in ("group_by", "stratify_by"):
-            faults.attempt(as_names, getattr(self, option), option)
-        for name in (self.train_split_name, self.val_split_name):
-            faults.attempt(check_label, name, "split")
-        if self.train_split_name == self.val_split_name:
-            faults.add(f"train_split_name and val_split_name are both {self.train_split_name!r}.")
-        if self.val_size is not None and not (
-            isinstance(self.val_size, float) and 0 < self.val_size < 1  # also refuses NaN
-        ):
-            faults.add(f"val_size must be a share between 0 and 1, got {self.val_size!r}.")
-        faults.raise_if_any()
-
-    def featureset(self, ctx: ExperimentContext) -> FeatureSet:
-        """Return the FeatureSet as it is now."""
-        found: FeatureSet = ctx.get_node(self.fs, FeatureSet)
-        return found
-
-    def pooled(self, featureset: FeatureSet) -> np.ndarray:
-        """Return the rows to divide, each once, int64 of shape ``(n,)``."""
-        if self.source_splits is None:
-            return featureset.rows
-        return np.unique(np.concatenate([featureset.get_split(name).rows for name in self.source_splits]))
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldRows(Configurable):
-    """The rows that a FeatureSet trains and validates on in one fold.
-
-    Attributes:
-        fs: The label of the FeatureSet.
-        train_split_name: The split to train on.
-        val_split_name: The split to validate on.
-        train: Its rows, int64 of shape ``(n_train,)``.
-        val: Its rows, int64 of shape ``(n_val,)``.
-    """
-
-    fs: str
-    train_split_name: str
-    val_split_name: str
-    train: np.ndarray
-    val: np.ndarray
-
-
-class Fold(Group):
-    """One fold of a cross-validation: its phases, on rows of its own.
-
-    Args:
-        label: Its name, ``fold_0`` and so on.
-        phases: What runs, in order.
-        rows: The rows of each FeatureSet.
-    """
-
-    is_fold = True
-
-    def __init__(
-        self, label: str, phases: Sequence[ExperimentPhase | Group], rows: Sequence[FoldRows]
-    ) -> None:
-        self._label = label
-        self.phases = list(phases)
-        self.rows = list(rows)
-
-    @property
-    def label(self) -> str:
-        """Its name."""
-        return self._label
-
-    @property
-    def all(self) -> list[ExperimentPhase | Group]:
-        """What runs, in order."""
-        return list(self.phases)
-
-    @contextlib.contextmanager
-    def stage(self, experiment: Any) -> Iterator[None]:
-        """Have the rows of this fold, scalers fitted to its training rows, and all as before afterwards."""
-        with restored(experiment, self.flatten()), contextlib.ExitStack() as folds:
-            for rows in self.rows:
-                featureset = experiment.ctx.get_node(rows.fs, FeatureSet)
-                parts = {rows.train_split_name: rows.train, rows.val_split_name: rows.val}
-                folds.enter_context(featureset.in_fold(parts, fit_to=rows.train_split_name))
-            yield
+from modularml.splitters import Splitter, as_splitter
 
 
 class CrossValidation(Shown, Group):
@@ -416,7 +293,14 @@ class CrossValidation(Shown, Group):
 
     def _divided(self, binding: CVBinding, featureset: FeatureSet) -> list[FoldRows]:
         pooled = binding.pooled(featureset)
-        view = featureset.take(pooled)
+        folds = divisions(
+            binding,
+            featureset.take(pooled),
+            n_folds=self.n_folds,
+            seed=self.seed,
+            splitter=self.splitter,
+            where=self._where,
+        )
         return [
             FoldRows(
                 fs=binding.fs,
@@ -425,87 +309,11 @@ class CrossValidation(Shown, Group):
                 train=pooled[train],
                 val=pooled[val],
             )
-            for train, val in self._divisions(binding, view)
+            for train, val in folds
         ]
-
-    def _divisions(self, binding: CVBinding, view: FeatureSetView) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return the positions to train and to validate on, of each fold."""
-        columns = {"group_by": binding.group_by, "stratify_by": binding.stratify_by}
-        if binding.val_size is not None:
-            ratios = {"train": 1 - binding.val_size, "val": binding.val_size}
-            draws = (
-                RandomSplitter(ratios, seed=self.seed + i, **columns).indices(view)
-                for i in range(self.n_folds)
-            )
-            return [(parts["train"], parts["val"]) for parts in draws]
-        splitter = self.splitter
-        if splitter is None:
-            splitter = _k_fold(self.n_folds, self.seed, **columns)
-        elif not isinstance(splitter, Splitter):
-            splitter = SklearnSplitter(splitter, **columns)
-        parts = list(splitter.indices(view).values())
-        if len(parts) % 2:
-            raise InvalidValueError(
-                f"{self._where}: {splitter!r} makes {len(parts)} parts; a fold is one to train on and one to "
-                "validate on."
-            )
-        return list(zip(parts[::2], parts[1::2], strict=True))
 
     # -- elsewhere -------------------------------------------------------------------
 
     def elsewhere(self, experiment: Any, should_stop: Callable[[], bool]) -> Iterator[ExperimentRun] | None:
         """Return the runs of the folds as other processes end them, in order; None with one job."""
-        return None if self.n_jobs == 1 else self._from_workers(experiment, should_stop)
-
-    def _from_workers(self, experiment: Any, should_stop: Callable[[], bool]) -> Iterator[ExperimentRun]:
-        import joblib  # it comes with scikit-learn, and takes as long to import
-
-        tree = storage.tree_of(experiment, history=False)
-        # The phases of the plan that are run come with the fold.
-        bare = {"plan": to_config(PhaseGroup(experiment.label))}
-        tree["config"] = tree["config"] | bare | {"checkpointing": None, "results_config": None}
-        jobs = (joblib.delayed(run_fold)(type(experiment), tree, to_config(fold)) for fold in self.parts())
-        # Ray's backend hands over all folds at the end, the others each as it is done.
-        gives_each = joblib.parallel.get_active_backend()[0].supports_return_generator
-        states = joblib.Parallel(self.n_jobs, return_as="generator" if gives_each else "list")(jobs)
-        try:
-            for state in states:
-                yield ExperimentRun.from_state(state)
-                if should_stop():
-                    return
-        finally:
-            if gives_each:
-                states.close()
-
-
-def run_fold(cls: Any, tree: Mapping[str, Any], fold: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a fold in a process of its own and return the state of its record.
-
-    Args:
-        cls: The class of the experiment.
-        tree: The experiment, as `storage.tree_of` returns it.
-        fold: The configuration of the fold.
-    """
-    ctx = ExperimentContext(registration_policy="raise")
-    with ctx.temporary():
-        experiment = storage.experiment_of(cls, tree, ctx)
-        made: Fold = from_config(fold)
-        with experiment.disable_checkpointing():
-            experiment.run_group(made, **QUIET)
-    state: dict[str, Any] = experiment.last_run.get_state()
-    return state
-
-
-def _k_fold(n_folds: int, seed: int, **columns: Any) -> SklearnSplitter:
-    """Return the splitter of scikit-learn that divides into k parts by these columns."""
-    kinds = {
-        (False, False): "KFold",
-        (True, False): "GroupKFold",
-        (False, True): "StratifiedKFold",
-        (True, True): "StratifiedGroupKFold",
-    }
-    name = kinds[columns["group_by"] is not None, columns["stratify_by"] is not None]
-    # GroupKFold balances whole groups; it draws nothing.
-    arguments = {"n_splits": n_folds}
-    arguments |= {} if name == "GroupKFold" else {"shuffle": True, "random_state": seed}
-    return SklearnSplitter.from_config({"splitter": {"class": name, "arguments": arguments}, **columns})
+        return None if self.n_jobs == 1 else runs_of(self.parts(), self.n_jobs, experiment, should_stop)

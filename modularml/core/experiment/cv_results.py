@@ -12,7 +12,9 @@ import numpy as np
 
 from modularml.base.errors import InvalidTypeError, UnknownNameError, unknown_name
 from modularml.base.keywords import checked_keywords
-from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
+from modularml.base.optional import optional
+from modularml.core.experiment.phase_results import PhaseResults
+from modularml.core.experiment.results import PhaseGroupResults, phases_of
 from modularml.core.experiment.series import AxisSeries
 from modularml.display.card import Html, card, table
 from modularml.display.text_table import text_table
@@ -100,7 +102,7 @@ class CVResults(PhaseGroupResults):
             UnknownNameError: If no fold ran such a phase, or none with such a node.
         """
         on, scores = getattr(node, "label", node), self.scores()
-        phases = dict(_phases(self[self.fold_labels[0]])) if self.n_folds else {}
+        phases = _phases(self[self.fold_labels[0]]) if self.n_folds else {}
         if phase is not None:
             if phase not in phases:
                 raise UnknownNameError(unknown_name("phase", phase, phases, where=repr(self)))
@@ -139,25 +141,18 @@ class CVResults(PhaseGroupResults):
         Raises:
             ImportError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError('to_pandas needs pandas: pip install "modularml-jupyter[data]".') from error
-        return pd.DataFrame(self.scores(), index=self.fold_labels)
+        pandas = optional("pandas", "data", f"to_pandas() of {self!r}")
+        return pandas.DataFrame(self.scores(), index=self.fold_labels)
 
     def __repr__(self) -> str:
         return f"CVResults(label={self.label!r}, folds={self.n_folds})"
 
 
-def _phases(results: PhaseGroupResults, above: str = "") -> Iterator[tuple[str, PhaseResults]]:
-    for label, entry in results.items():
-        if isinstance(entry, PhaseGroupResults):
-            yield from _phases(entry, f"{above}{label}/")
-        else:
-            yield f"{above}{label}", entry
+def _phases(results: PhaseGroupResults) -> dict[str, PhaseResults]:
+    return {"/".join(path): phase for path, phase in phases_of(results)}
 
 
 def _finals(results: PhaseGroupResults) -> Iterator[tuple[str, float]]:
-    for path, phase in _phases(results):
+    for path, phase in _phases(results).items():
         for name, value in phase.final().items():
             yield f"{path}/{name}", value

@@ -34,11 +34,12 @@ from modularml.core.experiment.checkpointing import Checkpointing
 from modularml.core.experiment.checkpoints import Checkpoints
 from modularml.core.experiment.comparison import Diff
 from modularml.core.experiment.history import ExperimentRun, History
+from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.random_stream import RandomStream
-from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
+from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.results_config import ResultsConfig
 from modularml.core.experiment.resuming import Bookmark, point_in
 from modularml.core.experiment.runner import Entry
@@ -54,12 +55,9 @@ from modularml.core.experiment.standing import (
     status_to_show,
 )
 from modularml.core.experiment.state import put_back, take
-from modularml.core.topology import graph_file
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.card import Html, Shown, card, remark
 from modularml.display.notice import notice
-from modularml.io.objects import no_surprises
-from modularml.io.yaml import load_yaml, save_yaml
 
 
 @checked_keywords
@@ -704,8 +702,7 @@ class Experiment(Shown):
             ImportError: If PyYAML is not installed.
             InvalidTypeError: If it holds what only a file can hold, as an estimator is.
         """
-        graph = None if self.model_graph is None else graph_file.tree_of(self.model_graph)
-        return save_yaml(path, {"config": self.get_config(), "model_graph": graph}, overwrite=overwrite)
+        return storage.save_as_yaml(self, path, overwrite=overwrite)
 
     @classmethod
     def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Self:
@@ -719,18 +716,8 @@ class Experiment(Shown):
             StateError: If the active context belongs to an experiment.
             FileFormatError: If it is no such file.
         """
-        ctx = ExperimentContext.get_active()
-        if ctx.experiment is not None:
-            raise StateError(
-                f"The active context belongs to the experiment {ctx.experiment.label!r}. Activate another "
-                "one, with the FeatureSets that are needed: ExperimentContext().activate()."
-            )
-        tree = load_yaml(path, symbols=symbols)
-        with no_surprises(path, "experiment"):
-            config, graph = tree["config"], tree["model_graph"]
-            if graph is not None:
-                graph_file.graph_of_tree(ModelGraph, graph, repr(str(path)))
-            return cls.from_config(config)
+        made: Self = storage.experiment_of_yaml(cls, path, symbols=symbols)
+        return made
 
     def get_state(self, *, tensors: bool = True) -> dict[str, Any]:
         """Return a copy of everything that runs change: graph, counters, random numbers, history.

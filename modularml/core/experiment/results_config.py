@@ -17,7 +17,8 @@ import numpy as np
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, ModularMLError, warn
 from modularml.core.experiment.history import ExperimentRun
-from modularml.core.experiment.results import PhaseResults, phases_of
+from modularml.core.experiment.phase_results import PhaseResults
+from modularml.core.experiment.results import phases_of
 from modularml.io import codec
 from modularml.io.names import safe_name
 

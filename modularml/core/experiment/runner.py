@@ -41,11 +41,12 @@ from modularml.core.experiment.callback_results import as_result
 from modularml.core.experiment.checkpointing import PHASE
 from modularml.core.experiment.fingerprint import Fingerprints
 from modularml.core.experiment.history import ExperimentRun, PhaseExecution, now
+from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase
 from modularml.core.experiment.position import Position
 from modularml.core.experiment.random_stream import RandomStream
-from modularml.core.experiment.results import PhaseGroupResults, PhaseResults
+from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.staleness import name_of, upstream
 from modularml.display.live import open_live_view
 

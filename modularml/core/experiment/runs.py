@@ -32,6 +32,9 @@ from modularml.core.experiment.runner import Entry, Runner
 from modularml.core.experiment.state import begin_anew, put_back, restored
 from modularml.display.notice import notice
 
+QUIET = {"show_sampler_progress": False, "show_training_progress": False, "show_eval_progress": False}
+"""The display options of a run that shows nothing."""
+
 
 class Runs:
     """Begins the runs of an experiment, goes on with them, and previews.

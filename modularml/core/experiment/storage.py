@@ -24,20 +24,14 @@ from modularml.core.context import ExperimentContext, RegistrationPolicy
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.checkpoint_store import moved
-from modularml.core.topology.graph_file import (
-    graph_config,
-    initial_weights,
-    make_graph,
-    node_config,
-    set_initial_weights,
-)
+from modularml.core.topology import graph_entrance, graph_file, graph_state
 from modularml.core.topology.graph_node import GraphNode
-from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.notice import notice
 from modularml.io import codec
 from modularml.io.names import existing
 from modularml.io.objects import no_surprises
+from modularml.io.yaml import load_yaml, save_yaml
 
 
 def save_experiment(experiment: Any, path: str | Path, *, overwrite: bool) -> Path:
@@ -67,10 +61,10 @@ def tree_of(experiment: Any, *, history: bool = True) -> dict[str, Any]:
         "featuresets": [
             {"config": fs.get_config(), "state": fs.get_state()} for fs in nodes if isinstance(fs, FeatureSet)
         ],
-        "nodes": [node_config(node) for node in nodes if isinstance(node, GraphNode)],
+        "nodes": [graph_file.node_config(node) for node in nodes if isinstance(node, GraphNode)],
         "spare_nodes": _spare_states(ctx),
-        "initial_weights": initial_weights(nodes),
-        "graph": None if ctx.model_graph is None else graph_config(ctx.model_graph),
+        "initial_weights": graph_file.initial_weights(nodes),
+        "graph": None if ctx.model_graph is None else graph_file.graph_config(ctx.model_graph),
     }
 
 
@@ -127,6 +121,28 @@ def load_experiment(
     return experiment
 
 
+def save_as_yaml(experiment: Any, path: str | Path, *, overwrite: bool) -> Path:
+    """Write how an experiment is made to a YAML file; see `Experiment.to_yaml`."""
+    graph = None if experiment.model_graph is None else graph_file.tree_of(experiment.model_graph)
+    return save_yaml(path, {"config": experiment.get_config(), "model_graph": graph}, overwrite=overwrite)
+
+
+def experiment_of_yaml(cls: Any, path: str | Path, *, symbols: Mapping[str, Any] | None) -> Any:
+    """Make the experiment of a YAML file in the active context; see `Experiment.from_yaml`."""
+    ctx = ExperimentContext.get_active()
+    if ctx.experiment is not None:
+        raise StateError(
+            f"The active context belongs to the experiment {ctx.experiment.label!r}. Activate another "
+            "one, with the FeatureSets that are needed: ExperimentContext().activate()."
+        )
+    tree = load_yaml(path, symbols=symbols)
+    with no_surprises(path, "experiment"):
+        config, graph = tree["config"], tree["model_graph"]
+        if graph is not None:
+            graph_file.graph_of_tree(ModelGraph, graph, repr(str(path)))
+        return cls.from_config(config)
+
+
 def checkpoint_of(
     experiment: Any, path: Path, name: str, meta: Mapping[str, Any], *, at_once: bool
 ) -> Callable[[], Path]:
@@ -175,33 +191,22 @@ def _spare_states(ctx: ExperimentContext) -> dict[str, Any]:
     """Return the states of the nodes that are not in the graph; those of the others are in its state."""
     members = [] if ctx.model_graph is None else ctx.model_graph.node_labels
     return {
-        label: _state_of(node)
+        label: graph_state.state_of(node)
         for label, node in ctx.nodes.items()
         if isinstance(node, GraphNode) and label not in members
     }
-
-
-def _state_of(node: Any) -> dict[str, Any]:
-    if isinstance(node, MergeNode):
-        return node.get_state()
-    return {"model": node.model.get_state(), "frozen_by": node.frozen_by}
 
 
 def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
     """Make data, nodes and graph of a tree in a context of their own."""
     for entry in tree["featuresets"]:
         FeatureSet.from_config(entry["config"]).set_state(entry["state"])
-    graph = make_graph(ModelGraph, tree)
+    graph = graph_file.make_graph(ModelGraph, tree)
     for label, state in tree["spare_nodes"].items():
-        node = staged.get_node(label, GraphNode)
-        if isinstance(node, MergeNode):
-            node.set_state(state)
-            continue
-        node.model.set_state(state["model"])
-        node.freeze(state["frozen_by"]) if state["frozen_by"] else node.unfreeze()
+        graph_state.put_back(staged.get_node(label, GraphNode), state)
     if graph is not None:
         graph.set_state(tree["state"]["graph"])
-    set_initial_weights(staged.nodes, tree["initial_weights"])
+    graph_file.set_initial_weights(staged.nodes, tree["initial_weights"])
 
 
 def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
@@ -215,29 +220,15 @@ def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
             ctx.keep(present)
             continue
         if present is not None:
-            shared = "ID" if present.node_id == node.node_id else "label"
-            notice(
-                entrance.TITLE,
-                f"The loaded {type(node).__name__} has an overlapping {shared} with existing "
-                f"{type(present).__name__} {present.label!r}. {present.label!r} will be "
-                "overwritten in the active ExperimentContext.",
-            )
+            graph_entrance.tell_node_replaced(present, node)
         node.move_to(ctx)
     if staged.model_graph is None:
         ctx.remove_model_graph()
     elif same_graph:
-        notice(
-            "ModelGraph Collision",
-            f"Loaded ModelGraph is identical to {before.label!r} in the existing ExperimentContext. "
-            f"Returning {before.label!r}.",
-        )
+        graph_entrance.tell_identical(before)
     else:
         if before is not None:
-            notice(
-                "ModelGraph Collision",
-                f"The loaded ModelGraph {staged.model_graph.label!r} differs from {before.label!r}, which "
-                "will be overwritten in the active ExperimentContext.",
-            )
+            graph_entrance.tell_replaced(before, staged.model_graph)
         staged.model_graph.move_to(ctx)
 
 

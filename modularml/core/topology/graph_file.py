@@ -9,18 +9,18 @@ has the key ``graph`` alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from modularml.base.config import from_config, to_config
-from modularml.base.errors import Faults, FileFormatError, GraphError, StateError, unknown_name
-from modularml.core.context import ExperimentContext, new_id
-from modularml.core.data.entrance import TITLE
+from modularml.base.errors import Faults, FileFormatError, GraphError, unknown_name
+from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.sample_collection import SampleCollection
+from modularml.core.topology.graph_entrance import enter
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_node import ModelNode
 from modularml.display.notice import notice
@@ -127,7 +127,7 @@ def load_graph(cls: Any, path: str | Path, *, overwrite: bool, symbols: Mapping[
         check_columns(tree["featuresets"], ctx, f"ModelGraph {graph.label!r} of {str(path)!r}")
         graph.set_state(tree["state"])
         set_initial_weights({n.label: n for n in graph.nodes.values()}, tree["initial_weights"])
-    return _enter(graph, ctx, overwrite=overwrite)
+    return enter(graph, ctx, overwrite=overwrite)
 
 
 def graph_of_tree(cls: Any, tree: Mapping[str, Any], where: str) -> Any:
@@ -141,7 +141,7 @@ def graph_of_tree(cls: Any, tree: Mapping[str, Any], where: str) -> Any:
     ctx = ExperimentContext.get_active()
     graph = _staged(cls, tree)
     check_columns(tree["featuresets"], ctx, f"ModelGraph {graph.label!r} of {where}")
-    entered = _enter(graph, ctx, overwrite=False)
+    entered = enter(graph, ctx, overwrite=False)
     if all(ctx.has_node(label) for label in tree["featuresets"]):
         entered.build()
     return entered
@@ -190,82 +190,6 @@ def check_columns(read: Mapping[str, Columns], ctx: ExperimentContext, where: st
                     GraphError(f"the column {name!r} of {place} has the shape {shape}; it reads {known}.")
                 )
     faults.raise_if_any()
-
-
-def _enter(graph: Any, ctx: ExperimentContext, *, overwrite: bool) -> Any:
-    """Register a loaded graph and its nodes, or return the one that is the same; say what came of it."""
-    present = ctx.model_graph
-    if present is not None and present == graph:
-        notice(
-            "ModelGraph Collision",
-            f"Loaded ModelGraph is identical to {present.label!r} in the existing ExperimentContext. "
-            f"Returning {present.label!r}.",
-        )
-        return present
-    if overwrite and ctx.experiment is not None and ctx.experiment.is_running:
-        raise StateError(f"Experiment {ctx.experiment.label!r} is running; no graph can take its place now.")
-    nodes: Sequence[GraphNode] = list(graph.nodes.values())
-    if not overwrite:
-        _make_room(graph, nodes, ctx)
-    for node in nodes:
-        taken = [known for known in ctx.nodes.values() if _clash(known, node)]
-        for known in taken:
-            _tell_overwritten(node, known)
-            ctx.remove_node(label=known.label)
-        node.move_to(ctx)
-    if present is None or overwrite:
-        if present is not None:
-            notice(
-                "ModelGraph Collision",
-                f"The loaded ModelGraph {graph.label!r} differs from {present.label!r}, which will be "
-                "overwritten in the active ExperimentContext.",
-            )
-        graph.move_to(ctx)
-    else:
-        graph.ctx = ctx
-        notice(
-            "ModelGraph Collision",
-            f"The loaded ModelGraph {graph.label!r} differs from {present.label!r}, which stays the graph of "
-            "the experiment; the loaded one predicts beside it. overwrite=True puts it in its place.",
-        )
-    return graph
-
-
-def _clash(known: Any, node: GraphNode) -> bool:
-    return bool(known.label == node.label or known.node_id == node.node_id)
-
-
-def _make_room(graph: Any, nodes: Sequence[GraphNode], ctx: ExperimentContext) -> None:
-    """Give the nodes whose id or label is taken an id and a label of their own, and tell each."""
-    renamed = {}
-    for node in nodes:
-        if not any(_clash(known, node) for known in ctx.nodes.values()):
-            continue
-        before, wanted = node.reference(), node.label
-        others = {*ctx.nodes, *(other.label for other in nodes if other is not node)}
-        node.label = next(
-            label
-            for label in (wanted, *(f"{wanted}_{n}" for n in range(2, len(others) + 3)))
-            if label not in others
-        )
-        node.node_id = new_id()
-        renamed[before.node_id] = node.reference()
-        notice(
-            TITLE,
-            f"The loaded {type(node).__name__} {wanted!r} has the label or the id of another one. "
-            f"It was registered as {node.label!r} with a new id.",
-        )
-    graph.follow(renamed)
-
-
-def _tell_overwritten(node: GraphNode, known: Any) -> None:
-    shared = "ID" if known.node_id == node.node_id else "label"
-    notice(
-        TITLE,
-        f"The loaded {type(node).__name__} has an overlapping {shared} with existing "
-        f"{type(known).__name__} {known.label!r}. {known.label!r} will be "
-        "overwritten in the active ExperimentContext.",
-    )
 
 
 # -- checkpoints -----------------------------------------------------------------------

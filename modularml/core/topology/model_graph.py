@@ -7,20 +7,17 @@ shapes, and holds the optimizer of the whole.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from modularml.backends.backend import Backend, load
-from modularml.base.config import same_tree
+from modularml.backends.backend import Backend
 from modularml.base.errors import (
     Faults,
     GraphError,
     InvalidTypeError,
-    InvalidValueError,
     StateError,
     check_label,
     unknown_name,
@@ -30,17 +27,21 @@ from modularml.base.rows import check_flag
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.batch import Batch
-from modularml.core.data.columns import RAW, Column
-from modularml.core.data.featureset import FeatureSet
-from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
-from modularml.core.data.table import side_by_side, stack
-from modularml.core.data.values import check_feeds
-from modularml.core.topology import editing, graph_file, prediction, structure
+from modularml.core.data.reference import GraphNodeReference
+from modularml.core.topology import (
+    building,
+    editing,
+    graph_file,
+    graph_state,
+    optimizers,
+    prediction,
+    structure,
+)
 from modularml.core.topology.diagram import graph_spec
-from modularml.core.topology.graph_node import GraphNode, UpstreamReference
+from modularml.core.topology.graph_node import GraphNode, Shape, UpstreamReference
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.topology.origin import Entry, Origin, entries_of, origin_of, shape_of
+from modularml.core.topology.origin import Entry, Origin, entries_of, origin_of
 from modularml.core.topology.summary import GraphSummary, summary_of
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.display.diagram import Diagram
@@ -48,7 +49,6 @@ from modularml.display.live import pin_live_view
 from modularml.io.objects import no_surprises
 from modularml.io.yaml import load_yaml, save_yaml
 
-Shape = tuple[int, ...]
 Asked = GraphNode | GraphNodeReference | str
 """What may be asked for: a node, by itself or its label, or one of its outputs."""
 
@@ -149,7 +149,7 @@ class ModelGraph:
             faults.add(GraphError(f"the node {label!r} is given twice."))
         for node in self._members():
             for source in node.featureset_refs:
-                faults.attempt(self._featureset, source, node)
+                faults.attempt(building.featureset_of, source, node, self.ctx)
             for ref in node.node_refs:
                 if not self.ctx.has_node(ref) or self.ctx.get_node(ref).label not in labels:
                     missing = unknown_name("upstream", ref.node_label, labels, where=repr(node))
@@ -218,9 +218,6 @@ class ModelGraph:
 
     def _models(self) -> list[ModelNode]:
         return [node for node in self._members() if isinstance(node, ModelNode)]
-
-    def _merges(self) -> list[MergeNode]:
-        return [node for node in self._members() if isinstance(node, MergeNode)]
 
     def upstreams(self) -> dict[str, tuple[str, ...]]:
         """Label of each node -> labels of the nodes right upstream of it."""
@@ -302,22 +299,10 @@ class ModelGraph:
         Raises:
             GraphError: If a model does not take the shape that reaches it.
         """
-        tail_labels = {node.label for node in self.tail_nodes}
+        tails = {node.label for node in self.tail_nodes}
         anew = set(self.node_labels if force is True else self._labels(force or ()))
-        for node in self.topological_nodes():
-            if isinstance(node, MergeNode):
-                node.build([self.shape_of_input(node, ref) for ref in node.upstream_refs])
-            if not isinstance(node, ModelNode):
-                continue
-            wanted = None
-            predicts = node.label in tail_labels or node.backend == "scikit"
-            again = node.label in anew
-            known = node.model.own_output_shape if again else node.model.output_shape
-            if predicts and known is None:
-                wanted = self._wanted_shape(node)
-            shapes = [self.shape_of_input(node, ref) for ref in node.upstream_refs]
-            node.build(shapes if node.takes_list else shapes[0], wanted, force=again)
-        self._build_optimizers(force is True)
+        building.build_nodes(self.topological_nodes(), tails, anew, self.ctx)
+        self._build_optimizers(force=force is True)
         self._was_built = True
         self._built_with = {node.node_id: node.upstream_refs for node in self._members()}
         return self
@@ -331,40 +316,11 @@ class ModelGraph:
         Raises:
             StateError: If the node upstream of it is not built.
         """
-        if isinstance(ref, FeatureSetReference):
-            table = self._featureset(ref, node).table
-            samples = {name: table.column(name)[:1] for name in ref.features}
-            check_feeds(samples, repr(node))
-            of_columns: Shape = side_by_side(samples).shape[1:]
-            return of_columns
-        upstream = self.ctx.get_node(ref, GraphNode)
-        if upstream.output_shape is None:
-            first = f"fit it first (FitPhase with active_nodes=[..., {upstream.label!r}])"
-            raise StateError(
-                f"The output shape of {upstream!r} is unknown, so {node!r} behind it cannot be built: "
-                f"{first if upstream.is_built else 'build it first'}, then build the graph again."
-            )
-        try:
-            shape: Shape = upstream.shape_of_output(ref.output)
-        except GraphError as error:
-            raise GraphError(f"{node!r}: {error}") from error
-        return shape
+        return building.shape_of_input(node, ref, self.ctx)
 
     def target_shape(self, node: GraphNode) -> Shape | None:
         """Shape of one sample's targets as they reach `node`, or None if it has none."""
-        for entry in self.entries(node):
-            table = self._featureset(entry.ref, node).table
-            check_feeds({name: table.column(name)[:1] for name in entry.ref.targets}, repr(node))
-        return shape_of(self.origin(node), "targets", self.ctx)
-
-    def _wanted_shape(self, node: ModelNode) -> Shape | None:
-        """Return the shape that a tail is to have; None where targets of several shapes have a loss each."""
-        try:
-            return self.target_shape(node)
-        except InvalidValueError:
-            if node.model.takes_output_shape:
-                raise
-            return None
+        return building.target_shape(node, self.ctx)
 
     def origin(self, node: GraphNode, domain: str = "targets") -> Origin:
         """Where the targets or tags come from that belong to the outputs of `node`."""
@@ -374,43 +330,8 @@ class ModelGraph:
         """The FeatureSets whose samples reach `node`, and where they enter the graph."""
         return entries_of(node, self.ctx)
 
-    def _featureset(self, ref: FeatureSetReference, node: GraphNode) -> FeatureSet:
-        """Return what a reference leads to, which must have the columns it names."""
-        known = {label: fs for label, fs in self.ctx.nodes.items() if isinstance(fs, FeatureSet)}
-        found = self.ctx.get_node(ref) if self.ctx.has_node(ref) else None
-        if not isinstance(found, FeatureSet):
-            raise GraphError(unknown_name("FeatureSet", ref.node_label, known, where=repr(node)))
-        for name in ref.columns:
-            if name not in found.columns:
-                where = f"{found.label!r}, which feeds {node!r}"
-                raise GraphError(unknown_name("column", name, found.columns, where=where))
-        return found
-
-    def _check_optimizers(self) -> None:
-        """Raise if one optimizer is to update several things: it would update the last of them alone."""
-        holders: dict[int, list[str]] = {}
-        owners: list[ModelGraph | ModelNode] = [self, *self._models()]
-        for owner in owners:
-            if owner.optimizer is not None:
-                holders.setdefault(id(owner.optimizer), []).append(repr(owner))
-        for shared in holders.values():
-            if len(shared) > 1:
-                raise GraphError(
-                    f"ModelGraph {self.label!r}: {' and '.join(shared)} have one Optimizer object; give each "
-                    "an Optimizer of its own, or the graph alone one for all nodes."
-                )
-
-    def _build_optimizers(self, force: bool) -> None:
-        self._check_optimizers()
-        trained = [n for n in self._models() if n.backend == "torch" and n.is_built]
-        if self.optimizer is not None and trained:
-            named = {f"{n.label}.{name}": p for n in trained for name, p in n.module.named_parameters()}
-            is_sparse = any(node.has_sparse_gradients for node in trained)
-            self.optimizer.build(named, force=force, sparse=is_sparse)
-        for node in trained:
-            if node.optimizer is not None:
-                named = dict(node.module.named_parameters())
-                node.optimizer.build(named, force=force, sparse=node.has_sparse_gradients)
+    def _build_optimizers(self, *, force: bool) -> None:
+        optimizers.build_optimizers(self, self._models(), force=force)
 
     def refresh(self) -> None:
         """Take what was defined anew, as cells ran again: optimizers, and nodes that are to be built."""
@@ -418,8 +339,8 @@ class ModelGraph:
         for owner in owners:
             if owner.optimizer is not None:
                 owner.optimizer = cells.present(owner.optimizer)
-        optimizers = [owner.optimizer for owner in owners if owner.optimizer is not None]
-        if self._was_built and not (self.is_built and all(optimizer.is_built for optimizer in optimizers)):
+        present = [owner.optimizer for owner in owners if owner.optimizer is not None]
+        if self._was_built and not (self.is_built and all(optimizer.is_built for optimizer in present)):
             self.build()
         elif self._was_built:
             self._build_optimizers(force=False)  # of the parameters that modules have by now
@@ -455,7 +376,7 @@ class ModelGraph:
         if not self.is_built:
             raise StateError(f"{self!r} is not built: {self.to_build}. Call build() first.")
         trained = [node for node in self._models() if node.backend == "torch" and not node.is_frozen]
-        return {f"{n.label}.{name}": p for n in trained for name, p in n.module.named_parameters()}
+        return optimizers.parameters_of(trained)
 
     # -- changing ----------------------------------------------------------------
 
@@ -470,7 +391,8 @@ class ModelGraph:
         """
         label = self.ctx.get_node(node, GraphNode).label
         is_again = label in self.node_labels and cells.is_again(self._added_in.get(label))
-        self._changed(*((self._wiring(),) if is_again else (self._wiring(node), [node])))
+        draft = self._draft()
+        self._redrawn(draft if is_again else draft.add(node))
         self._added_in[label] = cells.current()
         return self
 
@@ -481,8 +403,7 @@ class ModelGraph:
             GraphError: If it is not in the graph, is the last one, or leaves a node with too few or too
                 many upstreams.
         """
-        label = self._member(node)
-        return self._changed(structure.without(self._wiring(), label), leaving=label)
+        return self._redrawn(self._draft().remove(node))
 
     def replace_node(self, old: GraphNode | str, new: GraphNode | str) -> Self:
         """Put a node in the place of another: fed by what fed that one, feeding what it fed.
@@ -490,11 +411,7 @@ class ModelGraph:
         Raises:
             GraphError: If `old` is not in the graph, or `new` is, or cannot be fed so.
         """
-        label, wiring = self._member(old), self._wiring(new)
-        entering = list(wiring)[-1]
-        ups = wiring[label]
-        changed = structure.with_replaced({k: v for k, v in wiring.items() if k != label}, label, entering)
-        return self._changed(changed | {entering: ups}, [new], leaving=label)
+        return self._redrawn(self._draft().replace(old, new))
 
     def insert_node_between(self, new: GraphNode | str, upstream: Any, downstream: GraphNode | str) -> Self:
         """Put a node on the way from an upstream, a node or a FeatureSet, to a node that it feeds.
@@ -502,12 +419,7 @@ class ModelGraph:
         Raises:
             GraphError: If `upstream` does not feed `downstream`, or `new` is in the graph already.
         """
-        label, wiring = self._member(downstream), self._wiring(new)
-        entering = list(wiring)[-1]
-        i = editing.position(wiring, editing.point_of(upstream, self.ctx), label)
-        ups = wiring[label]
-        changed = {entering: (ups[i],), label: (*ups[:i], entering, *ups[i + 1 :])}
-        return self._changed(wiring | changed, [new])
+        return self._redrawn(self._draft().insert_between(new, upstream, downstream))
 
     def insert_node_before(self, new: GraphNode | str, downstream: GraphNode | str) -> Self:
         """Put a node before another: fed by all that feeds that one, which it then feeds alone.
@@ -515,9 +427,7 @@ class ModelGraph:
         Raises:
             GraphError: If `downstream` is not in the graph, or `new` is, or either cannot be fed so.
         """
-        label, wiring = self._member(downstream), self._wiring(new)
-        entering = list(wiring)[-1]
-        return self._changed(wiring | {entering: wiring[label], label: (entering,)}, [new])
+        return self._redrawn(self._draft().insert_before(new, downstream))
 
     def insert_node_after(self, new: GraphNode | str, upstream: GraphNode | str) -> Self:
         """Put a node behind another: fed by it, feeding all that it fed.
@@ -525,47 +435,20 @@ class ModelGraph:
         Raises:
             GraphError: If `upstream` is not in the graph, or `new` is.
         """
-        label, wiring = self._member(upstream), self._wiring(new)
-        entering = list(wiring)[-1]
-        return self._changed(structure.with_replaced(wiring, label, entering) | {entering: (label,)}, [new])
+        return self._redrawn(self._draft().insert_after(new, upstream))
+
+    def _draft(self) -> editing.Draft:
+        return editing.Draft(self._members(), self.ctx, repr(self))
+
+    def _redrawn(self, draft: editing.Draft) -> Self:
+        self._refs = [node.reference() for node in draft.apply()]
+        return self
 
     def _labels(self, nodes: Iterable[GraphNode | str]) -> list[str]:
         return [self._member(node) for node in nodes]
 
     def _member(self, node: GraphNode | GraphNodeReference | str) -> str:
-        label = str(self.ctx.get_node(node, GraphNode).label)
-        if label not in self.node_labels:
-            raise GraphError(unknown_name("node", label, self.node_labels, where=repr(self)))
-        return label
-
-    def _wiring(self, entering: GraphNode | str | None = None) -> dict[str, Any]:
-        """Return what feeds each node; a node that enters comes last."""
-        nodes = self._members()
-        if entering is not None:
-            found = self.ctx.get_node(entering, GraphNode)
-            if found.label in self.node_labels:
-                raise GraphError(f"{found!r} is in {self!r} already.")
-            nodes.append(found)
-        return editing.wiring_of(nodes, self.ctx)
-
-    def _changed(
-        self, wiring: dict[str, Any], entering: Sequence[GraphNode | str] = (), leaving: str | None = None
-    ) -> Self:
-        nodes = [*self._members(), *(self.ctx.get_node(node, GraphNode) for node in entering)]
-        by_label = {node.label: node for node in nodes if node.label != leaving}
-        faults = Faults(repr(self))
-        if not by_label:
-            faults.add(GraphError("it needs at least one node."))
-        for label, points in wiring.items():
-            for point in points:
-                if isinstance(point, str) and point not in by_label:
-                    faults.add(
-                        GraphError(f"{point!r} feeds {label!r} and is not in the graph; add it first.")
-                    )
-        faults.raise_if_any()
-        editing.apply(wiring, by_label, self.ctx, repr(self))
-        self._refs = [node.reference() for node in by_label.values()]
-        return self
+        return editing.member(node, self.node_labels, self.ctx, repr(self))
 
     # -- state -------------------------------------------------------------------
 
@@ -573,16 +456,7 @@ class ModelGraph:
         """A copy of the weights, estimators, frozen flags and optimizers, by node label."""
         if self._was_built:
             self._build_optimizers(force=False)  # their states go by names, and nodes may be others by now
-        nodes = {
-            node.label: {
-                "model": node.model.get_state(),
-                "frozen_by": node.frozen_by,
-                "optimizer": _optimizer_state(node.optimizer),
-            }
-            for node in self._models()
-        }
-        nodes |= {node.label: node.get_state() for node in self._merges()}
-        return {"nodes": nodes, "optimizer": _optimizer_state(self.optimizer)}
+        return graph_state.take(self._members(), self.optimizer)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Return to what `get_state` returned; nodes are matched by label.
@@ -590,27 +464,17 @@ class ModelGraph:
         Raises:
             GraphError: If the state holds other nodes than the graph; nothing is changed then.
         """
-        models = self._models()
         if set(self.node_labels) != set(state["nodes"]):
             raise GraphError(
                 f"The state belongs to another graph than {self.label!r}: it holds the nodes "
                 f"{list(state['nodes'])}, the graph has {self.node_labels}."
             )
-        for node in models:
-            saved = state["nodes"][node.label]
-            node.model.set_state(saved["model"])
-            node.unfreeze()
-            if saved["frozen_by"] is not None:
-                node.freeze(saved["frozen_by"])
-        for merge in self._merges():
-            merge.set_state(state["nodes"][merge.label])
+        for node in self._members():
+            graph_state.put_back(node, state["nodes"][node.label])
         self._built_with = {node.node_id: node.upstream_refs for node in self._members()}
         if self.is_built:
             self._build_optimizers(force=False)
-        pairs = [(node.optimizer, state["nodes"][node.label]["optimizer"]) for node in models]
-        for optimizer, saved in [*pairs, (self.optimizer, state["optimizer"])]:
-            if optimizer is not None and saved is not None:
-                optimizer.set_state(saved)
+        graph_state.put_into_optimizers(self._members(), self.optimizer, state)
 
     def follow(self, renamed: Mapping[str, GraphNodeReference]) -> None:
         """Hold the same nodes as before under the ids and labels that they got; see `GraphNode.follow`."""
@@ -623,14 +487,15 @@ class ModelGraph:
         if not isinstance(other, ModelGraph):
             return NotImplemented
         return self is other or (
-            self._description() == other._description() and _equal(self.get_state(), other.get_state())
+            self._description() == other._description()
+            and graph_state.equal(self.get_state(), other.get_state())
         )
 
     __hash__ = object.__hash__
 
     def _description(self) -> list[Any]:
         models = [(node.label, repr(node.model), node.optimizer) for node in self._models()]
-        merges = [(type(node), node.settings()) for node in self._merges()]
+        merges = [(type(n), n.settings()) for n in self._members() if isinstance(n, MergeNode)]
         return [self.label, self.upstreams(), self.optimizer, models, merges]
 
     # -- files -------------------------------------------------------------------
@@ -762,7 +627,7 @@ class ModelGraph:
         wanted = self._wanted(nodes, self.tail_nodes)
         found = prediction.outputs_of(self._ready(one.label for one in wanted), data, wanted)
         if unscale:
-            found = [(one, self._unscaled(one, values)) for one, values in found]
+            found = [(one, prediction.unscaled(one, values, self.ctx)) for one, values in found]
         outputs: np.ndarray | dict[str, Any] = prediction.only_or_all(found)
         return outputs
 
@@ -822,41 +687,6 @@ class ModelGraph:
         if missing:
             raise StateError(f"The nodes {missing} are not built; call graph.build() first.")
         return [node for node in self.topological_nodes() if node.label in needed]
-
-    def _unscaled(self, wanted: prediction.Wanted, values: Any) -> Any:
-        if isinstance(values, dict):
-            return {name: self._unscaled_output(wanted.label, one, name) for name, one in values.items()}
-        return self._unscaled_output(wanted.label, values, wanted.names[0] if wanted.names else None)
-
-    def _unscaled_output(self, label: str, values: np.ndarray, output: str | None) -> np.ndarray:
-        origin = self.origin(self.ctx.get_node(label))
-        if not isinstance(origin, Entry) or not origin.columns("targets"):
-            raise InvalidValueError(f"The outputs of {label!r} belong to no targets of one FeatureSet.")
-        if not self.ctx.has_node(origin.ref):
-            raise StateError(
-                f"FeatureSet {origin.ref.node_label!r}, which has the scalers of the targets of {label!r}, "
-                "is not here; load it, or leave out unscale."
-            )
-        own = [name for name in origin.columns("targets") if name.split(".")[1] == output]
-        columns = own or list(origin.columns("targets"))
-        if all(Column.parse(name).rep == RAW for name in columns):
-            raise InvalidValueError(
-                f"The targets {columns} of {label!r} are not scaled, so there is nothing to undo; leave out "
-                "unscale."
-            )
-        samples = {name: self.ctx.get_node(origin.ref).table.column(name)[:1] for name in columns}
-        shape = stack(samples).shape[1:]
-        if values.dtype.kind not in "biuf" or values[0].size != math.prod(shape):
-            raise InvalidValueError(
-                f"The outputs of {label!r} of shape {values.shape[1:]} do not hold the targets "
-                f"{columns} of shape {shape}."
-            )
-        featureset = self.ctx.get_node(origin.ref, FeatureSet)
-        beside = values.reshape(len(values), *shape)
-        restored: np.ndarray = featureset.unscale_data_for_cols(
-            data=beside, domain="targets", columns=columns
-        )
-        return restored.reshape(values.shape)
 
     # -- looking -----------------------------------------------------------------
 
@@ -942,15 +772,3 @@ def _named_by_class(models: Sequence[Any]) -> dict[str, Any]:
         n_alike = sum(type(other).__name__ == name for other in named.values())
         named[f"{name}_{n_alike + 1}" if n_alike else name] = model
     return named
-
-
-def _optimizer_state(optimizer: Optimizer | None) -> dict[str, Any] | None:
-    return optimizer.get_state() if optimizer is not None and optimizer.is_built else None
-
-
-def _equal(left: Any, right: Any) -> bool:
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
-    if hasattr(left, "get_params") and hasattr(right, "get_params"):
-        return bool(load(Backend.SCIKIT).same(left, right))
-    return same_tree(left, right)

@@ -5,6 +5,7 @@ It knows no phase and no batch of one; data come as arrays, tensors or FeatureSe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,16 +24,18 @@ from modularml.base.errors import (
     told_of,
     unknown_name,
 )
+from modularml.core.context import ExperimentContext
 from modularml.core.data.batch import Batch, RoleData, SampleData
 from modularml.core.data.columns import RAW, TRANSFORMED, Column
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.new_samples import as_raw, named
 from modularml.core.data.reference import FeatureSetReference
-from modularml.core.data.table import side_by_side
+from modularml.core.data.table import side_by_side, stack
 from modularml.core.data.values import as_column
 from modularml.core.topology.graph_node import GraphNode, Shape
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_node import ModelNode
+from modularml.core.topology.origin import Entry, origin_of
 from modularml.models.torch.outputs import pick
 
 
@@ -161,6 +164,53 @@ def outputs_of(nodes: Sequence[GraphNode], data: Any, wanted: Sequence[Wanted]) 
                 raise InvalidValueError(f"The inputs have different numbers of samples: {n_of}.")
             found[node.label] = _run(node, values)
     return [(one, _arrays(one.of(found[one.label]))) for one in wanted]
+
+
+def unscaled(wanted: Wanted, values: Any, ctx: ExperimentContext) -> Any:
+    """Return outputs of a node in the units that its targets had before they were scaled.
+
+    Args:
+        wanted: Whose outputs they are.
+        values: Shape ``(n_samples, *output_shape)``, or a dict of such by the names of outputs.
+        ctx: Where the FeatureSet is that has the scalers.
+
+    Raises:
+        StateError: If that is not there.
+        InvalidValueError: If the outputs belong to no targets, or those were not scaled.
+    """
+    if isinstance(values, dict):
+        return {name: _unscaled_output(wanted.label, one, name, ctx) for name, one in values.items()}
+    return _unscaled_output(wanted.label, values, wanted.names[0] if wanted.names else None, ctx)
+
+
+def _unscaled_output(
+    label: str, values: np.ndarray, output: str | None, ctx: ExperimentContext
+) -> np.ndarray:
+    origin = origin_of(ctx.get_node(label), "targets", ctx)
+    if not isinstance(origin, Entry) or not origin.columns("targets"):
+        raise InvalidValueError(f"The outputs of {label!r} belong to no targets of one FeatureSet.")
+    if not ctx.has_node(origin.ref):
+        raise StateError(
+            f"FeatureSet {origin.ref.node_label!r}, which has the scalers of the targets of {label!r}, "
+            "is not here; load it, or leave out unscale."
+        )
+    own = [name for name in origin.columns("targets") if name.split(".")[1] == output]
+    columns = own or list(origin.columns("targets"))
+    if all(Column.parse(name).rep == RAW for name in columns):
+        raise InvalidValueError(
+            f"The targets {columns} of {label!r} are not scaled, so there is nothing to undo; leave out "
+            "unscale."
+        )
+    featureset = ctx.get_node(origin.ref, FeatureSet)
+    shape = stack({name: featureset.table.column(name)[:1] for name in columns}).shape[1:]
+    if values.dtype.kind not in "biuf" or values[0].size != math.prod(shape):
+        raise InvalidValueError(
+            f"The outputs of {label!r} of shape {values.shape[1:]} do not hold the targets "
+            f"{columns} of shape {shape}."
+        )
+    beside = values.reshape(len(values), *shape)
+    restored: np.ndarray = featureset.unscale_data_for_cols(data=beside, domain="targets", columns=columns)
+    return restored.reshape(values.shape)
 
 
 def as_batch(outputs: Any) -> Batch:

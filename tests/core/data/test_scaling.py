@@ -14,7 +14,6 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from modularml.base.errors import InvalidTypeError, InvalidValueError, ModularMLWarning, UnknownNameError
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
-from modularml.core.data.scaling import flatten
 from modularml.scalers import Negate, PerSampleMinMaxScaler, Scaler
 
 
@@ -121,23 +120,6 @@ def test_arrays_of_several_keys_need_merged_axes(fs: FeatureSet, merged_axes: An
         data=scaled, domain="features", columns=["voltage.transformed", "current.transformed"]
     )
     np.testing.assert_allclose(back, fs.get_features("numpy", features=keys, rep="raw"))
-
-
-@given(shape=st.lists(st.integers(1, 4), min_size=2, max_size=4), data=st.data())
-def test_flattened_data_are_restored(shape: list[int], data: st.DataObject) -> None:
-    values = np.arange(np.prod(shape), dtype=float).reshape(shape)
-    axes = data.draw(
-        st.lists(st.integers(0, len(shape) - 1), min_size=1, max_size=len(shape) - 1, unique=True)
-    )
-    flat, restore = flatten(values, axes)
-    assert flat.ndim == 2
-    assert np.array_equal(restore(flat), values)
-
-
-@pytest.mark.parametrize("axes", [(), (3,), (0, 1, 2), (-4,)])
-def test_axes_that_are_not_there_are_refused(axes: tuple[int, ...]) -> None:
-    with pytest.raises(InvalidValueError, match="axes 0 to 2"):
-        flatten(np.zeros((2, 3, 4)), axes)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from modularml.base.errors import LossError
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.experiment import Experiment
-from modularml.core.training.loss import AppliedLoss, Loss
+from modularml.core.training.applied_loss import AppliedLoss
+from modularml.core.training.loss import Loss
 from modularml.samplers import SimpleSampler
 
 

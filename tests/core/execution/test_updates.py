@@ -10,7 +10,8 @@ from torch import nn
 
 from modularml.base.errors import Faults
 from modularml.core.execution.updates import UpdateOptions, Window
-from modularml.core.training.loss import AppliedLoss, Loss
+from modularml.core.training.applied_loss import AppliedLoss
+from modularml.core.training.loss import Loss
 from modularml.core.training.optimizer import Optimizer
 from modularml.core.training.schedule import Schedule
 from modularml.samplers import SimpleSampler

@@ -13,8 +13,11 @@ from sklearn.linear_model import LinearRegression
 
 from modularml import (
     AppliedLoss,
+    CrossValidation,
+    CVBinding,
     EvalPhase,
     Experiment,
+    ExperimentCallback,
     ExperimentContext,
     FeatureSet,
     FitPhase,
@@ -76,6 +79,55 @@ class Lab:
             module = self.node.module
             parts += [[m.training for m in module.modules()], [p.requires_grad for p in module.parameters()]]
         return digest([*parts, global_generators()])
+
+
+class Study:
+    """120 samples in groups of 4 and two classes, scaled; a network with dropout, trained and evaluated."""
+
+    def __init__(self, label: str = "study", model: Any = None, missing: int = 0) -> None:
+        self.exp = Experiment(label)
+        rng, n = np.random.default_rng(0), 120
+        x = rng.standard_normal((n, 3)).astype(np.float32)
+        x[:missing] = np.nan
+        data = {"x": x, "y": x.sum(axis=1), "group": np.arange(n) // 4, "class": x[:, 0] > 0}
+        self.data = FeatureSet.from_dict("data", data, "x", "y", ["group", "class"])
+        self.data.split_random({"train": 0.6, "val": 0.2, "test": 0.2}, seed=1)
+        self.data.fit_transform("StandardScaler", domain="features", fit_to_split="train")
+        model = model or SequentialMLP(hidden_dim=4, dropout=0.2)
+        self.node = ModelNode("net", model, self.data.reference(features="x", rep="transformed"))
+        optimizer = Optimizer("adam", opt_kwargs={"lr": 0.01}) if self.node.backend == "torch" else None
+        self.graph = ModelGraph([self.node], optimizer).build()
+        self.loss = AppliedLoss(Loss("mse"), on="net", inputs=["outputs", "targets"])
+        sampler = SimpleSampler(batch_size=16, shuffle=True, seed=3)
+        plan = self.exp.execution_plan
+        if self.node.backend == "torch":
+            train = {"split": "train", "sampler": sampler, "losses": [self.loss], "n_epochs": 2}
+            plan.add_phase(TrainPhase.from_split("train", **train))
+        plan.add_phase(EvalPhase.from_split("eval", split="val", losses=[self.loss]))
+
+    def binding(self, **arguments: Any) -> CVBinding:
+        return CVBinding(self.data, ["train", "val"], **arguments)
+
+    def cv(self, binding: CVBinding | None = None, **arguments: Any) -> CrossValidation:
+        return CrossValidation(bindings=[binding or self.binding()], experiment=self.exp, **arguments)
+
+
+class Watch(ExperimentCallback):
+    """Notes the rows, the scaler's mean and the weights that each fold begins with."""
+
+    def __init__(self, data: FeatureSet, node: ModelNode) -> None:
+        super().__init__(label="watch")
+        self.data, self.node = data, node
+        self.seen: list[tuple[dict[str, Any], Any, Any]] = []
+
+    def get_config(self) -> dict[str, Any]:
+        return {"data": None, "node": None}
+
+    def on_phase_start(self, *, experiment: Any, phase: Any) -> None:
+        if phase.label == "train":
+            rows = {name: self.data[name].rows for name in self.data.available_splits}
+            scaled = self.data["train"].get_features(features="x", rep="transformed", fmt="numpy")
+            self.seen.append((rows, scaled.mean(axis=0), self.node.model.get_weights()))
 
 
 def digest(tree: Any) -> str:
@@ -140,3 +192,25 @@ def digest_of() -> Callable[[Any], str]:
 @pytest.fixture
 def generators() -> Callable[[], str]:
     return lambda: digest(global_generators())
+
+
+@pytest.fixture(scope="session")
+def make_study() -> Callable[..., Study]:
+    return Study
+
+
+@pytest.fixture
+def study() -> Study:
+    return Study()
+
+
+@pytest.fixture
+def watched() -> Callable[..., Any]:
+    """Run a cross-validation of a study; return its results and what `Watch` has seen."""
+
+    def run(study: Study, **arguments: Any) -> Any:
+        watch = Watch(study.data, study.node)
+        study.exp.add_callback(watch)
+        return study.cv(**arguments).run(), watch.seen
+
+    return run

@@ -4,7 +4,8 @@ import pytest
 from modularml import CVResults, PhaseGroupResults
 from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNameError
 from modularml.core.execution.recording import Recording
-from modularml.core.experiment.results import EvalResults, results_from_state
+from modularml.core.experiment.phase_results import EvalResults
+from modularml.core.experiment.results import results_from_state
 
 
 def fold(label, *values, metric=None):

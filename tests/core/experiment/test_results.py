@@ -1,38 +1,11 @@
-import math
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LinearRegression
 
-from modularml import (
-    AppliedLoss,
-    EvalPhase,
-    EvalResults,
-    Experiment,
-    ExperimentContext,
-    FeatureSet,
-    FitPhase,
-    FitResults,
-    InputBinding,
-    Loss,
-    ModelGraph,
-    ModelNode,
-    PhaseGroup,
-    PhaseGroupResults,
-    TrainResults,
-)
-from modularml.base.errors import (
-    DuplicateLabelError,
-    InvalidTypeError,
-    InvalidValueError,
-    ModularMLWarning,
-    UnknownNameError,
-)
-from modularml.core.execution.recording import Recording
+from modularml import EvalResults, FitResults, PhaseGroup, PhaseGroupResults
+from modularml.base.errors import DuplicateLabelError, InvalidTypeError, UnknownNameError
 from modularml.core.experiment.results import results_from_state
 
 
@@ -41,107 +14,6 @@ def group(lab: Any) -> PhaseGroupResults:
     """train, and a group that holds eval."""
     lab.exp.execution_plan.add_phase(lab.train(n_epochs=3)).add_group(PhaseGroup("g", [lab.evaluate()]))
     return lab.exp.run()
-
-
-# -- of a phase --------------------------------------------------------------------------
-
-
-def test_losses_of_batches_and_epochs_agree(group: PhaseGroupResults) -> None:
-    train = group.get_train_result()
-    assert (train.loss_labels, train.n_epochs) == (["mse"], 3)
-    assert train.batch_losses("mse").shape == (9,)
-    np.testing.assert_allclose(train.batch_losses().reshape(3, 3).mean(axis=1), train.epoch_losses())
-    assert train.final() == {"mse": pytest.approx(train.epoch_losses()[-1])}
-
-
-def test_several_losses_must_be_named(lab: Any) -> None:
-    losses = [lab.loss, AppliedLoss(Loss("l1"), on=lab.node, label="abs")]
-    results = lab.exp.run_phase(lab.evaluate(losses=losses))
-    with pytest.raises(InvalidValueError, match=r"has the losses \['mse', 'abs'\]; name one"):
-        results.batch_losses()
-    with pytest.raises(UnknownNameError, match="'abz'.*Did you mean 'abs'"):
-        results.batch_losses("abz")
-    assert results.aggregated_losses().keys() == {"mse", "abs"}
-    assert lab.exp.run_phase(lab.evaluate(losses=None)).final() == {}
-
-
-def test_losses_are_those_of_the_recorded_outputs(group: PhaseGroupResults) -> None:
-    results = group["g"]["eval"]
-    outputs, targets = results.stacked_tensors("net"), results.stacked_tensors("net", "targets")
-    assert outputs.shape == (6, 1, 1)
-    mean = float(np.mean((outputs.ravel() - targets.ravel()) ** 2))
-    assert results.aggregated_losses() == {"mse": pytest.approx(mean, rel=1e-5)}
-
-
-def test_rows_lead_back_to_the_data(lab: Any) -> None:
-    results = lab.exp.run_phase(lab.train(n_epochs=2))
-    rows = results.stacked_tensors(lab.node, "rows")
-    y = lab.data.table.column("targets.y.raw")
-    np.testing.assert_array_equal(results.stacked_tensors(lab.node, "targets").ravel(), y[rows])
-    split = np.sort(lab.data.get_split("train").rows)
-    np.testing.assert_array_equal(np.sort(rows[:18]), split)
-    np.testing.assert_array_equal(np.sort(rows[18:]), split)
-
-
-def test_aggregated_losses_by_node_and_reducer(lab: Any) -> None:
-    results = lab.exp.run_phase(lab.evaluate(batch_size=2))
-    losses = results.batch_losses()
-    assert results.n_batches == len(losses) == 3
-    assert results.aggregated_losses() == {"mse": pytest.approx(losses.mean())}
-    assert results.aggregated_losses(lab.node, reducer="sum") == {"mse": pytest.approx(losses.sum())}
-    with pytest.raises(UnknownNameError, match="'nett'.*Did you mean 'net'"):
-        results.aggregated_losses("nett")
-    with pytest.raises(InvalidValueError, match="'median'"):
-        results.aggregated_losses(reducer="median")
-
-
-def test_results_without_a_batch_say_so() -> None:
-    empty = EvalResults("e", Recording({"mse": "net"}), {"net": "net"})
-    assert empty.final() == {}
-    assert math.isnan(empty.aggregated_losses()["mse"])
-    assert empty.aggregated_losses(reducer="sum") == {"mse": 0}
-    assert empty.batch_losses().shape == empty.epoch_losses().shape == (0,)
-    with pytest.raises(InvalidValueError, match="holds no tensors: no batch ended"):
-        empty.stacked_tensors("net")
-
-
-def test_wrong_questions_for_tensors(lab: Any) -> None:
-    results = lab.exp.run_phase(lab.evaluate())
-    with pytest.raises(UnknownNameError, match="recorded node 'nett'.*Did you mean 'net'"):
-        results.stacked_tensors("nett")
-    with pytest.raises(InvalidValueError, match="'output'.*Did you mean 'outputs'"):
-        results.stacked_tensors("net", "output")
-    unrecorded = lab.exp.run_phase(lab.train(result_recording="none"))
-    with pytest.raises(InvalidValueError, match="result_recording"):
-        unrecorded.stacked_tensors("net")
-
-
-def test_results_without_targets_say_so(lab: Any) -> None:
-    results = lab.exp.run_phase(lab.evaluate(losses=None))
-    for record in results.recording.tensors:
-        record.targets.clear()
-    with pytest.raises(InvalidValueError, match="holds no targets: the reference of 'net' names none"):
-        results.stacked_tensors("net", "targets")
-
-
-def test_dropped_batches_are_told_of(group: PhaseGroupResults) -> None:
-    train = group.get_train_result()
-    partial = TrainResults("train", Recording.from_state(train.recording.get_state()), train.heads)
-    partial.recording.budget_bytes = 2 * train.recording.tensors[0].n_bytes
-    partial.recording.make_room(0)
-    assert partial.n_dropped_batches == 3
-    with pytest.warns(ModularMLWarning, match="newest batches only: those of 3 were dropped"):
-        kept = partial.stacked_tensors("net")
-    np.testing.assert_array_equal(kept, train.stacked_tensors("net")[18:])
-    gone = TrainResults("train", Recording.from_state(train.recording.get_state(tensors=False)), train.heads)
-    with pytest.raises(InvalidValueError, match="outputs of 9 batches"):
-        gone.stacked_tensors("net")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert gone.final() == train.final()
-
-
-# -- of a group --------------------------------------------------------------------------
 
 
 def test_a_group_is_a_mapping_by_label(group: PhaseGroupResults) -> None:
@@ -200,56 +72,6 @@ def test_state_round_trip(group: PhaseGroupResults, digest_of: Callable[[Any], s
         np.testing.assert_array_equal(one, two)
 
 
-# -- in original units ---------------------------------------------------------------------
-
-
-def test_predictions_and_targets_in_original_units(tmp_path: Path) -> None:
-    exp, rng = Experiment("units"), np.random.default_rng(0)
-    x, y = rng.standard_normal((24, 3)), rng.normal(100, 20, 24)
-    data = FeatureSet.from_dict("data", {"x": x, "y": y}, "x", "y")
-    data.fit_transform("StandardScaler", domain="targets")
-    node = ModelNode("net", LinearRegression(), data.reference(features="x", targets="y.transformed"))
-    ModelGraph([node]).build()
-    exp.run_phase(FitPhase("fit", input_sources=[InputBinding.for_evaluation(node=node)]))
-    binding = InputBinding.for_evaluation(node=node)
-    results = exp.run_phase(EvalPhase("eval", input_sources=[binding], batch_size=7))
-    data.undo_last_transform("targets")
-    data.fit_transform("MinMaxScaler", domain="targets")
-    path = exp.save(tmp_path / "units")
-    with ExperimentContext().temporary():
-        loaded = Experiment.load(path).history[-1].results
-    by_hand = LinearRegression().fit(x, y).predict(x)
-    for found in (results, loaded):
-        assert not np.allclose(found.stacked_tensors("net", "targets").ravel(), y)
-        np.testing.assert_allclose(found.stacked_tensors("net", "targets", unscale=True).ravel(), y)
-        np.testing.assert_allclose(found.stacked_tensors("net", unscale=True).ravel(), by_hand)
-        with pytest.raises(InvalidValueError, match="rows have no units"):
-            found.stacked_tensors("net", "rows", unscale=True)
-
-
-def test_targets_that_were_not_scaled_are_named(lab: Any) -> None:
-    results = lab.exp.run_phase(lab.evaluate())
-    with pytest.raises(InvalidValueError, match=r"outputs of 'net' in .*\['targets.y.raw'\] were not scaled"):
-        results.stacked_tensors("net", unscale=True)
-
-
-def test_targets_can_be_subtracted_from_outputs_without_broadcasting(lab: Any) -> None:
-    results = lab.exp.run_phase(lab.evaluate())
-    outputs, targets = (results.stacked_tensors(lab.node, domain) for domain in ("outputs", "targets"))
-    assert outputs.shape == targets.shape
-    assert float(((outputs - targets) ** 2).mean()) == pytest.approx(
-        results.aggregated_losses()["mse"], rel=1e-5
-    )
-
-
-def test_an_evaluation_is_the_same_for_every_batch_size(lab: Any) -> None:
-    whole = lab.exp.run_phase(lab.evaluate(split="train")).aggregated_losses()
-    for batch_size in (1, 5, 7, 18):
-        parts = lab.exp.run_phase(lab.evaluate(split="train", batch_size=batch_size))
-        assert parts.aggregated_losses() == pytest.approx(whole, rel=1e-5)
-        assert parts.final() == pytest.approx(whole, rel=1e-5)
-
-
 def test_what_a_phase_has_and_a_group_has_not_is_told(lab: Any) -> None:
     lab.exp.execution_plan.add_phase(lab.train())
     results = lab.exp.run()
@@ -263,3 +85,18 @@ def test_what_a_phase_has_and_a_group_has_not_is_told(lab: Any) -> None:
         InvalidTypeError, match=r"got 'train' \(str\). That of the plan is exp.execution_plan\['train'"
     ):
         lab.exp.run_phase("train")
+
+
+def test_results_of_a_kind_of_their_own_come_back_as_such(lab: Any) -> None:
+    class Probed(EvalResults):
+        kind = "probed"
+
+    class Refined(Probed):
+        """The same in files as what it refines."""
+
+    of_eval = lab.exp.run_phase(lab.evaluate())
+    probed = Probed("probe", of_eval.recording, of_eval.heads)
+    assert type(results_from_state(probed.get_state())) is Probed
+    assert type(results_from_state(of_eval.get_state())) is EvalResults
+    refined = Refined("probe", of_eval.recording, of_eval.heads)
+    assert type(results_from_state(refined.get_state())) is Probed

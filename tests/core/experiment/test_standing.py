@@ -13,7 +13,7 @@ from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNa
 from modularml.base.events import RunStarted
 from modularml.callbacks import EarlyStopping
 from modularml.core.context import ExperimentContext
-from modularml.core.training.loss import AppliedLoss
+from modularml.core.training.applied_loss import AppliedLoss
 from modularml.samplers import SimpleSampler
 
 

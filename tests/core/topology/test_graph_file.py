@@ -1,7 +1,8 @@
-"""Graphs in files: what comes back, what it meets where it goes, and checkpoints of graphs alone."""
+"""Graphs in files: what comes back, and checkpoints of graphs alone."""
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 from sklearn.linear_model import LinearRegression
 
 from modularml import (
-    ConcatNode,
     EvalPhase,
     Experiment,
     ExperimentContext,
@@ -24,44 +24,11 @@ from modularml import (
     TrainPhase,
     inspect,
 )
-from modularml.base.errors import (
-    FileFormatError,
-    GraphError,
-    InvalidTypeError,
-    StateError,
-    UnknownNameError,
-)
+from modularml.base.errors import FileFormatError, GraphError, InvalidTypeError, StateError, UnknownNameError
 from modularml.io import codec
-from modularml.models.torch import SequentialMLP
 
 QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 X = np.random.default_rng(1).standard_normal((5, 3)).astype(np.float32)
-
-
-def data(label: str = "data", **columns: Any) -> FeatureSet:
-    x = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
-    given = {"x": x, "y": x[:, :1]} | columns
-    fs = FeatureSet.from_dict(label, given, "x", [key for key in given if key != "x"])
-    fs.split_random({"train": 0.8, "test": 0.2}, seed=1)
-    return fs
-
-
-@pytest.fixture
-def exp() -> Experiment:
-    """Two networks, joined, a third behind them; trained a little."""
-    ExperimentContext().activate()
-    torch.manual_seed(0)
-    made = Experiment("exp", registration_policy="raise")
-    ref = data().reference(features="x", targets="y")
-    one, two = (
-        ModelNode(label, SequentialMLP(output_shape=(1, 4), hidden_dim=4), ref) for label in ("one", "two")
-    )
-    joined = ConcatNode("joined", [one, two], concat_axis_targets=two)
-    tail = ModelNode("tail", SequentialMLP(dropout=0.2), joined)
-    ModelGraph([one, two, joined, tail], "adam", "net").build()
-    made.execution_plan.add_train_phase("train", split="train", losses="mse", n_epochs=1)
-    made.run(**QUIET)
-    return made
 
 
 def graph_of(exp: Experiment) -> ModelGraph:
@@ -69,14 +36,16 @@ def graph_of(exp: Experiment) -> ModelGraph:
     return exp.model_graph
 
 
-def test_a_graph_comes_back_with_weights_moments_and_flags(exp: Experiment, tmp_path: Path) -> None:
+def test_a_graph_comes_back_with_weights_moments_and_flags(
+    exp: Experiment, tmp_path: Path, make_data: Callable[..., FeatureSet]
+) -> None:
     graph = graph_of(exp)
     graph.freeze(["one"])
     path = graph.save(tmp_path / "net")
     assert path == tmp_path / "net.mg.mml"
     ExperimentContext().activate()
     other = Experiment("exp")
-    data()
+    make_data()
     loaded = ModelGraph.load(path)
     assert loaded == graph and loaded is other.model_graph
     assert [node.label for node in loaded.frozen_nodes] == ["one"]
@@ -121,7 +90,7 @@ def test_the_file_holds_no_data(exp: Experiment, tmp_path: Path) -> None:
 
 
 def test_without_its_data_it_predicts_from_arrays_and_says_what_it_reads(
-    exp: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exp: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str], make_data: Callable[..., FeatureSet]
 ) -> None:
     graph = graph_of(exp)
     expected = graph.predict(X)
@@ -133,7 +102,7 @@ def test_without_its_data_it_predicts_from_arrays_and_says_what_it_reads(
         assert capsys.readouterr().err.count("reads FeatureSet 'data' (features.x.raw (3,)") == 1
         np.testing.assert_array_equal(loaded.predict(X), expected)
         path = loaded.save(tmp_path / "again", overwrite=True)  # and so may go on to another place
-    data()
+    make_data()
     assert ModelGraph.load(path) is loaded
 
 
@@ -148,60 +117,6 @@ def test_in_a_new_process(exp: Experiment, tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code, path.parent], check=True, stderr=subprocess.DEVNULL)
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), graph.predict(X))
-
-
-# -- where it goes ---------------------------------------------------------------------
-
-
-def test_the_same_graph_is_not_doubled(
-    exp: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path, nodes = graph_of(exp).save(tmp_path / "net"), dict(exp.ctx.nodes)
-    capsys.readouterr()
-    assert ModelGraph.load(path) is exp.model_graph
-    assert ModelGraph.load(path, overwrite=True) is exp.model_graph
-    assert dict(exp.ctx.nodes) == nodes
-    assert capsys.readouterr().err.count("Loaded ModelGraph is identical to 'net'") == 2
-
-
-def test_what_differs_goes_beside_it_under_ids_and_labels_of_its_own(
-    exp: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    graph = graph_of(exp)
-    path, before = graph.save(tmp_path / "net"), graph.predict(X)
-    exp.run(**QUIET)
-    after = graph.predict(X)
-    capsys.readouterr()
-    loaded = ModelGraph.load(path)
-    told = " ".join(capsys.readouterr().err.split())
-    assert exp.model_graph is graph and loaded is not graph
-    assert loaded.node_labels == ["one_2", "two_2", "joined_2", "tail_2"]
-    assert len({node.node_id for node in exp.ctx.nodes.values()}) == len(exp.ctx.nodes) == 9
-    assert loaded.ctx.get_node("joined_2").target_strategy.node_label == "two_2"
-    np.testing.assert_array_equal(loaded.predict(X), before)
-    np.testing.assert_array_equal(graph.predict(X), after)
-    assert all(told.count(f"registered as '{label}' with a new id") == 1 for label in loaded.node_labels)
-    assert told.count("stays the graph of the experiment") == 1
-    assert loaded.is_built and loaded.get_state()["optimizer"] is not None
-    exp.run(**QUIET)
-    np.testing.assert_array_equal(loaded.predict(X), before)  # its weights are its own
-
-
-def test_overwrite_puts_it_in_the_place_of_what_is_there(
-    exp: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    graph = graph_of(exp)
-    path, before = graph.save(tmp_path / "net"), graph.predict(X)
-    exp.run(**QUIET)
-    capsys.readouterr()
-    loaded = ModelGraph.load(path, overwrite=True)
-    told = " ".join(capsys.readouterr().err.split())
-    assert loaded is exp.model_graph and loaded is not graph
-    assert list(exp.ctx.nodes) == ["data", "one", "two", "joined", "tail"]
-    np.testing.assert_array_equal(loaded.predict(X), before)
-    assert told.count("overlapping ID with existing") == 4
-    assert told.count("'net' differs from 'net', which will be overwritten") == 1
-    assert exp.run(**QUIET)["train"].n_epochs == 1
 
 
 def test_data_of_another_shape_are_refused_and_nothing_is_changed(exp: Experiment, tmp_path: Path) -> None:
@@ -251,10 +166,12 @@ def triple(x: Any) -> Any:
     return 3 * x
 
 
-def test_estimators_and_classes_of_the_users_own(tmp_path: Path) -> None:
+def test_estimators_and_classes_of_the_users_own(
+    tmp_path: Path, make_data: Callable[..., FeatureSet]
+) -> None:
     ExperimentContext().activate()
     exp = Experiment("exp")
-    ref = data().reference(features="x", targets="y")
+    ref = make_data().reference(features="x", targets="y")
     nodes = [ModelNode("own", Own(4), ref, "sgd"), ModelNode("line", LinearRegression(), ref)]
     graph = ModelGraph(nodes, label="mixed").build()
     exp.run_phase(FitPhase.from_split("fit", split="train", active_nodes=["line"]), **QUIET)
@@ -267,10 +184,12 @@ def test_estimators_and_classes_of_the_users_own(tmp_path: Path) -> None:
     assert loaded.ctx.get_node("line").frozen_by == "fit"
 
 
-def test_a_function_that_is_not_defined_is_asked_for(tmp_path: Path) -> None:
+def test_a_function_that_is_not_defined_is_asked_for(
+    tmp_path: Path, make_data: Callable[..., FeatureSet]
+) -> None:
     ExperimentContext().activate()
     optimizer = Optimizer.from_factory(make_sgd)
-    path = ModelGraph.chain(data(), {"a": Own()}, optimizer).save(tmp_path / "own")
+    path = ModelGraph.chain(make_data(), {"a": Own()}, optimizer).save(tmp_path / "own")
     ctx = ExperimentContext().activate()
     with pytest.raises(UnknownNameError, match=r"make_sgd.*symbols="):
         ModelGraph.load(path)
@@ -315,14 +234,16 @@ def test_a_graph_takes_its_state_from_a_checkpoint_of_its_experiment(exp: Experi
     assert len(exp.history) == 2
 
 
-def test_the_checkpoint_of_another_graph_changes_nothing(exp: Experiment, tmp_path: Path) -> None:
+def test_the_checkpoint_of_another_graph_changes_nothing(
+    exp: Experiment, tmp_path: Path, make_data: Callable[..., FeatureSet]
+) -> None:
     graph = graph_of(exp)
     state = graph.get_state()
     state["nodes"]["tail"]["model"]["weights"] = {"wrong": np.zeros(3)}
     tree = {"name": "a", "meta": {}, "state": {"graph": state}}
     wrong = codec.save(tmp_path / "wrong", "checkpoint", tree)
     ExperimentContext().activate()
-    other = ModelGraph.chain(data(), {"a": Own()}, "sgd").save_checkpoint(tmp_path / "other")
+    other = ModelGraph.chain(make_data(), {"a": Own()}, "sgd").save_checkpoint(tmp_path / "other")
     before = graph.predict(X)
     for path, error in ((wrong, Exception), (other, GraphError)):
         for restore in (graph.restore_checkpoint, exp.restore_checkpoint):
@@ -337,23 +258,18 @@ def test_meta_that_no_file_can_hold_leaves_nothing_behind(exp: Experiment, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_graph_is_put_in_the_place_of_one_that_runs(exp: Experiment, tmp_path: Path) -> None:
-    path = graph_of(exp).save(tmp_path / "net")
-    exp.run(**QUIET)
-    with exp._runs.exclusively(exp), pytest.raises(StateError, match="'exp' is running"):
-        ModelGraph.load(path, overwrite=True)
-
-
 # -- as YAML ---------------------------------------------------------------------------
 
 
-def test_graphs_phases_and_groups_as_yaml(exp: Experiment, tmp_path: Path) -> None:
+def test_graphs_phases_and_groups_as_yaml(
+    exp: Experiment, tmp_path: Path, make_data: Callable[..., FeatureSet]
+) -> None:
     graph, plan = graph_of(exp), exp.execution_plan
     files = [thing.to_yaml(tmp_path / f"{i}.yaml") for i, thing in enumerate((graph, plan, plan["train"]))]
     with pytest.raises(FileExistsError):
         graph.to_yaml(files[0])
     ExperimentContext().activate()
-    data()
+    make_data()
     made = ModelGraph.from_yaml(files[0])
     assert (made.node_labels, made.upstreams(), made.is_built) == (graph.node_labels, graph.upstreams(), True)
     assert made.optimizer == graph.optimizer and made.predict(X).shape == (5, 1, 1)
@@ -365,12 +281,12 @@ def test_graphs_phases_and_groups_as_yaml(exp: Experiment, tmp_path: Path) -> No
         ModelGraph.from_yaml(files[1])
 
 
-def test_an_experiment_as_yaml(exp: Experiment, tmp_path: Path) -> None:
+def test_an_experiment_as_yaml(exp: Experiment, tmp_path: Path, make_data: Callable[..., FeatureSet]) -> None:
     path = exp.to_yaml(tmp_path / "exp.yaml")
     with pytest.raises(StateError, match="belongs to the experiment 'exp'"):
         Experiment.from_yaml(path)
     ExperimentContext().activate()
-    data()
+    make_data()
     made = Experiment.from_yaml(path)
     assert made.get_config() == exp.get_config() and not made.history
     assert made.run(**QUIET)["train"].n_epochs == 1

@@ -72,6 +72,14 @@ def test_a_strategy_names_an_upstream(bench: Any) -> None:
     assert mml.SumNode("C", [left, right], target_strategy=right).target_strategy == right.reference()
 
 
+def test_the_axes_along_which_data_are_joined_are_told(bench: Any) -> None:
+    upstreams = [bench.node("L"), bench.node("R")]
+    node = mml.ConcatNode("C", upstreams, concat_axis_targets=1, concat_axis_tags="last")
+    assert node.target_axis == 1
+    with pytest.raises(InvalidTypeError, match="joins along no axis: its tags_strategy is 'last'"):
+        node.tags_axis  # noqa: B018
+
+
 def test_inputs_that_do_not_fit_are_named_with_their_shapes_and_the_way_out(bench: Any) -> None:
     left, right = bench.node("L", model=nn.Linear(4, 2)), bench.node("R", model=nn.Linear(4, 3))
     concat = mml.ConcatNode("C", [left, right], 0)

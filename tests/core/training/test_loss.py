@@ -1,5 +1,4 @@
 import copy
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -7,15 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from modularml.backends.torch_losses import Alignment, LossInput, loss_classes
-from modularml.base.errors import Faults, LossError
-from modularml.core.context import ExperimentContext
-from modularml.core.training.loss import AppliedLoss, Loss, applied_losses
-
-
-@dataclass(eq=False)
-class Node:
-    label: str = "MLP"
-    node_id: str = "818054a3"
+from modularml.base.errors import LossError
+from modularml.core.training.loss import Loss
 
 
 def outputs_of(shape: tuple[int, ...], name: str = "outputs") -> LossInput:
@@ -274,113 +266,3 @@ def test_shapes_that_do_not_fit_are_told_with_the_way_out(
 def test_three_inputs_are_too_many_for_labels() -> None:
     with pytest.raises(LossError, match="3 inputs"):
         Loss("nll").align([outputs_of((3,)), data_of((1,)), data_of((1,))])
-
-
-# Applied losses.
-
-
-def test_the_seed_form() -> None:
-    applied = AppliedLoss(loss=Loss("mse", backend="torch"), on=Node(), inputs=["outputs", "targets"])
-    assert applied.label == "mse"
-    assert applied.node_id[:8] == "818054a3"
-    assert (applied.node_label, applied.weight, applied.arguments) == ("MLP", 1.0, ("outputs", "targets"))
-
-
-def test_a_node_is_found_by_label_or_id_and_described_by_label() -> None:
-    context = ExperimentContext()
-    node = Node()
-    context.register(node)
-    with context.temporary():
-        for on in ("MLP", node.node_id, node):
-            applied = AppliedLoss("mse", on, weight=2.0, label="error")
-            assert applied.node_id == node.node_id
-            assert applied.get_config()["on"] == "MLP"
-            assert AppliedLoss.from_config(applied.get_config()) == applied
-        with pytest.raises(KeyError, match="Did you mean 'MLP'"):
-            AppliedLoss("mse", "MPL")
-
-
-def test_named_inputs_come_in_the_order_of_the_loss() -> None:
-    inputs = {"negative": "outputs.negative", "anchor": "outputs.anchor", "positive": "outputs.positive"}
-    applied = AppliedLoss("triplet_margin", Node(), inputs)
-    assert applied.arguments == ("outputs.anchor", "outputs.positive", "outputs.negative")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        ({"weight": -1}, "at least 0"),
-        ({"weight": float("nan")}, "finite"),
-        ({"weight": float("inf")}, "finite"),
-        ({"weight": "1"}, "must be a number"),
-        ({"weight": True}, "must be a number"),
-        ({"inputs": ["outputs", "target"]}, "Did you mean 'targets'"),
-        ({"inputs": ["outputs", 3]}, "Unknown input 3"),
-        ({"inputs": ["outputs."]}, "<role>"),
-        ({"inputs": ["module.a"]}, "must be 'module'"),
-        ({"sample_weight": "weights"}, "Unknown input 'weights'"),
-        ({"inputs": []}, "inputs is empty"),
-        ({"inputs": {"input": "outputs", "taget": "targets"}}, "Did you mean 'target'"),
-        ({"inputs": {"target": "targets"}}, "lacks 'input'"),
-        ({"label": ""}, "non-empty"),
-    ],
-)
-def test_mistakes_in_an_applied_loss_are_refused(arguments: dict[str, object], match: str) -> None:
-    with pytest.raises(ValueError, match=match):
-        AppliedLoss("mse", Node(), **arguments)
-
-
-def test_several_mistakes_are_told_together() -> None:
-    with pytest.raises(LossError) as told:
-        AppliedLoss("mse", Node(), ["output", "target"], weight=-1)
-    assert "'mse' on 'MLP' has 3 faults" in str(told.value)
-
-
-@pytest.mark.parametrize("arguments", [{"loss": 3}, {"on": 3}, {"on": None}, {"trainable": 1}])
-def test_other_types_in_an_applied_loss_are_refused(arguments: dict[str, object]) -> None:
-    with pytest.raises(TypeError, match="must be a"):
-        AppliedLoss(**{"loss": "mse", "on": Node()} | arguments)
-
-
-# What may be given instead of a list of applied losses.
-
-
-@pytest.mark.parametrize("short", ["mse", nn.MSELoss, Loss("mse"), F.mse_loss])
-def test_one_loss_is_for_the_only_tail(short: object) -> None:
-    faults = Faults("P")
-    (applied,) = applied_losses(short, [Node()], faults)
-    faults.raise_if_any()
-    assert (applied.on, applied.inputs) == ("MLP", ["outputs", "targets"])
-    assert applied.loss.name in ("mse", "mse_loss")
-
-
-def test_losses_by_node_get_labels_of_their_own() -> None:
-    context = ExperimentContext()
-    for label in ("A", "B"):
-        context.register(Node(label, label))
-    with context.temporary():
-        found = applied_losses({"A": "mse", "B": "mse"}, [], Faults("P"))
-        assert [(loss.on, loss.label) for loss in found] == [("A", "mse/A"), ("B", "mse/B")]
-        assert applied_losses({"A": "mse", "B": "mae"}, [], Faults("P"))[1].label == "mae"
-    assert applied_losses(None, [], Faults("P")) == []
-
-
-def test_losses_of_the_only_tail_may_be_listed_by_name() -> None:
-    node, own = Node(), AppliedLoss("huber", Node())
-    made = applied_losses(["mse", own, Loss("l1")], [node], Faults("P"))
-    assert [loss.label for loss in made] == ["mse", "huber", "l1"]
-    assert made[1] is own
-
-
-def test_shortened_losses_with_faults_are_told_together() -> None:
-    for losses, tails, match in [
-        ("mse", [Node("A"), Node("B")], r"tails \['A', 'B'\].*losses=\{'A': ...\}"),
-        ("mze", [Node()], "mean 'mse'"),
-        ({"C": "mze", "D": "mse"}, [], "(?s)2 faults"),
-        (3, [], r"AppliedLoss, or for the only tail a name, a class or a function, got 3 \(int\)"),
-        (["mse"], [Node("A"), Node("B")], r"tails \['A', 'B'\]"),
-    ]:
-        faults = Faults("P")
-        assert not [loss for loss in applied_losses(losses, tails, faults) if isinstance(loss, AppliedLoss)]
-        with pytest.raises((ValueError, TypeError, KeyError), match=match):
-            faults.raise_if_any()

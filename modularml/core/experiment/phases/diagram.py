@@ -13,7 +13,7 @@ from modularml.core.context import ExperimentContext
 from modularml.core.execution.binding import InputBinding
 from modularml.core.topology.diagram import graph_spec
 from modularml.core.topology.graph_node import GraphNode
-from modularml.core.training.loss import AppliedLoss
+from modularml.core.training.applied_loss import AppliedLoss
 from modularml.display.spec import EdgeSpec, GraphSpec, NodeSpec, Section
 
 

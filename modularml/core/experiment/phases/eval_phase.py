@@ -21,11 +21,11 @@ from modularml.core.execution.resolution import resolve
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.metrics import Metrics, as_metrics, log_metrics
+from modularml.core.experiment.phase_results import EvalResults
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
-from modularml.core.experiment.results import EvalResults
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
-from modularml.core.training.loss import Losses
+from modularml.core.training.losses import Losses
 from modularml.samplers import Sampler
 
 

@@ -23,12 +23,12 @@ from modularml.core.execution.placement import placed
 from modularml.core.execution.resolution import resolve
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.experiment.callback import Callback
+from modularml.core.experiment.phase_results import FitResults
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
-from modularml.core.experiment.results import FitResults
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.loss import Losses
+from modularml.core.training.losses import Losses
 
 
 class FitPhase(ExperimentPhase):

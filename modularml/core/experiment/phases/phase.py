@@ -36,13 +36,15 @@ from modularml.core.execution.scope import PhaseScope
 from modularml.core.execution.streams import input_name
 from modularml.core.experiment.callback import Callback, check_callbacks, without_callback
 from modularml.core.experiment.checkpointing import Checkpointing
+from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.diagram import phase_spec
-from modularml.core.experiment.results import PhaseResults
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.origin import entry_of
-from modularml.core.training.loss import AppliedLoss, Loss, Losses, applied_losses
+from modularml.core.training.applied_loss import AppliedLoss
+from modularml.core.training.loss import Loss
+from modularml.core.training.losses import Losses, applied_losses
 from modularml.display.diagram import Diagram
 from modularml.io.objects import InYaml
 from modularml.samplers import Sampler

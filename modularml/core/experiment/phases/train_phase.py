@@ -43,12 +43,13 @@ from modularml.core.execution.updates import UpdateOptions, Window
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.checkpointing import PHASE, Checkpointing
 from modularml.core.experiment.metrics import Metrics, as_metrics, log_metrics
+from modularml.core.experiment.phase_results import TrainResults
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
-from modularml.core.experiment.results import TrainResults
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.loss import AppliedLoss, Losses
+from modularml.core.training.applied_loss import AppliedLoss
+from modularml.core.training.losses import Losses
 from modularml.samplers import Sampler, SimpleSampler
 
 BATCH_SIZE = 32

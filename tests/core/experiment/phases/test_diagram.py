@@ -14,7 +14,8 @@ from modularml.core.experiment.phases.fit_phase import FitPhase
 from modularml.core.experiment.phases.train_phase import TrainPhase
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.loss import AppliedLoss, Loss
+from modularml.core.training.applied_loss import AppliedLoss
+from modularml.core.training.loss import Loss
 from modularml.core.training.optimizer import Optimizer
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler

@@ -16,7 +16,7 @@ from modularml.core.experiment.experiment import Experiment
 from modularml.core.experiment.phases.train_phase import ResultRecording, TrainPhase
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.training.loss import AppliedLoss
+from modularml.core.training.applied_loss import AppliedLoss
 from modularml.core.training.optimizer import Optimizer
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
