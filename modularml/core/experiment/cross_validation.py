@@ -7,7 +7,8 @@ and a fold is a group that sets the stage (rows, scalers, weights) for the same 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,6 +195,7 @@ class CrossValidation(Shown, Group):
     """
 
     keeps_weights = True
+    _fixed = ("ctx",)
 
     def __init__(
         self,
@@ -212,13 +214,19 @@ class CrossValidation(Shown, Group):
                 "The first argument of CrossValidation is its label; give the rest by name: bindings=..."
             )
         self._label = check_label(label, "CrossValidation")
-        self.bindings = [bindings] if isinstance(bindings, CVBinding) else list(bindings)
+        self.bindings: list[CVBinding] = _as_bindings(bindings)
         self.n_folds, self.seed, self.n_jobs = n_folds, seed, n_jobs
         self.phase = phase
         self.splitter: Splitter | Any = splitter
         self._check(experiment)
         self.ctx = ExperimentContext.get_active() if experiment is None else experiment.ctx
         self._made_in = getattr(self.ctx.experiment, "label", None)
+
+    def _assigned(self, name: str, value: Any) -> Any:
+        probe = copy.copy(self)
+        vars(probe)[name] = _as_bindings(value) if name == "bindings" else value
+        probe._check(None)
+        return vars(probe)[name]
 
     def _check(self, experiment: Any) -> None:
         faults = Faults(self._where)
@@ -476,6 +484,11 @@ class CrossValidation(Shown, Group):
         finally:
             if gives_each:
                 states.close()
+
+
+def _as_bindings(given: Any) -> list[Any]:
+    """Return what is given as a list; what it may not hold is told by who checks."""
+    return [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
 
 
 def run_fold(cls: Any, tree: Mapping[str, Any], fold: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from modularml.base.errors import (
     StateError,
     check_choice,
     check_int,
+    told_of,
 )
 from modularml.base.events import Event
 from modularml.base.rows import check_flag
@@ -242,7 +243,8 @@ class TrainPhase(ExperimentPhase):
 
     @n_epochs.setter
     def n_epochs(self, n_epochs: int) -> None:
-        self._n_epochs = check_int(n_epochs, "n_epochs")
+        with told_of(self._where):
+            self._n_epochs = check_int(n_epochs, "n_epochs")
 
     def request_stop(self) -> None:
         """End the run of this phase that goes on, as completed, after its present epoch.
