@@ -43,7 +43,7 @@ from modularml.core.execution.train_loop import Stage, own_optimizer, stages, tr
 from modularml.core.execution.updates import UpdateOptions, Window
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.checkpointing import PHASE, Checkpointing
-from modularml.core.experiment.metrics import Metrics, as_metrics, log_metrics
+from modularml.core.experiment.metrics import Metrics, as_metrics, check_metrics, log_metrics
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
 from modularml.core.experiment.results import TrainResults
 from modularml.core.topology.graph_node import GraphNode
@@ -392,6 +392,7 @@ class TrainPhase(ExperimentPhase):
             learning=learning,
             trains=True,
         )
+        check_metrics(self.metrics, self.input_sources, scope.ctx, self._where)
         found, step, begin, several = self._steps(graph, resolved, trained, devices, scope)
         recording = scope.recording(resolved.loss_nodes, self.result_recording)
         recording.minimized = [loss.label for loss in self._minimized]
