@@ -1,8 +1,10 @@
 """What holds for every test: one thread, and no deadline on a shared machine."""
 
+import gc
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,15 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("written")
     subprocess.run([sys.executable, Path(__file__).with_name("written.py"), folder], check=True)
     return folder
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Let nothing go within a test but by its last reference."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 class Clock:

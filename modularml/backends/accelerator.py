@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import torch
 
-from modularml.base.attributes import as_made
 from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError, unknown_name
 
@@ -29,8 +28,6 @@ class Accelerator(Configurable):
         InvalidValueError: If there is no such kind of device. Whether the device is there
             is asked when something is to be computed on it.
     """
-
-    _assigned = as_made
 
     def __init__(self, device: str = "cpu", *, pin_memory: bool = False) -> None:
         if not isinstance(device, str):

@@ -6,6 +6,8 @@ model did so now.
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from modularml.base.errors import InvalidValueError
 
 _OF_NUMBERS = ("r2", "max_error", "explained_variance", "d2_absolute_error_score")
+_SEVERAL = np.arange(3)
 _OF_CLASSES = ("neg_log_loss", "neg_brier_score", "neg_negative_likelihood_ratio")
 
 
@@ -40,18 +43,61 @@ def score(name: str, outputs: np.ndarray, targets: np.ndarray) -> float:
         InvalidValueError: If the scorer cannot be applied to such values.
     """
     made, known = _columns(outputs), _columns(targets)
-    of_numbers = name in _OF_NUMBERS or (name.startswith("neg_") and name not in _OF_CLASSES)
+    of_numbers = _is_of_numbers(name)
     recorded = _Values(made) if of_numbers else _Classes(made, _labels(name, known))
     try:
         y = _single(known) if of_numbers else _labels(name, known)
         return float(get_scorer(name)(recorded, np.zeros((len(made), 1)), y))
     except ValueError as error:
-        variants = [other for other in names() if other.startswith(f"{name}_")]
-        several = f" For several classes there are {', '.join(map(repr, variants))}." if variants else ""
         raise InvalidValueError(
             f"The metric {name!r} cannot be computed of outputs {outputs.shape} ({outputs.dtype}) and "
-            f"targets {targets.shape} ({targets.dtype}): {str(error).rstrip('.')}.{several}"
+            f"targets {targets.shape} ({targets.dtype}): {str(error).rstrip('.')}.{_variants(name)}"
         ) from error
+
+
+def check(name: str, targets: np.ndarray) -> None:
+    """Refuse a scorer that cannot be computed of targets ``(n, ...)``, whatever the outputs will be.
+
+    Args:
+        name: That of a scorer; those that compare numbers take any.
+        targets: Of each sample, ``(n, ...)``.
+
+    Raises:
+        InvalidValueError: If it compares classes and they are none, or are more than it can tell apart.
+    """
+    if _is_of_numbers(name):
+        return
+    n_classes = len(np.unique(_labels(name, _columns(targets))))
+    fault = _fault_of_several(name) if n_classes > 2 else None
+    if fault is not None:
+        raise InvalidValueError(
+            f"The metric {name!r} cannot be computed of targets of several classes: {fault}.{_variants(name)}"
+        )
+
+
+@functools.cache
+def _fault_of_several(name: str) -> str | None:
+    """Return what a scorer has against more than two classes, or None: it is tried on one sample of each."""
+    perfect = _Classes(np.eye(len(_SEVERAL)), _SEVERAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of so few samples
+        try:
+            get_scorer(name)(perfect, np.zeros((len(_SEVERAL), 1)), _SEVERAL)
+        except ValueError as error:
+            return str(error).rstrip(".")
+    return None
+
+
+def _variants(name: str) -> str:
+    """Return a sentence about the scorers for several classes that are named as one for two."""
+    if _is_of_numbers(name) or _fault_of_several(name) is None:
+        return ""
+    found = [other for other in names() if other.startswith(f"{name}_") and not _fault_of_several(other)]
+    return f" For several classes there are {', '.join(map(repr, found))}." if found else ""
+
+
+def _is_of_numbers(name: str) -> bool:
+    return name in _OF_NUMBERS or (name.startswith("neg_") and name not in _OF_CLASSES)
 
 
 def is_torchmetric(metric: Any) -> bool:

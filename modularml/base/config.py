@@ -27,6 +27,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from modularml.base.attributes import as_made
 from modularml.base.errors import InvalidValueError, StateError, UnknownNameError, unknown_name
 from modularml.base.keywords import checked_keywords
 from modularml.base.registry import Registry
@@ -83,13 +84,20 @@ _LOST = object()
 
 @checked_keywords
 class Configurable:
-    """An object that is described by the arguments it was made with."""
+    """An object that is described by the arguments it was made with.
+
+    What is assigned to one of them later is checked, and read, as by the constructor. A class that keeps more
+    of an argument than the attribute of its name has an `_assigned` of its own, or says that it is `_fixed`.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__module__.partition(".")[0] == "modularml":
             type_registry[cls.__qualname__] = cls
             checked_keywords(cls)
+
+    def _assigned(self, name: str, value: Any) -> Any:
+        return as_made(self, name, value)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as a tree of plain values.

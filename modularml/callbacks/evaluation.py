@@ -14,7 +14,7 @@ from modularml.base.goals import MIN
 from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import EvaluationCallbackResult
-from modularml.core.experiment.metrics import Metrics, as_metrics
+from modularml.core.experiment.metrics import Metrics, as_metrics, check_metrics
 from modularml.core.experiment.phase_results import EvalResults, PhaseResults
 from modularml.core.experiment.phases.eval_phase import EvalPhase
 
@@ -112,7 +112,9 @@ class Evaluation(Callback):
     def on_phase_start(
         self, *, experiment: Any, phase: Any, results: PhaseResults
     ) -> EvaluationCallbackResult | None:
-        """Evaluate, if asked to."""
+        """Refuse metrics that could not be computed after an epoch; evaluate, if asked to."""
+        both = [*self.eval_phase.metrics, *self.metrics]
+        check_metrics(both, self.eval_phase.input_sources, experiment.ctx, repr(self.eval_phase))
         if not self.run_on_start:
             return None
         return EvaluationCallbackResult(eval_results=self.evaluate(experiment))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+from modularml.base.errors import check_label
 from modularml.core.execution.scope import ExecutionContext
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import MetricResult
@@ -21,11 +22,14 @@ class MetricCallback(Callback):
         name: The name that it is logged by.
         label: Its name among callbacks; default: the name of its class.
         execution_order: Lower ones are called first.
+
+    Raises:
+        InvalidTypeError, InvalidValueError: If the name is no text, or empty.
     """
 
     def __init__(self, name: str, *, label: str | None = None, execution_order: int = 0) -> None:
         super().__init__(label, execution_order)
-        self.name = name
+        self.name = check_label(name, "metric")
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -445,6 +445,16 @@ class ExperimentContext:
         self._experiment = weakref.ref(experiment)
 
 
+@contextlib.contextmanager
+def staging() -> Iterator[ExperimentContext]:
+    """Give a context to make what a file holds in, before it moves on; what stays there goes at the end."""
+    staged = ExperimentContext(registration_policy=RegistrationPolicy.RAISE)
+    try:
+        yield staged
+    finally:
+        staged.clear()  # a context and what it knows are a cycle
+
+
 def taken_by(fault: str, cell: cells.Cell | None, *, otherwise: str = "Choose another label") -> str:
     """Say that a label is taken: by which cell, if it was one, and what can be done."""
     if cell is None:

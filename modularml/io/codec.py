@@ -285,18 +285,6 @@ class _Decoder:
         self._look = look
         self._used: dict[str, Any] = {}
         self._missing: dict[str, Symbol] = {}
-        self._tags: dict[str, tuple[set[str], Callable[[dict[str, Any]], Any]]] = {
-            "$dict": (set(), lambda node: self._dict(node["$dict"])),
-            "$tuple": (set(), lambda node: tuple(self._list(node["$tuple"]))),
-            "$float": (set(), lambda node: _FLOATS[node["$float"]]),
-            "$datetime": (set(), lambda node: datetime.fromisoformat(node["$datetime"])),
-            "$timedelta": (set(), lambda node: timedelta(*node["$timedelta"])),
-            "$path": (set(), lambda node: Path(node["$path"])),
-            "$array": ({"dtype", "shape"}, self._array),
-            "$estimator": ({"type", "module"}, self._estimator),
-            "$symbol": ({"module", "source"}, self._symbol),
-            "$object": ({"state"}, self._object),
-        }
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -324,12 +312,12 @@ class _Decoder:
         tag = next(filter(_is_tag, node), None)
         if tag is None:
             return self._dict(node)
-        if tag not in self._tags:
+        if tag not in _READERS:
             raise ValueError(f"{tag!r} is no tag of this format")
-        others, read = self._tags[tag]
+        others, read = _READERS[tag]
         if node.keys() - {tag} != others:
             raise ValueError(f"{tag!r} stands with {sorted(node.keys() - {tag})}, not with {sorted(others)}")
-        return read(node)
+        return read(self, node)
 
     def _list(self, node: list[Any]) -> list[Any]:
         if not isinstance(node, list):
@@ -388,6 +376,21 @@ class _Decoder:
             f"{self._path} names {names}, which is not defined here. Run the code that defines it, "
             f"or pass it: load(path, symbols={{{passed}}})."
         )
+
+
+# Of the class and not of each decoder: what an object read would else be in a cycle with its own reader.
+_READERS: dict[str, tuple[set[str], Callable[[_Decoder, dict[str, Any]], Any]]] = {
+    "$dict": (set(), lambda decoder, node: decoder._dict(node["$dict"])),
+    "$tuple": (set(), lambda decoder, node: tuple(decoder._list(node["$tuple"]))),
+    "$float": (set(), lambda _, node: _FLOATS[node["$float"]]),
+    "$datetime": (set(), lambda _, node: datetime.fromisoformat(node["$datetime"])),
+    "$timedelta": (set(), lambda _, node: timedelta(*node["$timedelta"])),
+    "$path": (set(), lambda _, node: Path(node["$path"])),
+    "$array": ({"dtype", "shape"}, _Decoder._array),
+    "$estimator": ({"type", "module"}, _Decoder._estimator),
+    "$symbol": ({"module", "source"}, _Decoder._symbol),
+    "$object": ({"state"}, _Decoder._object),
+}
 
 
 def _symbol(node: dict[str, Any], key: str) -> Symbol:

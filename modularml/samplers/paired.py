@@ -5,7 +5,8 @@ It knows no FeatureSet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from modularml.samplers.n_sampler import ANCHOR, Conditions, NSampler
 from modularml.samplers.sampler import SampleSource
@@ -22,6 +23,11 @@ class PairedSampler(NSampler):
     Example:
         >>> PairedSampler({"cell": SimilarityCondition("similar")}, batch_size=32, shuffle=True)
     """
+
+    _fixed: ClassVar[Mapping[str, str]] = {
+        "condition_mapping": "it follows from conditions",
+        "max_samples_per_anchor": "it follows from max_pairs_per_anchor",
+    }
 
     def __init__(
         self,

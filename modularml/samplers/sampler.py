@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from modularml.base.config import Configurable, from_config, to_config
+from modularml.base.config import Configurable, from_config, parameters_of, to_config
 from modularml.base.errors import (
     Faults,
     InvalidTypeError,
@@ -120,6 +120,15 @@ class Sampler(Shown, Configurable, ABC):
         self._sampled: Any = None
         # An unseeded sampler draws its seed once, so that its order can be repeated, too.
         self._entropy = new_seed() if seed is None else int(seed)
+
+    def _assigned(self, name: str, value: Any) -> Any:
+        """Take over what another one made so has, but for the order of one without a seed."""
+        arguments = {argument: getattr(self, argument) for argument in parameters_of(type(self))}
+        made = type(self)(**arguments | {name: value})
+        if name != "seed":
+            made._entropy = self._entropy
+        vars(self).update(vars(made))
+        return getattr(made, name)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

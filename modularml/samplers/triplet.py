@@ -5,7 +5,8 @@ It knows no FeatureSet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from modularml.samplers.n_sampler import ANCHOR, Conditions, NSampler
 from modularml.samplers.sampler import SampleSource
@@ -23,6 +24,10 @@ class TripletSampler(NSampler):
         >>> same, other = SimilarityCondition("similar"), SimilarityCondition("dissimilar")
         >>> TripletSampler({"cell": same}, {"cell": other}, batch_size=32)
     """
+
+    _fixed: ClassVar[Mapping[str, str]] = {
+        "condition_mapping": "it follows from pos_conditions and neg_conditions"
+    }
 
     def __init__(
         self,

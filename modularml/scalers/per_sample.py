@@ -6,7 +6,7 @@ They know no columns: an array ``(n_samples, n_features)`` in, one of the same s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,10 @@ class PerSampleMinMaxScaler(ArrayScaler):
         InvalidTypeError: If these are no two numbers.
         InvalidValueError: If the lower end is not below the upper one.
     """
+
+    _fixed: ClassVar[Mapping[str, str]] = {
+        "feature_range": "what it transformed could not be inverted then; make a new PerSampleMinMaxScaler"
+    }
 
     def __init__(self, feature_range: tuple[float, float] = (0, 1)) -> None:
         is_pair = isinstance(feature_range, list | tuple) and len(feature_range) == 2

@@ -37,6 +37,8 @@ class Scaler(Shown, Configurable):
         scaler_kwargs: The arguments it is made with.
     """
 
+    _fixed = ("scaler", "scaler_kwargs")
+
     def __init__(self, scaler: Any, scaler_kwargs: Mapping[str, Any] | None = None) -> None:
         if isinstance(scaler, Scaler):
             scaler = scaler.wrapped

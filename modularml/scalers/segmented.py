@@ -30,6 +30,8 @@ class SegmentedScaler(ArrayScaler):
         InvalidValueError: If the boundaries do not ascend.
     """
 
+    _fixed = ("boundaries", "scaler", "scaler_kwargs")
+
     def __init__(
         self, boundaries: Sequence[int], scaler: Any, scaler_kwargs: Mapping[str, Any] | None = None
     ) -> None:

@@ -28,6 +28,8 @@ class ConditionSplitter(Splitter):
         >>> ConditionSplitter(cold={"temperature": LT(10)}, lab={"site": ["A", "B"]})
     """
 
+    _fixed = ("conditions",)
+
     def __init__(self, /, **conditions: Mapping[str, Any]) -> None:
         if not conditions:
             raise InvalidValueError("A ConditionSplitter needs at least one split: name={column: condition}.")

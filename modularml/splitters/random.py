@@ -46,8 +46,8 @@ class RandomSplitter(Splitter):
     ) -> None:
         faults = Faults(type(self).__name__)
         _check_ratios(ratios, faults)
-        self._groups = faults.attempt(as_names, group_by, "group_by") or ()
-        self._strata = faults.attempt(as_names, stratify_by, "stratify_by") or ()
+        faults.attempt(as_names, group_by, "group_by")
+        faults.attempt(as_names, stratify_by, "stratify_by")
         is_strict = faults.attempt(check_flag, strict_stratification, "strict_stratification")
         if is_strict and stratify_by is None:
             faults.add("strict_stratification needs stratify_by, which names no column")
@@ -58,6 +58,14 @@ class RandomSplitter(Splitter):
         self.stratify_by = stratify_by
         self.strict_stratification = strict_stratification
         self.seed = new_seed() if seed is None else seed
+
+    @property
+    def _groups(self) -> tuple[str, ...]:
+        return as_names(self.group_by, "group_by")
+
+    @property
+    def _strata(self) -> tuple[str, ...]:
+        return as_names(self.stratify_by, "stratify_by")
 
     def _indices(self, source: SampleSource) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(self.seed)

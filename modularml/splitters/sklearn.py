@@ -12,7 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNameError, unknown_name
+from modularml.base.errors import (
+    Faults,
+    InvalidTypeError,
+    InvalidValueError,
+    UnknownNameError,
+    unknown_name,
+)
 from modularml.base.keywords import checked
 from modularml.base.rows import SampleSource, as_names, group_codes
 from modularml.splitters.splitter import Splitter
@@ -30,7 +36,7 @@ class SklearnSplitter(Splitter):
         stratify_by: The columns that make up `y`.
 
     Raises:
-        InvalidTypeError: If `splitter` has no ``split`` method.
+        InvalidTypeError: If `splitter` has no ``split`` method, or columns are no names.
     """
 
     overlaps_by_design = True
@@ -47,6 +53,10 @@ class SklearnSplitter(Splitter):
                 "A splitter must be one of modularml.splitters or an object with split(X, y, groups), "
                 f"such as KFold(5); got {splitter!r}{' itself, not one of it' * isinstance(splitter, type)}."
             )
+        faults = Faults(type(self).__name__)
+        faults.attempt(as_names, group_by, "group_by")
+        faults.attempt(as_names, stratify_by, "stratify_by")
+        faults.raise_if_any()
         self.splitter = splitter
         self.group_by = group_by
         self.stratify_by = stratify_by

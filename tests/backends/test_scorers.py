@@ -70,6 +70,33 @@ def test_what_cannot_be_compared_is_told_with_its_shapes() -> None:
         scorers.score("r2", LOGITS, RNG.standard_normal((40, 2)))
 
 
+OF_TWO_CLASSES = ("f1", "precision", "recall", "jaccard", "roc_auc", "positive_likelihood_ratio")
+
+
+@pytest.mark.parametrize("name", scorers.names())
+def test_a_scorer_is_refused_before_there_are_outputs_where_it_refuses_any(name: str) -> None:
+    try:
+        scorers.check(name, CLASSES)
+    except InvalidValueError:
+        with pytest.raises(InvalidValueError):
+            scorers.score(name, LOGITS, CLASSES)
+    else:
+        assert name not in OF_TWO_CLASSES
+    scorers.check(name, BINARY) if not name.endswith("_samples") else None
+
+
+def test_a_scorer_of_two_classes_names_those_for_several() -> None:
+    others = "For several classes there are 'f1_macro', 'f1_micro', 'f1_weighted'.$"
+    with pytest.raises(InvalidValueError, match=f"The metric 'f1' .* targets of several classes: .*{others}"):
+        scorers.check("f1", CLASSES)
+    with pytest.raises(InvalidValueError, match="there are 'roc_auc_ovo', .*'roc_auc_ovr'"):
+        scorers.check("roc_auc", np.eye(3)[CLASSES[:, 0]])  # one column a class
+    with pytest.raises(InvalidValueError, match=others):
+        scorers.score("f1", LOGITS, CLASSES)
+    with pytest.raises(InvalidValueError, match="'accuracy' compares classes, and targets are no whole"):
+        scorers.check("accuracy", RNG.standard_normal((40, 1)))
+
+
 def test_objects_of_torchmetrics() -> None:
     outputs, targets = RNG.standard_normal((2, 30, 1, 1)).astype(np.float32)
     metric = torchmetrics.R2Score()

@@ -8,8 +8,15 @@ import torchmetrics
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, r2_score
 
-from modularml import EvalPhase, Experiment, ExperimentContext, ModelGraph, ModelNode, TrainPhase
-from modularml.backends.scorers import score
+from modularml import (
+    EvalPhase,
+    Experiment,
+    ExperimentContext,
+    FeatureSet,
+    ModelGraph,
+    ModelNode,
+    TrainPhase,
+)
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import (
     CallbackError,
@@ -19,7 +26,7 @@ from modularml.base.errors import (
     StateError,
     UnknownNameError,
 )
-from modularml.base.events import EpochEnded
+from modularml.base.events import BatchesEnded, EpochEnded
 from modularml.callbacks import (
     EarlyStopping,
     EvalLossMetric,
@@ -28,6 +35,7 @@ from modularml.callbacks import (
     MetricCallback,
     OutputMetric,
 )
+from modularml.models.torch import SequentialMLP
 from tests.callbacks.conftest import Regression
 
 
@@ -130,9 +138,28 @@ def test_the_usual_names_lead_to_the_scorers(name: str, meant: str) -> None:
         EvalPhase.from_split("t", split="test", metrics=name)
 
 
-def test_variants_for_several_classes_are_named() -> None:
-    with pytest.raises(InvalidValueError, match="For several classes there are 'f1_macro', 'f1_micro'"):
-        score("f1", np.eye(3), np.arange(3))
+def test_a_metric_of_two_classes_is_refused_before_the_first_epoch() -> None:
+    exp = Experiment("classes")
+    x = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
+    data = FeatureSet.from_dict("data", {"x": x, "kind": np.arange(40) % 3}, "x", "kind")
+    data.split_random({"train": 0.7, "test": 0.3}, seed=0)
+    ModelGraph([ModelNode("net", SequentialMLP(output_shape=(3,)), data)], "adam").build()
+    heard: list[Any] = []
+    exp.events.subscribe(heard.append)
+    arguments: dict[str, Any] = {"split": "train", "losses": "cross_entropy"}
+    watch = Evaluation.from_split(split="test", metrics=["accuracy", "f1"])
+    inner = Evaluation(eval_phase=EvalPhase.from_split("val", split="test", metrics="f1"))
+    for phase, error, where in (
+        (TrainPhase.from_split("fit", **arguments, metrics=["f1"]), InvalidValueError, "TrainPhase 'fit'"),
+        (TrainPhase.from_split("fit", **arguments, callbacks=[watch]), CallbackError, "'Evaluation'"),
+        (TrainPhase.from_split("fit", **arguments, callbacks=[inner]), CallbackError, "'Evaluation'"),
+        (EvalPhase.from_split("test", split="test", metrics="f1"), InvalidValueError, "EvalPhase 'test'"),
+    ):
+        with pytest.raises(error, match=f"{where}.*'f1'.*there are 'f1_macro', 'f1_micro', 'f1_weighted'"):
+            exp.run_phase(phase)
+    assert not any(isinstance(event, BatchesEnded | EpochEnded) for event in heard)
+    able = EvalPhase.from_split("test", split="test", metrics=["f1_macro", "accuracy"])
+    assert exp.run_phase(able).metric_names() == ["f1_macro", "accuracy"]
 
 
 def test_a_metric_of_a_part_is_refused(regression: Regression) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,18 @@ def test_what_comes_back_writes_the_same_file(kind: str, cls: Any, make: Any, tm
         assert np.array_equal(made(X), again(X))
         return
     assert Path(again.save(tmp_path / "two")).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.usefixtures("no_collector")
+@every_kind
+def test_what_was_loaded_goes_with_its_last_reference(kind: str, cls: Any, make: Any, tmp_path: Path) -> None:
+    path = make().save(tmp_path / "one")
+    ctx = ExperimentContext().activate()
+    loaded = cls.load(path)
+    held = weakref.ref(loaded)
+    ctx.clear()  # a FeatureSet and its context know each other
+    del loaded
+    assert held() is None
 
 
 @every_kind

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modularml.base.config import from_config, to_config
-from modularml.base.errors import InvalidTypeError, InvalidValueError
+from modularml.base.errors import InvalidAttributeError, InvalidTypeError, InvalidValueError
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.samplers import (
@@ -70,6 +70,47 @@ def test_an_order_follows_from_seed_and_epoch_alone(make: Callable[..., Sampler]
     assert batches(first, fs, 2) == batches(second, fs, 2) == batches(first, fs, 2)
     assert batches(first, fs, 2) != batches(first, fs, 3)
     assert batches(first, fs, 2) != batches(make(batch_size=8, shuffle=True, seed=4), fs, 2)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"batch_size": 5}, {"shuffle": False}, {"seed": 4}], ids=lambda changed: next(iter(changed))
+)
+@every_sampler
+def test_an_option_that_is_assigned_means_what_it_means_to_the_constructor(
+    make: Callable[..., Sampler], fs: FeatureSet, changed: dict[str, Any]
+) -> None:
+    options = {"batch_size": 8, "shuffle": True, "seed": 3}
+    sampler, other = make(**options, source=fs), make(**options | changed)
+    sampler.materialize_batches()
+    ((name, value),) = changed.items()
+    setattr(sampler, name, value)
+    assert not sampler.is_materialized
+    assert batches(sampler, fs, 1) == batches(other, fs, 1) != batches(make(**options), fs, 1)
+    assert (sampler, sampler.get_state()) == (other, other.get_state())
+
+
+@every_sampler
+def test_an_option_that_is_assigned_leaves_the_order_of_one_without_a_seed(
+    make: Callable[..., Sampler], fs: FeatureSet
+) -> None:
+    sampler = make(batch_size=8, shuffle=True)
+    before = sampler.get_state()
+    sampler.batch_size = 6
+    assert sampler.get_state() == before
+    sampler.seed = None
+    assert sampler.get_state() != before
+
+
+def test_what_follows_from_conditions_is_assigned_with_them(fs: FeatureSet) -> None:
+    pairs = PairedSampler({"cell": LIKE}, source=fs)
+    pairs.conditions, pairs.max_pairs_per_anchor = {"cell": UNLIKE}, 1
+    assert batches(pairs, fs, 0) == batches(
+        PairedSampler({"cell": UNLIKE}, max_pairs_per_anchor=1, seed=pairs.get_state()["entropy"]), fs, 0
+    )
+    with pytest.raises(InvalidAttributeError, match="cannot be set: it follows from max_pairs_per_anchor"):
+        pairs.max_samples_per_anchor = 3
+    with pytest.raises(InvalidAttributeError, match="cannot be set: it follows from pos_conditions"):
+        TripletSampler({"cell": LIKE}, {"cell": UNLIKE}).condition_mapping = {}
 
 
 OPTIONS = st.fixed_dictionaries(

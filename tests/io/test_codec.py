@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+import weakref
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -141,6 +142,16 @@ def test_mapped_arrays_are_aligned_and_read_only(tmp_path):
         assert array.ctypes.data % 64 == 0
         assert not array.flags.writeable
     assert all(array.flags.writeable for array in load(path, "model"))
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("mmap", [False, True])
+def test_what_was_loaded_goes_with_its_last_reference(tmp_path, mmap):
+    path = save(tmp_path / "a", "model", {"array": np.arange(3.0), "estimator": StandardScaler()})
+    loaded = load(path, "model", mmap=mmap)
+    held = [weakref.ref(thing) for thing in loaded.values()]
+    del loaded
+    assert [ref() is None for ref in held] == [True, True]
 
 
 def test_a_mapped_array_outlives_the_file(tmp_path):

@@ -131,6 +131,17 @@ def test_splits_that_cannot_be_made_say_why(make_source: Any) -> None:
         RandomSplitter({"a": 0.5, "b": 0.4}, group_by=3, seed=-1)  # type: ignore[arg-type]
 
 
+def test_an_option_that_is_assigned_means_what_it_means_to_the_constructor(cells: Any) -> None:
+    splitter = RandomSplitter({"train": 0.5, "test": 0.5})
+    splitter.ratios, splitter.seed, splitter.group_by = {"a": 0.25, "b": 0.75}, 3, "cell"
+    other = RandomSplitter({"a": 0.25, "b": 0.75}, seed=3, group_by="cell")
+    assert splitter == other
+    for name, rows in splitter.indices(cells).items():
+        assert rows.tolist() == other.indices(cells)[name].tolist()
+    splitter.group_by, splitter.seed = None, None
+    assert isinstance(splitter.seed, int)
+
+
 def test_an_unseeded_splitter_keeps_the_seed_that_it_drew(make_source: Any) -> None:
     splitter = RandomSplitter({"a": 0.5, "b": 0.5}, seed=None)
     source = make_source(x=np.zeros(50))

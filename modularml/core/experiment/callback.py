@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from modularml.base.attributes import as_made
 from modularml.base.config import Configurable
 from modularml.base.errors import Faults, InvalidTypeError, UnknownNameError, check_label, unknown_name
 from modularml.base.registry import Registry
@@ -28,7 +27,6 @@ class _Hooked(Shown, Configurable):
     # Also for the many subclasses whose constructor forgets this one.
     label: str
     execution_order: int = 0
-    _assigned = as_made
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from modularml.base.attributes import as_made
 from modularml.base.config import Configurable
 from modularml.base.errors import (
     Faults,
@@ -98,8 +97,6 @@ class Checkpointing(Shown, Configurable):
             epoch, if nothing logs the metric that is named by `best`.
         InvalidTypeError: If one is of a wrong type.
     """
-
-    _assigned = as_made
 
     def __init__(
         self,

@@ -6,7 +6,8 @@ It knows neither loops nor screens: a cross-validation is a group whose parts ar
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from modularml.base.config import to_config
@@ -71,6 +72,7 @@ class CrossValidation(Shown, Group):
     """
 
     keeps_weights = True
+    _fixed = ("ctx",)
 
     def __init__(
         self,
@@ -89,13 +91,19 @@ class CrossValidation(Shown, Group):
                 "The first argument of CrossValidation is its label; give the rest by name: bindings=..."
             )
         self._label = check_label(label, "CrossValidation")
-        self.bindings = [bindings] if isinstance(bindings, CVBinding) else list(bindings)
+        self.bindings: list[CVBinding] = _as_bindings(bindings)
         self.n_folds, self.seed, self.n_jobs = n_folds, seed, n_jobs
         self.phase = phase
         self.splitter: Splitter | Any = splitter
         self._check(experiment)
         self.ctx = ExperimentContext.get_active() if experiment is None else experiment.ctx
         self._made_in = getattr(self.ctx.experiment, "label", None)
+
+    def _assigned(self, name: str, value: Any) -> Any:
+        probe = copy.copy(self)
+        vars(probe)[name] = _as_bindings(value) if name == "bindings" else value
+        probe._check(None)
+        return vars(probe)[name]
 
     def _check(self, experiment: Any) -> None:
         faults = Faults(self._where)
@@ -317,3 +325,8 @@ class CrossValidation(Shown, Group):
     def elsewhere(self, experiment: Any, should_stop: Callable[[], bool]) -> Iterator[ExperimentRun] | None:
         """Return the runs of the folds as other processes end them, in order; None with one job."""
         return None if self.n_jobs == 1 else runs_of(self.parts(), self.n_jobs, experiment, should_stop)
+
+
+def _as_bindings(given: Any) -> list[Any]:
+    """Return what is given as a list; what it may not hold is told by who checks."""
+    return [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)

@@ -26,7 +26,7 @@ class CVBinding(Configurable):
     """Which rows of a FeatureSet are divided, and how.
 
     Attributes:
-        fs: The FeatureSet, or its label; kept as its label.
+        fs: The FeatureSet, or the label of one of the active experiment; kept as its label.
         source_splits: The splits whose rows are pooled and divided anew; None pools every row.
         group_by: Columns; rows that agree in them stay together.
         stratify_by: Columns; each fold gets its share of every combination of values.
@@ -34,6 +34,11 @@ class CVBinding(Configurable):
         val_split_name: The split that phases validate on; it has other rows in each fold.
         val_size: The share of the rows that each fold draws anew to validate on. None
             divides the rows into as many parts as there are folds, and validates on each once.
+
+    Raises:
+        InvalidValueError: If a value is not allowed; all faults are told together.
+        InvalidTypeError: If one is of a wrong type, or `fs` is the label of something else.
+        UnknownNameError: If the active experiment has no FeatureSet of that label.
     """
 
     fs: Any
@@ -46,9 +51,8 @@ class CVBinding(Configurable):
 
     def __post_init__(self) -> None:
         faults = Faults("CVBinding")
-        label = self.fs.label if isinstance(self.fs, FeatureSet) else self.fs
-        faults.attempt(check_label, label, "FeatureSet of a CVBinding")
-        object.__setattr__(self, "fs", label)
+        found = self.fs if isinstance(self.fs, FeatureSet) else faults.attempt(_named, self.fs)
+        object.__setattr__(self, "fs", None if found is None else found.label)
         names = None
         if self.source_splits is not None:
             names = faults.attempt(as_names, self.source_splits, "source_splits")
@@ -77,6 +81,13 @@ class CVBinding(Configurable):
         if self.source_splits is None:
             return featureset.rows
         return np.unique(np.concatenate([featureset.get_split(name).rows for name in self.source_splits]))
+
+
+def _named(label: Any) -> FeatureSet:
+    """Return the FeatureSet of a label."""
+    label = check_label(label, "FeatureSet of a CVBinding")
+    found: FeatureSet = ExperimentContext.get_active().get_node(label, FeatureSet)
+    return found
 
 
 def divisions(

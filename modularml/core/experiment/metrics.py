@@ -26,6 +26,9 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.base.goals import MAX, MIN, goal_of_name
+from modularml.core.context import ExperimentContext
+from modularml.core.data.columns import TARGETS, Column
+from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.recording import Recording
 from modularml.core.execution.streams import inputs_like, label_and_role, parts_among
 
@@ -236,6 +239,43 @@ def log_metrics(metrics: Sequence[EvaluationMetric], results: Any, epoch: int, r
     if results.recording.tensors:  # none where a stop came before the first batch
         for metric in metrics:
             recording.log(metric.name, metric.extract(eval_result=results), epoch)
+
+
+def check_metrics(
+    metrics: Sequence[EvaluationMetric],
+    bindings: Sequence[InputBinding],
+    ctx: ExperimentContext,
+    where: str,
+) -> None:
+    """Refuse scorers that cannot be computed of the targets that come, before anything is.
+
+    Where there are several targets, which ones a metric gets shows when it is computed.
+
+    Args:
+        metrics: The metrics.
+        bindings: What enters the heads.
+        ctx: Where FeatureSets are found.
+        where: Whose they are, for messages.
+
+    Raises:
+        InvalidValueError: If there are such; all are told.
+    """
+    named = [m.metric for m in metrics if isinstance(m, OutputMetric) and isinstance(m.metric, str)]
+    if not named:
+        return
+    views = [binding.resolve_input_view(ctx) for binding in bindings]
+    found = {
+        (view.source.label, name): view
+        for view in views
+        for name in view.columns
+        if Column.parse(name).domain == TARGETS
+    }
+    if len(found) == 1:
+        (((_, name), view),) = found.items()
+        faults = Faults(where)
+        for metric in named:
+            faults.attempt(_scorers().check, metric, view.column(name))
+        faults.raise_if_any()
 
 
 def as_metrics(given: Any, faults: Faults, *, prefix: str = "") -> list[EvaluationMetric]:

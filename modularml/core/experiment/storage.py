@@ -20,7 +20,7 @@ from typing import Any
 from modularml.backends.torch import uncopied
 from modularml.base.errors import StateError
 from modularml.core import cells
-from modularml.core.context import ExperimentContext, RegistrationPolicy
+from modularml.core.context import ExperimentContext, RegistrationPolicy, staging
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.checkpoint_store import moved
@@ -97,13 +97,13 @@ def load_experiment(
         )
     if ctx.experiment is not None and ctx.experiment.is_running:
         raise StateError(f"Experiment {ctx.experiment.label!r} is running; nothing can be loaded over it.")
-    tree = codec.load(path, "experiment", symbols=symbols)
-    with no_surprises(path, "experiment"):
-        staged = ExperimentContext(registration_policy="raise")
-        # Only to see that it can be made; the one to keep is made in the context to keep.
-        experiment_of(cls, tree, staged)
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
-    _adopt(ctx, staged)
+    tree = codec.load(path, "experiment", symbols=symbols)
+    with staging() as staged:
+        with no_surprises(path, "experiment"):
+            # Only to see that it can be made; the one to keep is made in the context to keep.
+            experiment_of(cls, tree, staged)
+        _adopt(ctx, staged)
     with ctx.use_policy(RegistrationPolicy.OVERWRITE):
         experiment = cls.from_config(tree["config"] | {"registration_policy": None}, ctx=ctx)
     ctx.set_registration_policy(tree["config"]["registration_policy"])

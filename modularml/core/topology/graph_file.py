@@ -17,7 +17,7 @@ import numpy as np
 
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import Faults, FileFormatError, GraphError, unknown_name
-from modularml.core.context import ExperimentContext
+from modularml.core.context import ExperimentContext, staging
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.topology.graph_entrance import enter
@@ -122,12 +122,13 @@ def load_graph(cls: Any, path: str | Path, *, overwrite: bool, symbols: Mapping[
     """Read a graph into the active context; see `ModelGraph.load`."""
     ctx = ExperimentContext.get_active()
     tree = codec.load(path, "model_graph", symbols=symbols)
-    with no_surprises(path, "model_graph"):
-        graph = _staged(cls, tree)
-        check_columns(tree["featuresets"], ctx, f"ModelGraph {graph.label!r} of {str(path)!r}")
-        graph.set_state(tree["state"])
-        set_initial_weights({n.label: n for n in graph.nodes.values()}, tree["initial_weights"])
-    return enter(graph, ctx, overwrite=overwrite)
+    with staging() as staged:
+        with no_surprises(path, "model_graph"):
+            graph = _graph_in(staged, cls, tree)
+            check_columns(tree["featuresets"], ctx, f"ModelGraph {graph.label!r} of {str(path)!r}")
+            graph.set_state(tree["state"])
+            set_initial_weights({n.label: n for n in graph.nodes.values()}, tree["initial_weights"])
+        return enter(graph, ctx, overwrite=overwrite)
 
 
 def graph_of_tree(cls: Any, tree: Mapping[str, Any], where: str) -> Any:
@@ -139,17 +140,17 @@ def graph_of_tree(cls: Any, tree: Mapping[str, Any], where: str) -> Any:
         where: The file, for messages.
     """
     ctx = ExperimentContext.get_active()
-    graph = _staged(cls, tree)
-    check_columns(tree["featuresets"], ctx, f"ModelGraph {graph.label!r} of {where}")
-    entered = enter(graph, ctx, overwrite=False)
+    with staging() as staged:
+        graph = _graph_in(staged, cls, tree)
+        check_columns(tree["featuresets"], ctx, f"ModelGraph {graph.label!r} of {where}")
+        entered = enter(graph, ctx, overwrite=False)
     if all(ctx.has_node(label) for label in tree["featuresets"]):
         entered.build()
     return entered
 
 
-def _staged(cls: Any, tree: Mapping[str, Any]) -> Any:
+def _graph_in(staged: ExperimentContext, cls: Any, tree: Mapping[str, Any]) -> Any:
     """Make a graph in a context of its own, in which empty sets stand for the data."""
-    staged = ExperimentContext(registration_policy="raise")
     sets = tree["featuresets"]
     with staged.temporary():
         for label, columns in sets.items():

@@ -15,7 +15,14 @@ import torch
 from modularml.backends.torch import as_array, as_tensor
 from modularml.base.attributes import as_made
 from modularml.base.config import Configurable
-from modularml.base.errors import Faults, GraphError, InvalidTypeError, InvalidValueError, ModularMLError
+from modularml.base.errors import (
+    Faults,
+    GraphError,
+    InvalidTypeError,
+    InvalidValueError,
+    ModularMLError,
+    told_of,
+)
 from modularml.base.keywords import checked_keywords
 from modularml.core.data.batch import Batch, RoleData, SampleData
 from modularml.core.data.formats import DataFormat, convert
@@ -82,7 +89,8 @@ class MergeNode(GraphNode, Configurable, ABC):
         if name == "upstream_refs":
             return super()._assigned(name, value)
         if name in ("target_strategy", "tags_strategy"):
-            return self._strategy(value, name)
+            with told_of(f"{type(self).__name__} {self.label!r}"):
+                return self._strategy(value, name)
         with self.context.temporary():
             return as_made(self, name, value, register=False)
 

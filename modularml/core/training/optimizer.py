@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from modularml.backends.backend import Backend, load
 from modularml.base.config import Configurable
@@ -68,7 +68,7 @@ class Optimizer(Shown, Configurable):
         self._scales_on = "cpu"
         self._is_sparse = False
         self._loaded: Mapping[str, Any] | None = None
-        self._step: Callable[[Any], None] = self._refuse
+        self._step: Callable[[Any], None] | None = None
         self._make: Callable[..., Any] = factory if factory is not None else self._find_class()
 
     @classmethod
@@ -180,7 +180,7 @@ class Optimizer(Shown, Configurable):
         if loaded is not None and not force:
             self.set_state(loaded)
 
-    def _refuse(self, _: Any = None) -> None:
+    def _refuse(self) -> NoReturn:
         raise StateError(f"Optimizer {self.name!r} has no parameters yet: build() comes first.")
 
     def step(self) -> None:
@@ -189,6 +189,8 @@ class Optimizer(Shown, Configurable):
         Raises:
             StateError: If it is not built.
         """
+        if self._step is None:
+            self._refuse()
         self._step(self._optimizer)
 
     def zero_grad(self) -> None:

@@ -63,6 +63,15 @@ class TorchModelWrapper(BaseModel):
     """
 
     backend = "torch"
+    _fixed = (
+        "model",
+        "model_class",
+        "model_kwargs",
+        "inject_input_shape_as",
+        "inject_output_shape_as",
+        "output",
+        "input_names",
+    )
 
     def __init__(
         self,

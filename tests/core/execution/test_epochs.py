@@ -1,4 +1,3 @@
-import gc
 import weakref
 from itertools import pairwise
 from types import SimpleNamespace
@@ -169,13 +168,9 @@ def test_a_loss_that_is_no_number_any_more_is_told_once_with_its_place(bench: An
     assert len({epoch for epoch, _ in bad}) > 1
 
 
+@pytest.mark.usefixtures("no_collector")
 def test_what_was_recorded_goes_with_the_results_and_waits_for_no_collector(bench: Any, phase: Any) -> None:
     _, results = bench.drain(phase)
     recording = weakref.ref(results.recording)
-    gc.collect()
-    gc.disable()
-    try:
-        del results
-        assert recording() is None
-    finally:
-        gc.enable()
+    del results
+    assert recording() is None

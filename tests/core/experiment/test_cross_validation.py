@@ -16,7 +16,7 @@ from modularml import (
     InputBinding,
     PhaseGroup,
 )
-from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
+from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError, UnknownNameError
 from modularml.base.events import RunStarted
 
 # -- what a fold is ------------------------------------------------------------------
@@ -210,6 +210,19 @@ def test_unknown_names_are_told_with_the_nearest(study):
         cv.run()
     with pytest.raises(ValueError, match="no phase reads the split 'fit' of 'data'"):
         study.cv(study.binding(train_split_name="fit")).run()
+
+
+def test_a_featureset_that_the_active_experiment_does_not_have_is_told_at_the_line(study):
+    with pytest.raises(UnknownNameError, match="CVBinding: Unknown node 'dta'.*Did you mean 'data'"):
+        CVBinding("dta")
+    with pytest.raises(InvalidTypeError, match="CVBinding: 'net' is a ModelNode; a FeatureSet is needed"):
+        CVBinding("net")
+    with pytest.raises(InvalidValueError, match=r"Unknown node 'dta'(.|\n)*both 'val'"):
+        CVBinding("dta", train_split_name="val")
+    Experiment("other")
+    with pytest.raises(UnknownNameError, match="Unknown node 'data'"):
+        CVBinding("data")
+    assert CVBinding(study.data).fs == "data"  # which knows its own experiment
 
 
 def test_there_must_be_something_to_run(study):

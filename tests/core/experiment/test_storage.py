@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+import weakref
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,26 @@ def test_everything_is_as_it_was(
         one, two = was.results.flatten()[label], now.results.flatten()[label]
         np.testing.assert_array_equal(one.batch_losses(), two.batch_losses())
         np.testing.assert_array_equal(one.stacked_tensors("net"), two.stacked_tensors("net"))
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("present", [False, True])
+def test_what_was_loaded_goes_with_its_context(lab: Any, tmp_path: Path, present: bool) -> None:
+    """What a context has knows it in turn; nothing else is a cycle, even where a set was there already."""
+    lab.exp.execution_plan.add_phase(lab.train()).add_phase(lab.evaluate())
+    lab.exp.run()
+    path, data = lab.exp.save(tmp_path / "file"), lab.data.save(tmp_path / "data")
+    ctx = ExperimentContext().activate()
+    if present:
+        FeatureSet.load(data)
+    loaded = Experiment.load(path)
+    run, node = loaded.last_run, ctx.get_node("net")
+    results = [found.recording for found in run.results.flatten().values()]
+    things = [loaded, ctx.get_node("data"), loaded.model_graph, node, node.module, run, *results]
+    held = [weakref.ref(thing) for thing in things]
+    ctx.clear()
+    del loaded, run, node, results, things
+    assert all(ref() is None for ref in held)
 
 
 def test_a_loaded_experiment_runs_on_as_the_saved_one(lab: Any, tmp_path: Path) -> None:

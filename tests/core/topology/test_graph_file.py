@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,22 @@ X = np.random.default_rng(1).standard_normal((5, 3)).astype(np.float32)
 def graph_of(exp: Experiment) -> ModelGraph:
     assert exp.model_graph is not None
     return exp.model_graph
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("present", [False, True])
+def test_what_was_loaded_goes_with_its_context(
+    exp: Experiment, tmp_path: Path, present: bool, make_data: Callable[..., FeatureSet]
+) -> None:
+    path = graph_of(exp).save(tmp_path / "net")
+    ctx = ExperimentContext().activate()
+    if present:
+        make_data()
+    graph = ModelGraph.load(path)
+    held = [weakref.ref(thing) for thing in (graph, *graph.nodes.values(), ctx.get_node("one").module)]
+    ctx.clear()
+    del graph
+    assert all(ref() is None for ref in held)
 
 
 def test_a_graph_comes_back_with_weights_moments_and_flags(

@@ -20,7 +20,7 @@ from modularml.core.execution.placement import placed
 from modularml.core.execution.resolution import resolve
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.experiment.callback import Callback
-from modularml.core.experiment.metrics import Metrics, as_metrics, log_metrics
+from modularml.core.experiment.metrics import Metrics, as_metrics, check_metrics, log_metrics
 from modularml.core.experiment.phase_results import EvalResults
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
 from modularml.core.topology.graph_node import GraphNode
@@ -152,6 +152,7 @@ class EvalPhase(ExperimentPhase):
             batch_size=self.batch_size,
             devices=devices,
         )
+        check_metrics(self.metrics, self.input_sources, scope.ctx, self._where)
         recording = scope.recording(resolved.loss_nodes)
         results = EvalResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets)
         step = eval_step(resolved)

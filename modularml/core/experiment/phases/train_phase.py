@@ -22,6 +22,7 @@ from modularml.base.errors import (
     StateError,
     check_choice,
     check_int,
+    told_of,
 )
 from modularml.base.events import Event
 from modularml.base.rows import check_flag
@@ -42,7 +43,7 @@ from modularml.core.execution.train_loop import Stage, own_optimizer, stages, tr
 from modularml.core.execution.updates import UpdateOptions, Window
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.checkpointing import PHASE, Checkpointing
-from modularml.core.experiment.metrics import Metrics, as_metrics, log_metrics
+from modularml.core.experiment.metrics import Metrics, as_metrics, check_metrics, log_metrics
 from modularml.core.experiment.phase_results import TrainResults
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
 from modularml.core.topology.graph_node import GraphNode
@@ -243,7 +244,8 @@ class TrainPhase(ExperimentPhase):
 
     @n_epochs.setter
     def n_epochs(self, n_epochs: int) -> None:
-        self._n_epochs = check_int(n_epochs, "n_epochs")
+        with told_of(self._where):
+            self._n_epochs = check_int(n_epochs, "n_epochs")
 
     def request_stop(self) -> None:
         """End the run of this phase that goes on, as completed, after its present epoch.
@@ -391,6 +393,7 @@ class TrainPhase(ExperimentPhase):
             learning=learning,
             trains=True,
         )
+        check_metrics(self.metrics, self.input_sources, scope.ctx, self._where)
         found, step, begin, several = self._steps(graph, resolved, trained, devices, scope)
         recording = scope.recording(resolved.loss_nodes, self.result_recording)
         recording.minimized = [loss.label for loss in self._minimized]
