@@ -316,7 +316,11 @@ class ModelGraph:
             if predicts and known is None:
                 wanted = self._wanted_shape(node)
             shapes = [self.shape_of_input(node, ref) for ref in node.upstream_refs]
-            node.build(shapes if node.takes_list else shapes[0], wanted, force=again)
+            if node.takes_list:
+                kinds = [self._kind_of_input(node, ref) for ref in node.upstream_refs]
+                node.build(shapes, wanted, force=again, input_kinds=kinds)
+            else:
+                node.build(shapes[0], wanted, force=again)
         self._build_optimizers(force is True)
         self._was_built = True
         self._built_with = {node.node_id: node.upstream_refs for node in self._members()}
@@ -349,6 +353,14 @@ class ModelGraph:
         except GraphError as error:
             raise GraphError(f"{node!r}: {error}") from error
         return shape
+
+    def _kind_of_input(self, node: GraphNode, ref: UpstreamReference) -> str:
+        """Return what an upstream brings: ``"int"`` or ``"bool"`` where a FeatureSet holds that alone."""
+        if not isinstance(ref, FeatureSetReference):
+            return "float"
+        table = self._featureset(ref, node).table
+        found = {table.column(name).dtype.kind for name in ref.features}
+        return "bool" if found == {"b"} else "int" if found <= set("biu") else "float"
 
     def target_shape(self, node: GraphNode) -> Shape | None:
         """Shape of one sample's targets as they reach `node`, or None if it has none."""

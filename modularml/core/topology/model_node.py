@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from modularml.backends.accelerator import Accelerator, as_accelerator
-from modularml.backends.torch import as_array, as_tensor, seeded
+from modularml.backends.torch import as_array, as_tensor, dtype_of, seeded
 from modularml.base.definitions import own_definitions, version
 from modularml.base.errors import (
     Faults,
@@ -43,7 +43,8 @@ class ModelNode(GraphNode):
         upstream_ref: Where its input comes from: a `FeatureSet`, ``fs.reference(...)``,
             another node, or ``node.reference("logits")`` for one of several outputs. A module that
             takes several inputs gets a list of these, by position, or a dict of them, by the argument of
-            its ``forward()``; rows and targets are those of the first.
+            its ``forward()``; rows and targets are those of the first. Columns of integers and of bools
+            reach it as such where it takes them so: token ids, masks.
         optimizer: Trains this node alone, in graphs without an optimizer of their own: an `Optimizer`,
             its name or its class.
         accelerator: The device that it computes on during phases, whatever theirs is.
@@ -196,6 +197,7 @@ class ModelNode(GraphNode):
         output_shape: tuple[int, ...] | None = None,
         *,
         force: bool = False,
+        input_kinds: Sequence[str] | None = None,
     ) -> None:
         """Build the model for these sample shapes.
 
@@ -205,6 +207,7 @@ class ModelNode(GraphNode):
             input_shape: Shape of one input sample; a list of them for several inputs.
             output_shape: Shape wanted of one output sample; None leaves it to the model.
             force: Build again, with new weights.
+            input_kinds: What comes on each of several inputs: ``"float"``, ``"int"`` or ``"bool"``.
 
         Raises:
             GraphError: If the model does not take that shape; the message names the node.
@@ -212,7 +215,8 @@ class ModelNode(GraphNode):
         try:
             is_new = force or not self.is_built
             with seeded(self._context.seed_for("weights", self.label)):
-                self.model.build(input_shape, output_shape, force=force)
+                kinds = {} if input_kinds is None else {"input_kinds": input_kinds}
+                self.model.build(input_shape, output_shape, force=force, **kinds)
             self._made_by |= inits_of(self.model) if is_new else {}
         except ModularMLError as error:
             doubled = doubled_in(self.featureset_refs)
@@ -243,13 +247,21 @@ class ModelNode(GraphNode):
             )
         if self.backend != "torch":
             return self.model.forward(as_array(x) if isinstance(x, torch.Tensor) else x)
-        dtype = next((p.dtype for p in self.module.parameters() if p.is_floating_point()), None)
-        wanted = torch.int64 if self.model.takes_integers else dtype
-        tensors = [as_tensor(one, dtype=wanted) for one in (x if self.takes_list else [x])]
+        tensors = [
+            as_tensor(one, dtype=dtype)
+            for one, dtype in zip(x if self.takes_list else [x], self.input_dtypes, strict=True)
+        ]
         return self.module(tensors if self.takes_list else tensors[0])
 
     build_model = build
     forward = forward_single = __call__
+
+    @property
+    def input_dtypes(self) -> list[torch.dtype]:
+        """The dtype that the torch module takes each input in: that of its parameters, integers or bools."""
+        floating = next((p.dtype for p in self.module.parameters() if p.is_floating_point()), None)
+        kinds = self.model.input_kinds or ["int" if self.model.takes_integers else "float"] * self._n_inputs
+        return [dtype_of(kind, floating or torch.get_default_dtype()) for kind in kinds]
 
     @property
     def made_by(self) -> Mapping[str, str]:
