@@ -28,7 +28,7 @@ from modularml.core.topology.graph_file import (
     graph_config,
     initial_weights,
     make_graph,
-    node_config,
+    node_configs,
     set_initial_weights,
 )
 from modularml.core.topology.graph_node import GraphNode
@@ -67,7 +67,7 @@ def tree_of(experiment: Any, *, history: bool = True) -> dict[str, Any]:
         "featuresets": [
             {"config": fs.get_config(), "state": fs.get_state()} for fs in nodes if isinstance(fs, FeatureSet)
         ],
-        "nodes": [node_config(node) for node in nodes if isinstance(node, GraphNode)],
+        "nodes": node_configs(nodes),
         "spare_nodes": _spare_states(ctx),
         "initial_weights": initial_weights(nodes),
         "graph": None if ctx.model_graph is None else graph_config(ctx.model_graph),
