@@ -30,6 +30,7 @@ __all__ = [
     "build_optimizer",
     "check_optimizer_arguments",
     "copied_array",
+    "dtype_of",
     "fast_step",
     "follow_parameters",
     "losses",
@@ -45,6 +46,16 @@ __all__ = [
 
 FUSED_DEVICES = ("cpu", "cuda")
 FUSED_DTYPES = (torch.float32, torch.float64)
+
+
+def dtype_of(kind: str, floating: torch.dtype) -> torch.dtype:
+    """Return the dtype of a kind of numbers, ``"float"``, ``"int"`` or ``"bool"``.
+
+    Args:
+        kind: The kind.
+        floating: The dtype that floating numbers have.
+    """
+    return {"int": torch.int64, "bool": torch.bool}.get(kind, floating)
 
 
 # The two directions between numpy and torch.

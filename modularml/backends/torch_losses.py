@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn.modules import loss as _modules
 
+from modularml.base.config import parameters_of
 from modularml.base.errors import LossError, unknown_name
 
 LossFunction = Callable[..., torch.Tensor]
@@ -84,6 +85,39 @@ def make_loss(cls: type, kwargs: Mapping[str, Any], reduction: str) -> Callable[
         made: Callable[..., Any] = cls(**values)
     except (TypeError, ValueError) as error:
         raise LossError(f"{cls.__name__} refuses {dict(kwargs)}: {error}") from error
+    return made
+
+
+def describe_loss(loss: torch.nn.Module) -> dict[str, Any] | None:
+    """Return the class and the arguments of a loss object, as far as its attributes keep them.
+
+    Returns:
+        ``class`` and ``arguments``, tensors as numbers and dtype; None where an argument is not kept or no
+        plain value, or where the loss has weights of its own.
+    """
+    if any(True for _ in loss.parameters()):
+        return None
+    arguments: dict[str, Any] = {}
+    for name, parameter in parameters_of(type(loss)).items():
+        value = getattr(loss, name, parameter.empty)
+        if isinstance(value, torch.Tensor):
+            arguments[name] = {"values": value.tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
+        elif value is None or isinstance(value, bool | int | float | str):
+            arguments[name] = value
+        elif name not in ("size_average", "reduce"):  # former ways to say the reduction
+            return None
+    return {"class": type(loss), "arguments": arguments}
+
+
+def loss_described(tree: Mapping[str, Any]) -> torch.nn.Module:
+    """Return a loss object as `describe_loss` found it."""
+    arguments = {
+        name: torch.tensor(value["values"], dtype=getattr(torch, value["dtype"]))
+        if isinstance(value, Mapping)
+        else value
+        for name, value in tree["arguments"].items()
+    }
+    made: torch.nn.Module = tree["class"](**arguments)
     return made
 
 

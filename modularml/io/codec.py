@@ -238,7 +238,8 @@ class _Encoder:
             return self._estimator(value)
         raise self._refusal(
             f"a {type(value).__module__}.{type(value).__qualname__} cannot be written to a file; "
-            "dicts, lists, tuples, plain values, numpy arrays, estimators, classes and functions can"
+            "dicts, lists, tuples, plain values, numpy arrays, estimators, classes and functions can. Give "
+            "its class and the arguments, or keep each argument in an attribute of its name"
         )
 
     def _symbol(self, value: Any) -> dict[str, Any]:

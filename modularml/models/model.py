@@ -46,6 +46,7 @@ class BaseModel(Shown, Configurable, ABC):
     input_shape: Shape | None
     output_shape: OutputShape | None
     takes_integers: bool = False  # as an embedding does; features reach it as they are
+    input_kinds: Sequence[str] | None = None  # of each of several inputs: "float", "int" or "bool"
     changes_input: bool = False  # works in place, and so must not be handed the data themselves
     _initial: Any = None  # what `reset_weights` returns to
     _digested: tuple[Any, str] | None = None  # and its digest, of what it was taken

@@ -73,11 +73,12 @@ class Forward:
         for node in built(nodes):
             inputs: list[dict[str, int]] = []
             came: list[torch.dtype | None] = []
+            entering = iter(entering_dtypes(node))
             for ref in node.upstream_refs:
                 if isinstance(ref, FeatureSetReference):
                     of_entry = (roles or {}).get(entry_of(node, ref, graph.ctx).key, (DEFAULT_ROLE,))
                     inputs.append({role: next(columns) for role in of_entry})
-                    came.append(entering_dtype(node))
+                    came.append(next(entering))
                 else:
                     upstream = graph.ctx.get_node(ref, GraphNode)
                     output = upstream.output_name(ref.output)
@@ -180,10 +181,14 @@ def forward_call(
 def _of_several(
     node: ModelNode, came: Sequence[torch.dtype | None]
 ) -> tuple[Callable[[Any], Any], torch.dtype]:
-    module, dtype, spares = node.module, dtype_of(node), node.model.changes_input
-    if set(came) == {dtype} and not spares:
-        return module, dtype
-    return (lambda batches: module([batch.to(dtype, copy=spares) for batch in batches])), dtype
+    module, wanted, spares = node.module, node.input_dtypes, node.model.changes_input
+    if list(came) == wanted and not spares:
+        return module, dtype_of(node)
+    return (
+        lambda batches: module(
+            [one.to(dtype, copy=spares) for one, dtype in zip(batches, wanted, strict=True)]
+        )
+    ), dtype_of(node)
 
 
 def _sparing(node: ModelNode) -> Callable[[Any], Any]:
@@ -215,11 +220,12 @@ def dtype_of(node: GraphNode) -> torch.dtype:
     return own_dtype(node) or torch.get_default_dtype()
 
 
-def entering_dtype(node: GraphNode) -> torch.dtype | None:
-    """Return the dtype that features enter a node in; None leaves them as they are, for estimators."""
-    if isinstance(node, ModelNode) and node.model.takes_integers:
-        return torch.int64
-    return dtype_of(node) if node.backend == "torch" else None
+def entering_dtypes(node: GraphNode) -> list[torch.dtype | None]:
+    """Return the dtype in which the features of each FeatureSet enter a node; None: as they are."""
+    if isinstance(node, ModelNode) and node.backend == "torch":
+        pairs = zip(node.upstream_refs, node.input_dtypes, strict=True)
+        return [dtype for ref, dtype in pairs if isinstance(ref, FeatureSetReference)]
+    return [dtype_of(node) if node.backend == "torch" else None for _ in node.featureset_refs]
 
 
 def array_of(batch: Any) -> np.ndarray:

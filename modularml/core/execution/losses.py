@@ -19,7 +19,7 @@ from modularml.core.data.columns import DOMAINS
 from modularml.core.data.reference import FeatureSetReference, doubled_in
 from modularml.core.data.table import side_by_side, stack
 from modularml.core.execution.columns import Column, JoinedStack, Source, Stack, column_of, dtype_in_torch
-from modularml.core.execution.forward import dtype_of, entering_dtype
+from modularml.core.execution.forward import dtype_of
 from modularml.core.execution.streams import InputName, input_name, inputs_like, stream_of
 from modularml.core.execution.units import Units
 from modularml.core.topology.graph_node import GraphNode
@@ -74,9 +74,9 @@ class EnteringData:
         """Return the roles of the samples that reach a node."""
         return self._roles[self._origins[node].rows.key]
 
-    def features(self, node: GraphNode, ref: FeatureSetReference) -> Column:
-        """Return the features that a FeatureSet brings to a node, in the dtype that it computes in."""
-        dtype, source = entering_dtype(node), self._stack(Entry("", ref), "features")
+    def features(self, node: GraphNode, ref: FeatureSetReference, dtype: torch.dtype | None) -> Column:
+        """Return the features that a FeatureSet brings to a node, in the dtype that they enter in."""
+        source = self._stack(Entry("", ref), "features")
         if dtype is torch.int64 and source.dtype.kind not in "biu":
             raise InvalidTypeError(
                 f"{node!r} takes integers, as an embedding does, and {list(ref.features)} hold "

@@ -20,7 +20,7 @@ from modularml.core.execution.checks import Input, check_finite, check_lengths, 
 from modularml.core.execution.columns import Column, Source, rows_of
 from modularml.core.execution.feed import Feed
 from modularml.core.execution.feed import Source as RowSource
-from modularml.core.execution.forward import Forward, built
+from modularml.core.execution.forward import Forward, built, entering_dtypes
 from modularml.core.execution.lessons import lesson_of
 from modularml.core.execution.losses import Arguments, EnteringData, LossCall, arguments_of, loss_call
 from modularml.core.execution.placement import CPU, connect, on_one_device
@@ -142,8 +142,9 @@ def resolve(
     devices = devices or {}
     data = EnteringData(graph, nodes, roles, devices, {one.key: one.view.rows for one in inputs})
     columns: list[tuple[str, Column]] = []
-    for node, ref in entering:
-        key, column = entry_of(node, ref, graph.ctx).key, data.features(node, ref)
+    dtypes = [dtype for node in nodes for dtype in entering_dtypes(node)]
+    for (node, ref), dtype in zip(entering, dtypes, strict=True):
+        key, column = entry_of(node, ref, graph.ctx).key, data.features(node, ref, dtype)
         columns += [(stream_of(key, role), column) for role in roles[key]]
     node_of = {loss.label: graph.ctx.get_node(loss, GraphNode) for loss in losses}
     arguments = [arguments_of(loss, node_of[loss.label], data, columns, trains=trains) for loss in losses]

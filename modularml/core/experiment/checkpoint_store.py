@@ -74,15 +74,25 @@ class CheckpointStore:
         self.folder = folder
         self.paths |= {name: path for name, path in moved(self.absent, folder).items() if path.is_file()}
         self.absent = {name: path for name, path in self.absent.items() if name not in self.paths}
-        own = {known.resolve() for known in self.paths.values()}
-        foreign = [found for found in folder.glob("*.ckpt.mml") if found.resolve() not in own]
-        if foreign:
+        others = self.of_others()
+        if others:
             warnings.warn(
-                f"The folder {str(folder)!r} holds {len(foreign)} checkpoint(s) of other runs. They can be "
-                "restored by their path.",
+                f"The folder {str(folder)!r} holds {len(others)} checkpoint(s) of other runs. They can be "
+                "restored by their path, and a run that was broken off is gone on with by it: "
+                f"exp.resume({str(others[-1])!r}) from the newest.",
                 ModularMLWarning,
                 stacklevel=3,
             )
+
+    def of_others(self) -> list[Path]:
+        """Return the checkpoints in the folder that it does not know, those of phases too, oldest first."""
+        if self.folder is None:
+            return []
+        own = {known.resolve() for known in self.paths.values()}
+        files = [*self.folder.glob("*.ckpt.mml"), *self.folder.glob("*/*.ckpt.mml")]
+        return sorted(
+            (f for f in files if f.resolve() not in own), key=lambda f: (f.stat().st_mtime_ns, f.name)
+        )
 
     def due(self, moment: str, label: str) -> str | None:
         """Return the name of the checkpoint to write at a moment, or None."""

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
+from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -29,6 +31,14 @@ from modularml.core.topology.model_node import ModelNode
 
 CLASS_LOSSES = ("cross_entropy", "nll", "bce", "bce_with_logits", "multi_margin")
 """The losses over classes: what is trained by one of them is a classifier."""
+
+_LIKELIHOODS = ("cross_entropy", "nll", "bce", "bce_with_logits")
+"""Those of them that make probabilities of outputs."""
+
+
+def _gives_probabilities(estimator: ExperimentClassifier) -> bool:
+    """Whether the outputs of its tail are scores that a likelihood was made of; scikit-learn asks."""
+    return isinstance(estimator.recipe, Recipe) and estimator.recipe.loss in _LIKELIHOODS
 
 
 def estimator_of(experiment: Any) -> BaseEstimator:
@@ -196,6 +206,16 @@ class ExperimentClassifier(ClassifierMixin, ExperimentEstimator):
         else:
             codes = (scores[:, 0] > (0.5 if self._recipe().loss == "bce" else 0)).astype(int)
         return self.classes_[codes]
+
+    @available_if(_gives_probabilities)
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class, ``(n_samples, n_classes)``, in the order of `classes_`."""
+        scores, loss = self._scores(X).astype(np.float64), self._recipe().loss
+        if scores.shape[1] > 1:
+            probabilities: np.ndarray = softmax(scores[:, : len(self.classes_)], axis=1)
+            return probabilities
+        second = scores[:, 0] if loss == "bce" else expit(scores[:, 0])
+        return np.column_stack([1 - second, second])
 
     def _scores(self, X: Any) -> np.ndarray:
         check_is_fitted(self)

@@ -436,9 +436,13 @@ class Experiment(Shown):
             self.restore_checkpoint(checkpoint)
         point = self._runs.point(self._state_in)
         if point is None:
+            newest = self._checkpoints.of_others()[-1:]
+            hint = "".join(
+                f" Its folder holds one of another run: exp.resume({str(one)!r})." for one in newest
+            )
             raise StateError(
                 f"Experiment {self.label!r} has no run to resume: the last one completed, or it failed and "
-                "wrote no checkpoint before (see Checkpointing)."
+                f"wrote no checkpoint before (see Checkpointing).{hint}"
             )
         refreshed(self, self._plan)
         return self._runs.go_on(self, point, None, display)

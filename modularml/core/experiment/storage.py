@@ -61,7 +61,7 @@ def tree_of(experiment: Any, *, history: bool = True) -> dict[str, Any]:
         "featuresets": [
             {"config": fs.get_config(), "state": fs.get_state()} for fs in nodes if isinstance(fs, FeatureSet)
         ],
-        "nodes": [graph_file.node_config(node) for node in nodes if isinstance(node, GraphNode)],
+        "nodes": graph_file.node_configs(nodes),
         "spare_nodes": _spare_states(ctx),
         "initial_weights": graph_file.initial_weights(nodes),
         "graph": None if ctx.model_graph is None else graph_file.graph_config(ctx.model_graph),

@@ -107,7 +107,7 @@ def _model_arguments(config: dict[str, Any]) -> Iterator[tuple[str, Any, Callabl
     elif kind == "TorchModelWrapper":
         described = config["model"]
         if isinstance(described, Mapping):
-            for name, value in described["arguments"].items():
+            for name, value in described.get("arguments", {}).items():  # containers have children alone
                 yield name, value, _argument_setter(described, "arguments", name)  # type: ignore[arg-type]
         elif config["model_class"] is not None:
             for name, value in _arguments(config["model_class"], config["model_kwargs"] or {}):

@@ -45,7 +45,11 @@ def build_nodes(
         if predicts and known is None:
             wanted = _wanted_shape(node, ctx)
         shapes = [shape_of_input(node, ref, ctx) for ref in node.upstream_refs]
-        node.build(shapes if node.takes_list else shapes[0], wanted, force=again)
+        if node.takes_list:
+            kinds = [_kind_of_input(node, ref, ctx) for ref in node.upstream_refs]
+            node.build(shapes, wanted, force=again, input_kinds=kinds)
+        else:
+            node.build(shapes[0], wanted, force=again)
 
 
 def shape_of_input(node: GraphNode, ref: UpstreamReference, ctx: ExperimentContext) -> Shape:
@@ -68,6 +72,15 @@ def shape_of_input(node: GraphNode, ref: UpstreamReference, ctx: ExperimentConte
     except GraphError as error:
         raise GraphError(f"{node!r}: {error}") from error
     return shape
+
+
+def _kind_of_input(node: GraphNode, ref: UpstreamReference, ctx: ExperimentContext) -> str:
+    """Return what an upstream brings: ``"int"`` or ``"bool"`` where a FeatureSet holds that alone."""
+    if not isinstance(ref, FeatureSetReference):
+        return "float"
+    table = featureset_of(ref, node, ctx).table
+    found = {table.column(name).dtype.kind for name in ref.features}
+    return "bool" if found == {"b"} else "int" if found <= set("biu") else "float"
 
 
 def target_shape(node: GraphNode, ctx: ExperimentContext) -> Shape | None:

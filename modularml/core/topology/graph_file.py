@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import Faults, FileFormatError, GraphError, unknown_name
@@ -27,13 +28,54 @@ from modularml.display.notice import notice
 from modularml.io import codec
 from modularml.io.names import SUFFIXES
 from modularml.io.objects import no_surprises
+from modularml.models import BaseModel
+from modularml.models.torch import TorchModelWrapper
 
 Columns = Mapping[str, Mapping[str, Any]]
 
 # -- as a tree -------------------------------------------------------------------------
 
 
-def node_config(node: GraphNode) -> dict[str, Any]:
+def node_configs(nodes: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return how nodes were made; a node that shares its module with one before names it, as ``shares``."""
+    found: list[dict[str, Any]] = []
+    owners: dict[int, str] = {}
+    for node in nodes:
+        if not isinstance(node, GraphNode):
+            continue
+        config = _node_config(node)
+        if isinstance(node, ModelNode):
+            first = owners.setdefault(id(_shareable(node.model)), node.label)
+            if first != node.label:
+                config["shares"] = first
+        found.append(config)
+    return found
+
+
+def _shareable(model: BaseModel) -> Any:
+    """Return what is one and the same in nodes that share weights: the module that was handed over."""
+    module = model.model if isinstance(model, TorchModelWrapper) else None
+    return model if module is None else module
+
+
+def _check_shared(graph: Any) -> None:
+    """Raise if nodes share parameters without sharing their modules, which no tree tells."""
+    modules = {
+        node.label: _shareable(node.model) for node in graph.nodes.values() if isinstance(node, ModelNode)
+    }
+    holders: dict[int, str] = {}
+    for label, module in modules.items():
+        for name, parameter in module.named_parameters() if isinstance(module, torch.nn.Module) else ():
+            other = holders.setdefault(id(parameter), label)
+            if modules[other] is not module:
+                raise GraphError(
+                    f"The nodes {other!r} and {label!r} of ModelGraph {graph.label!r} share the parameter "
+                    f"{name!r}, but not their modules, and a file would part them. Give both one module, or "
+                    "make what they share a node of its own."
+                )
+
+
+def _node_config(node: GraphNode) -> dict[str, Any]:
     """Return how a node was made, upstreams as references."""
     if not isinstance(node, ModelNode):
         return {"label": node.label, "node": to_config(node)}
@@ -48,7 +90,12 @@ def node_config(node: GraphNode) -> dict[str, Any]:
 
 
 def graph_config(graph: Any) -> dict[str, Any]:
-    """Return how a graph was made, nodes by label."""
+    """Return how a graph was made, nodes by label.
+
+    Raises:
+        GraphError: If nodes share parts of their modules, which files do not tell.
+    """
+    _check_shared(graph)
     return {
         "label": graph.label,
         "nodes": graph.node_labels,
@@ -61,7 +108,7 @@ def tree_of(graph: Any) -> dict[str, Any]:
     """Return a graph as a tree without its state."""
     return {
         "graph": graph_config(graph),
-        "nodes": [node_config(node) for node in graph.nodes.values()],
+        "nodes": node_configs(graph.nodes.values()),
         "featuresets": _columns_read(graph),
     }
 
@@ -101,11 +148,23 @@ def make_graph(cls: Any, tree: Mapping[str, Any]) -> Any:
         cls: The class of graphs.
         tree: ``nodes`` and ``graph``; the latter may be None.
     """
+    nodes: dict[str, ModelNode] = {}
     for entry in tree["nodes"]:
-        made = {name: from_config(value) for name, value in entry.items()}
+        shared = nodes[entry["shares"]].model if "shares" in entry else None
+        made = {name: from_config(value) for name, value in entry.items() if name not in ("shares", "model")}
         if "node" not in made:
-            ModelNode(**made)
+            nodes[entry["label"]] = ModelNode(model=_model_of(entry["model"], shared), **made)
     return None if tree["graph"] is None else cls(**from_config(tree["graph"]))
+
+
+def _model_of(config: Mapping[str, Any], shared: BaseModel | None) -> BaseModel:
+    """Return the model of a node; of one that shares with another, the other's or a wrapper of its module."""
+    if isinstance(shared, TorchModelWrapper) and shared.model is not None:
+        return TorchModelWrapper.from_config(
+            {name: value for name, value in config.items() if name != "$type"} | {"model": shared.model}
+        )
+    model: BaseModel = from_config(config) if shared is None else shared
+    return model
 
 
 # -- in files --------------------------------------------------------------------------

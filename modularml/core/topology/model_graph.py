@@ -42,7 +42,7 @@ from modularml.core.topology.graph_node import GraphNode, Shape, UpstreamReferen
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.topology.origin import Entry, Origin, entries_of, origin_of
-from modularml.core.topology.summary import GraphSummary, summary_of
+from modularml.core.topology.summary import GraphSummary
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.display.diagram import Diagram
 from modularml.display.live import pin_live_view
@@ -692,7 +692,7 @@ class ModelGraph:
 
     def summary(self) -> GraphSummary:
         """Return a table of the nodes: shapes, parameters, devices, dtypes, what is frozen."""
-        return GraphSummary(self.label, [summary_of(node) for node in self.topological_nodes()])
+        return GraphSummary(self.label, self.topological_nodes())
 
     def diagram(
         self,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from modularml.backends.accelerator import Accelerator, as_accelerator
-from modularml.backends.torch import as_array, as_tensor, seeded
+from modularml.backends.torch import as_array, as_tensor, dtype_of, seeded
 from modularml.backends.torch_modules import first_floating
 from modularml.base.definitions import own_definitions, version
 from modularml.base.errors import (
@@ -44,7 +44,8 @@ class ModelNode(GraphNode):
         upstream_ref: Where its input comes from: a `FeatureSet`, ``fs.reference(...)``,
             another node, or ``node.reference("logits")`` for one of several outputs. A module that
             takes several inputs gets a list of these, by position, or a dict of them, by the argument of
-            its ``forward()``; rows and targets are those of the first.
+            its ``forward()``; rows and targets are those of the first. Columns of integers and of bools
+            reach it as such where it takes them so: token ids, masks.
         optimizer: Trains this node alone, in graphs without an optimizer of their own: an `Optimizer`,
             its name or its class.
         accelerator: The device that it computes on during phases, whatever theirs is.
@@ -197,6 +198,7 @@ class ModelNode(GraphNode):
         output_shape: tuple[int, ...] | None = None,
         *,
         force: bool = False,
+        input_kinds: Sequence[str] | None = None,
     ) -> None:
         """Build the model for these sample shapes.
 
@@ -206,6 +208,7 @@ class ModelNode(GraphNode):
             input_shape: Shape of one input sample; a list of them for several inputs.
             output_shape: Shape wanted of one output sample; None leaves it to the model.
             force: Build again, with new weights.
+            input_kinds: What comes on each of several inputs: ``"float"``, ``"int"`` or ``"bool"``.
 
         Raises:
             GraphError: If the model does not take that shape; the message names the node.
@@ -213,7 +216,8 @@ class ModelNode(GraphNode):
         try:
             is_new = force or not self.is_built
             with seeded(self._context.seed_for("weights", self.label)):
-                self.model.build(input_shape, output_shape, force=force)
+                kinds = {} if input_kinds is None else {"input_kinds": input_kinds}
+                self.model.build(input_shape, output_shape, force=force, **kinds)
             self._made_by |= inits_of(self.model) if is_new else {}
         except ModularMLError as error:
             doubled = doubled_in(self.featureset_refs)
@@ -244,14 +248,22 @@ class ModelNode(GraphNode):
             )
         if self.backend != "torch":
             return self.model.forward(as_array(x) if isinstance(x, torch.Tensor) else x)
-        parameter = first_floating(self.module)
-        dtype = None if parameter is None else parameter.dtype
-        wanted = torch.int64 if self.model.takes_integers else dtype
-        tensors = [as_tensor(one, dtype=wanted) for one in (x if self.takes_list else [x])]
+        tensors = [
+            as_tensor(one, dtype=dtype)
+            for one, dtype in zip(x if self.takes_list else [x], self.input_dtypes, strict=True)
+        ]
         return self.module(tensors if self.takes_list else tensors[0])
 
     build_model = build
     forward = forward_single = __call__
+
+    @property
+    def input_dtypes(self) -> list[torch.dtype]:
+        """The dtype that the torch module takes each input in: that of its parameters, integers or bools."""
+        parameter = first_floating(self.module)
+        floating = torch.get_default_dtype() if parameter is None else parameter.dtype
+        kinds = self.model.input_kinds or ["int" if self.model.takes_integers else "float"] * self._n_inputs
+        return [dtype_of(kind, floating) for kind in kinds]
 
     @property
     def made_by(self) -> Mapping[str, str]:

@@ -245,12 +245,11 @@ def _run(node: GraphNode, values: Sequence[Any]) -> Any:
         return node.forward([tensor.to(dtype) for tensor in tensors])
     assert isinstance(node, ModelNode)
     home = first_floating(node.module)
-    dtype = torch.get_default_dtype() if home is None else home.dtype
     device = None if home is None else home.device
     if node.takes_list:
-        return node.module([tensor.to(device=device, dtype=dtype, copy=True) for tensor in tensors])
-    dtype = torch.int64 if node.model.takes_integers else dtype
-    batch = tensors[0].to(device=device, dtype=dtype)
+        pairs = zip(tensors, node.input_dtypes, strict=True)
+        return node.module([tensor.to(device=device, dtype=dtype, copy=True) for tensor, dtype in pairs])
+    batch = tensors[0].to(device=device, dtype=node.input_dtypes[0])
     return node.module(batch.clone() if node.model.changes_input else batch)
 
 

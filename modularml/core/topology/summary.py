@@ -5,8 +5,10 @@ It knows no data and no phase.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+
+import torch
 
 from modularml.core.data.reference import GraphNodeReference
 from modularml.core.topology.graph_node import GraphNode, OutputShape, UpstreamReference
@@ -62,11 +64,9 @@ class NodeSummary:
 
 def summary_of(node: GraphNode) -> NodeSummary:
     """Return the row of a node."""
-    module = (
-        node.module if isinstance(node, ModelNode) and node.backend == "torch" and node.is_built else None
-    )
+    module = _module(node)
     parameters = [] if module is None else list(module.parameters())
-    trainable = [p for p in parameters if p.requires_grad and not node.is_frozen]
+    trainable = _trainable(node)
     return NodeSummary(
         label=node.label,
         kind=_kind(node),
@@ -79,6 +79,21 @@ def summary_of(node: GraphNode) -> NodeSummary:
         dtype=", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in parameters})) or None,
         is_frozen=node.is_frozen,
     )
+
+
+def _module(node: GraphNode) -> torch.nn.Module | None:
+    is_there = isinstance(node, ModelNode) and node.backend == "torch" and node.is_built
+    return node.module if is_there else None  # type: ignore[attr-defined]
+
+
+def _trainable(node: GraphNode) -> list[torch.nn.Parameter]:
+    module = None if node.is_frozen else _module(node)
+    return [] if module is None else [p for p in module.parameters() if p.requires_grad]
+
+
+def _n_of(parameters: Iterable[torch.nn.Parameter]) -> int:
+    """Return how many numbers these are; what nodes share counts once."""
+    return sum(p.numel() for p in {id(p): p for p in parameters}.values())
 
 
 def _source(label: str, ref: UpstreamReference) -> str:
@@ -100,21 +115,19 @@ class GraphSummary(Shown):
 
     Args:
         label: The label of the graph.
-        nodes: A row for each node, in topological order.
+        nodes: Its nodes, in topological order.
+
+    Attributes:
+        nodes: A row for each node.
+        n_parameters: How many numbers all parameters are; those that nodes share count once.
+        n_trainable: How many of them training changes.
     """
 
-    def __init__(self, label: str, nodes: Sequence[NodeSummary]) -> None:
-        self.label, self.nodes = label, tuple(nodes)
-
-    @property
-    def n_parameters(self) -> int:
-        """How many numbers all parameters are."""
-        return sum(node.n_parameters or 0 for node in self.nodes)
-
-    @property
-    def n_trainable(self) -> int:
-        """How many of them training changes."""
-        return sum(node.n_trainable or 0 for node in self.nodes)
+    def __init__(self, label: str, nodes: Sequence[GraphNode]) -> None:
+        self.label, self.nodes = label, tuple(map(summary_of, nodes))
+        modules = [module for module in map(_module, nodes) if module is not None]
+        self.n_parameters = _n_of(p for module in modules for p in module.parameters())
+        self.n_trainable = _n_of(p for node in nodes for p in _trainable(node))
 
     def __repr__(self) -> str:
         lines = text_table(HEADS, map(_cells, self.nodes)).split("\n")

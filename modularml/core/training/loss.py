@@ -71,6 +71,26 @@ class Loss(Shown, Configurable):
         self._made = None if factory is not None else self._make()
         self._forms: Any = None
 
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments; a module as its class and the arguments that it keeps."""
+        config = super().get_config()
+        if hasattr(self.loss, "parameters") and not isinstance(self.loss, type):
+            config["loss"] = load(self.backend).losses.describe_loss(self.loss) or self.loss
+        if self.loss_kwargs:  # of tensors the numbers, as they may be given
+            config["loss_kwargs"] = {
+                name: value.tolist() if hasattr(value, "detach") else value
+                for name, value in self.loss_kwargs.items()
+            }
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make a loss from what `get_config` returned."""
+        described = config.get("loss")
+        if isinstance(described, Mapping):
+            described = load(Backend.TORCH).losses.loss_described(described)
+        return super().from_config({**config, "loss": described})
+
     def _find_name(self) -> str:
         losses = load(self.backend).losses
         if isinstance(self.loss, str):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from modularml.backends.torch import as_tensor, copied_array, untouched_rng
+from modularml.backends.torch import as_tensor, copied_array, dtype_of, untouched_rng
 from modularml.backends.torch_modules import first_floating, modes_kept
 from modularml.base.config import to_config
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, ModularMLError, unknown_name
@@ -247,29 +247,43 @@ def dry_run_any(module: nn.Module, input_shape: Shape) -> tuple[OutputShape, boo
         raise
 
 
-def changes_input(module: nn.Module, input_shape: Any, *, integers: bool = False) -> bool:
+def changes_input(
+    module: nn.Module, input_shape: Any, *, integers: bool = False, kinds: Sequence[str] | None = None
+) -> bool:
     """Tell whether a module writes into the batch that it is handed, as in-place layers do."""
     if any(isinstance(m, nn.modules.dropout._DropoutNd) and m.inplace for m in module.modules()):
         return True  # in training only, where trying would draw random numbers
     with _as_it_was(module), untouched_rng(), torch.no_grad():
-        batch = _zeros(module, input_shape, integers)
+        batch = _zeros(module, input_shape, integers, kinds)
         module.eval()(batch)
     return any(one._version for one in (batch if isinstance(batch, list) else [batch]))
 
 
-def _zeros(module: nn.Module, input_shape: Any, integers: bool, n: int = N_TRIED) -> Any:
+def _zeros(
+    module: nn.Module, input_shape: Any, integers: bool, kinds: Sequence[str] | None = None, n: int = N_TRIED
+) -> Any:
     """Return a batch of a few samples; a list of batches for the shapes of several inputs."""
-    if is_several(input_shape):
-        return [_zeros(module, shape, integers, n) for shape in input_shape]
     parameter = first_floating(module)
     dtype, device = (parameter.dtype, parameter.device) if parameter is not None else (torch.float32, None)
+    if is_several(input_shape):
+        dtypes = [dtype_of(kind, dtype) for kind in kinds or ["float"] * len(input_shape)]
+        pairs = zip(input_shape, dtypes, strict=True)
+        return [torch.zeros(n, *shape, dtype=one, device=device) for shape, one in pairs]
     return torch.zeros(n, *input_shape, dtype=torch.int64 if integers else dtype, device=device)
 
 
-def dry_run(module: nn.Module, input_shape: Any, *, integers: bool = False) -> OutputShape:
+def dry_run(
+    module: nn.Module, input_shape: Any, *, integers: bool = False, kinds: Sequence[str] | None = None
+) -> OutputShape:
     """Return the shape of one output sample, found with a batch of zeros that leaves no trace.
 
     Modes, buffers and random generators are as before afterwards.
+
+    Args:
+        module: The module.
+        input_shape: The shape of one sample; those of several inputs as a tuple of shapes.
+        integers: Try it with integers.
+        kinds: Of each of several inputs: ``"float"``, ``"int"`` or ``"bool"``; None: all float.
 
     Returns:
         The shape; where the module returns several outputs, that of each by its name.
@@ -280,9 +294,9 @@ def dry_run(module: nn.Module, input_shape: Any, *, integers: bool = False) -> O
     """
     n = N_TRIED
     with _as_it_was(module), untouched_rng(), torch.no_grad():
-        outputs = module.eval()(_zeros(module, input_shape, integers))
+        outputs = module.eval()(_zeros(module, input_shape, integers, kinds))
         if not isinstance(outputs, torch.Tensor):
-            more = module(_zeros(module, input_shape, integers, n + 1)) if named(outputs) else outputs
+            more = module(_zeros(module, input_shape, integers, kinds, n + 1)) if named(outputs) else outputs
             names = per_sample((n, outputs), (n + 1, more))
             if not names:
                 name, kind = type(module).__name__, type(outputs).__name__

@@ -6,6 +6,7 @@ It knows no file; classes stay classes, weights are not part of it.
 from __future__ import annotations
 
 import copy
+import inspect
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -18,6 +19,14 @@ from torch.nn.parameter import is_lazy
 from modularml.backends.torch import untouched_rng
 from modularml.base.config import parameters_of
 from modularml.base.errors import InvalidValueError
+
+_EVERY = {n: p for n, p in parameters_of(nn.RNNBase).items() if n not in ("mode", "proj_size")}
+_RECURRENT: dict[type[nn.Module], dict[str, inspect.Parameter]] = {
+    nn.GRU: _EVERY,
+    nn.LSTM: {**_EVERY, "proj_size": parameters_of(nn.RNNBase)["proj_size"]},
+    nn.RNN: {**_EVERY, "nonlinearity": inspect.Parameter("nonlinearity", inspect.Parameter.KEYWORD_ONLY)},
+}
+"""What they hand on to their base, and what it does not take."""
 
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -90,7 +99,7 @@ def _describe(module: nn.Module) -> dict[str, Any]:
     if cls in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
         return {"class": cls, "children": {name: _describe(child) for name, child in module.named_children()}}
     arguments: dict[str, Any] = {}
-    for name, parameter in parameters_of(cls).items():
+    for name, parameter in _arguments_of(cls).items():
         value = getattr(module, name, parameter.empty)
         if name == "bias" and (value is None or isinstance(value, torch.Tensor)):
             value = value is not None
@@ -104,6 +113,12 @@ def _describe(module: nn.Module) -> dict[str, Any]:
                 f"of that name. {_way_out(cls)}"
             )
     return {"class": cls, "arguments": arguments}
+
+
+def _arguments_of(cls: type[nn.Module]) -> dict[str, inspect.Parameter]:
+    """Return the constructor's parameters by name; torch's recurrent ones hand theirs on unnamed."""
+    given = next((one for one in _RECURRENT if cls.__init__ is one.__init__), None)
+    return parameters_of(cls) if given is None else _RECURRENT[given]
 
 
 def _way_out(cls: type) -> str:

@@ -6,6 +6,7 @@ It knows no node; the module is used as it is, and called directly.
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -154,6 +155,7 @@ class TorchModelWrapper(BaseModel):
         output_shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
         *,
         force: bool = False,
+        input_kinds: Sequence[str] | None = None,
     ) -> None:
         """Find the rank that the module takes and the shape that it returns.
 
@@ -162,6 +164,8 @@ class TorchModelWrapper(BaseModel):
             output_shape: Shape wanted of one output sample: handed to a class that takes it,
                 otherwise the module's own output counts.
             force: Instantiate a class anew, or go back to the weights a module came with.
+            input_kinds: What comes on each of several inputs, ``"float"``, ``"int"`` or ``"bool"``. The
+                module gets it so where it takes it: token ids as integers, masks as bools.
 
         Raises:
             InvalidValueError: If the module takes the input in no rank, with what was tried.
@@ -184,8 +188,11 @@ class TorchModelWrapper(BaseModel):
             self.reset_weights()
         assert self._wrapped is not None
         if is_several(asked):
-            self._module, self.output_shape = fit_ranks(self._wrapped, asked, self.input_names, self.output)
-            self.changes_input = changes_input(self._module, asked)
+            came = list(input_kinds or self.input_kinds or ["float"] * len(asked))
+            self._module, self.output_shape, self.input_kinds = fit_ranks(
+                self._wrapped, asked, self.input_names, self.output, came
+            )
+            self.changes_input = changes_input(self._module, asked, kinds=self.input_kinds)
             self.input_shape = asked
             self._initial = self.get_weights()
             return
@@ -229,6 +236,16 @@ class TorchModelWrapper(BaseModel):
             StateError: If the module does not exist yet.
         """
         set_weights_of(self._existing(), weights, where=self.name)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return shapes and copies of all weights; of several inputs also what each is handed over as."""
+        state = super().get_state()
+        return state if self.input_kinds is None else {**state, "input_kinds": list(self.input_kinds)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Put back what `get_state` returned; builds the model where needed, or unbuilds it."""
+        self.input_kinds = state.get("input_kinds")
+        super().set_state(state)
 
     def _existing(self) -> nn.Module:
         if self._wrapped is None:
@@ -279,27 +296,46 @@ class Spread(nn.Module):
 
 
 def fit_ranks(
-    module: nn.Module, shapes: Sequence[Any], names: Sequence[str] | None, output: str | int | None
-) -> tuple[nn.Module, OutputShape]:
-    """Return a module that takes a list of inputs of these shapes, and its output shape.
+    module: nn.Module,
+    shapes: Sequence[Any],
+    names: Sequence[str] | None,
+    output: str | int | None,
+    came: Sequence[str],
+) -> tuple[nn.Module, OutputShape, list[str]]:
+    """Return a module that takes a list of inputs of these shapes, its output shape, and what each input is.
 
-    They are tried without the axis of a single key first, as whoever writes a module means samples.
+    They are tried without the axis of a single key first, as whoever writes a module means samples, and
+    as what they came, before some of them are taken for floats or integers.
 
     Raises:
         InvalidValueError: If the module takes them neither so nor as they are, in its own words.
     """
     bare = [shape[1:] if len(shape) > 1 and shape[0] == 1 else shape for shape in shapes]
     first: Exception | None = None
-    for tried in (bare, list(shapes)):
+    for kinds, tried in itertools.product(_kinds_to_try(came), (bare, list(shapes))):
         fitted = picking(Spread(module, tried, names), output)
         try:
-            return fitted, dry_run(fitted, tuple(shapes))
+            return fitted, dry_run(fitted, tuple(shapes), kinds=kinds), kinds
         except Exception as error:  # of a forward() that is the user's own
             if isinstance(error, InvalidTypeError):
                 raise
             first = first or error
     assert first is not None
     raise InvalidValueError(raised(module, tuple(bare), first)) from first
+
+
+_OTHERS = {"float": ("float", "int"), "int": ("int", "float"), "bool": ("bool", "float", "int")}
+"""What an input of each kind may be handed over as, the nearest first."""
+
+_MAX_TRIED = 32
+"""How many ways to hand inputs over are tried."""
+
+
+def _kinds_to_try(came: Sequence[str]) -> list[list[str]]:
+    """Return what inputs may be handed over as: as they came, then with one of them as something else ..."""
+    ways = itertools.islice(itertools.product(*(_OTHERS[kind] for kind in came)), _MAX_TRIED**2)
+    differ = sorted(map(list, ways), key=lambda way: sum(map(str.__ne__, way, came)))
+    return differ[:_MAX_TRIED]
 
 
 def _same_inputs(left: Any, right: Any) -> bool:

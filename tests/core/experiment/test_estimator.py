@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.estimator_checks import check_estimator
+from torch import nn
 
 from modularml import (
     CrossValidation,
@@ -16,6 +17,7 @@ from modularml import (
     FeatureSet,
     InputBinding,
     ModelGraph,
+    Optimizer,
 )
 from modularml.base.errors import InvalidValueError, StateError
 from modularml.callbacks import EarlyStopping, Evaluation
@@ -65,8 +67,9 @@ def classification(model=None, loss="cross_entropy"):
         kind = (x[:, 0] > 0).astype(np.int64)
         data = FeatureSet.from_dict("data", {"x": x, "kind": kind}, "x", "kind")
         data.split_random({"train": 0.8, "test": 0.2}, seed=0)
-        if model is None:
-            ModelGraph.chain(data, {"net": SequentialMLP(output_shape=(5,))}, optimizer="adam")
+        if not isinstance(model, LogisticRegression):
+            net = SequentialMLP(output_shape=(5,)) if model is None else model
+            ModelGraph.chain(data, {"net": net}, Optimizer("adam", opt_kwargs={"lr": 0.01}))
             exp.execution_plan.add_train_phase(
                 "train", split="train", losses=loss, n_epochs=40, batch_size=16
             )
@@ -136,6 +139,30 @@ def test_classes_have_the_names_that_they_were_given():
         estimator = exp.as_estimator().fit(x, names)
         assert list(estimator.classes_) == ["high", "low"]
         assert (estimator.predict(x) == names).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("loss", "model"), [("cross_entropy", (5,)), ("nll", (5,)), ("bce_with_logits", (1,))]
+)
+def test_what_a_likelihood_trained_has_probabilities(loss, model):
+    x, _ = samples()
+    names = np.array(["low", "high"])[(x[:, 0] > 0).astype(int)]
+    exp = classification(SequentialMLP(output_shape=model), loss)
+    estimator = exp.as_estimator().fit(x, names)
+    probabilities = estimator.predict_proba(x)
+    assert probabilities.shape == (N, 2)
+    assert np.allclose(probabilities.sum(1), 1)
+    assert (estimator.classes_[probabilities.argmax(1)] == estimator.predict(x)).all()
+    assert cross_val_score(estimator, x, names, cv=2, scoring="roc_auc").min() > 0.8
+
+
+def test_probabilities_are_those_of_the_loss_that_trained():
+    assert not hasattr(classification(loss="multi_margin").as_estimator(), "predict_proba")
+    x, _ = samples()
+    exp = classification(nn.Sequential(nn.Linear(4, 1), nn.Sigmoid()), "bce")
+    estimator = exp.as_estimator().fit(x, x[:, 0] > 0)
+    outputs = estimator.experiment_.model_graph.predict(x).ravel()
+    assert np.allclose(estimator.predict_proba(x)[:, 1], outputs)
 
 
 def test_a_pickle_predicts_the_same():

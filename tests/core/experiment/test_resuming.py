@@ -29,7 +29,7 @@ from modularml import (
     PhaseGroup,
     Schedule,
 )
-from modularml.base.errors import CallbackError, StateError
+from modularml.base.errors import CallbackError, ModularMLWarning, StateError
 from modularml.base.events import EpochEnded, RunStarted
 from modularml.callbacks import EarlyStopping, Evaluation
 from modularml.models.torch import SequentialMLP
@@ -404,6 +404,24 @@ def test_there_may_be_nothing_to_resume(make_lab: Any) -> None:
     with pytest.raises(StateError, match="the last one completed"):
         lab.exp.resume()
     assert [run.status for run in lab.exp.history] == ["completed"]
+
+
+def test_checkpoints_of_phases_that_another_process_left_are_told(make_lab: Any, tmp_path: Path) -> None:
+    labs = [make_lab(), make_lab()]
+    for lab in labs:
+        kept = Checkpointing(mode="disk", directory=None)
+        lab.exp.execution_plan.add_phase(lab.train("a", n_epochs=2, checkpointing=kept))
+    labs[0].exp.set_checkpoint_dir(tmp_path)
+    labs[0].exp.run(**QUIET)
+    newest = str(list(labs[0].exp.available_checkpoints.values())[-1])
+    with pytest.warns(ModularMLWarning, match=r"2 checkpoint\(s\) of other runs") as told:
+        labs[1].exp.set_checkpoint_dir(tmp_path)
+    assert f"exp.resume({newest!r})" in str(told[0].message)
+    with pytest.raises(StateError) as refused:
+        labs[1].exp.resume(**QUIET)
+    assert f"exp.resume({newest!r})" in str(refused.value)
+    labs[1].exp.resume(newest, **QUIET)
+    assert labs[1].exp.last_run.status == "completed"
 
 
 def test_a_plan_that_changed_is_refused(make_lab: Any) -> None:

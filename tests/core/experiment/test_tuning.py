@@ -91,6 +91,14 @@ def test_what_is_not_set_stays_as_it_was():
     assert np.array_equal(base.fit(x, y).predict(x), before)
 
 
+def test_a_container_of_modules_has_nothing_to_set():
+    x, y = samples()
+    estimator = made({"net": nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1))})
+    assert not [name for name in estimator.get_params() if name.startswith("net__")]
+    search = GridSearchCV(estimator, {"optimizer__lr": [0.01, 0.1]}, cv=2).fit(x, y)
+    assert search.best_params_["optimizer__lr"] in (0.01, 0.1)
+
+
 def test_parameters_of_estimators_are_theirs():
     x, y = samples()
     estimator = made({"clf": LogisticRegression()}, loss=None)

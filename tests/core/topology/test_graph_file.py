@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LinearRegression
+from torch import nn
 
 from modularml import (
     EvalPhase,
@@ -307,3 +308,30 @@ def test_an_experiment_as_yaml(exp: Experiment, tmp_path: Path, make_data: Calla
     made = Experiment.from_yaml(path)
     assert made.get_config() == exp.get_config() and not made.history
     assert made.run(**QUIET)["train"].n_epochs == 1
+
+
+@pytest.mark.parametrize("what", ["graph", "experiment"])
+def test_nodes_that_share_a_module_share_it_after_loading(bench: Any, what: str, tmp_path: Path) -> None:
+    shared = nn.Linear(4, 4)
+    first = bench.node("A", model=shared)
+    second = bench.node("B", first, shared)
+    graph = bench.graph(first, second, bench.node("C", second, nn.Linear(4, 1)), optimizer="adam")
+    bench.exp.run_phase(bench.train([bench.loss("C")]))
+    expected = graph.predict(bench.fs)
+    path = (graph if what == "graph" else bench.exp).save(tmp_path / "shared")
+    with ExperimentContext().temporary():
+        if what == "graph":
+            loaded = ModelGraph.load(path)
+            assert (loaded.predict({"x": bench.fs.column("x")}) == expected).all()
+        else:
+            loaded = Experiment.load(path).model_graph
+        one, other = (loaded.ctx.get_node(label) for label in "AB")
+        assert one.module.get_parameter("weight") is other.module.get_parameter("weight")
+        assert loaded.summary().n_parameters == 4 * 4 + 4 + 4 + 1
+
+
+def test_nodes_that_share_a_part_alone_are_not_parted_silently(bench: Any, tmp_path: Path) -> None:
+    part = nn.Linear(4, 4)
+    graph = bench.graph(bench.node("A", model=part), bench.node("B", model=nn.Sequential(part, nn.ReLU())))
+    with pytest.raises(GraphError, match=r"'A' and 'B'.*share the parameter '0.weight', but not their"):
+        graph.save(tmp_path / "parts")

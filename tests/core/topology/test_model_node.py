@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
@@ -14,7 +15,9 @@ from modularml.base.errors import (
     StateError,
 )
 from modularml.core.context import ExperimentContext
+from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.experiment import Experiment
+from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.training.optimizer import Optimizer
 from modularml.inspection.reading import inspect
 from modularml.models.torch import SequentialMLP
@@ -162,3 +165,44 @@ def test_columns_that_come_raw_and_transformed_are_named_where_shapes_do_not_fit
     bench.graph(bench.node("B", ref))
     with pytest.raises(LossError, match=hint):
         bench.drain(bench.train([bench.loss("B")]))
+
+
+class Reader(nn.Module):
+    """Reads token ids, a mask of those that do not count, and a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.age, self.out = nn.Embedding(9, 4), nn.Linear(1, 4), nn.Linear(4, 1)
+
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
+        if mask.dtype is not torch.bool:  # torch's attention adds a mask of floats instead
+            raise TypeError("mask must be a bool")
+        words = self.words(tokens).masked_fill(mask.unsqueeze(2), 0.0).sum(1)
+        out: torch.Tensor = self.out(words + self.age(age))
+        return out
+
+
+def test_integers_and_bools_among_several_inputs_stay_what_they_are(bench: Any, tmp_path: Any) -> None:
+    rng = np.random.default_rng(0)
+    n, age = 60, rng.integers(1, 90, 60)
+    data = {"tokens": rng.integers(0, 9, (n, 5)), "mask": rng.random((n, 5)) > 0.5, "age": age, "y": age / 9}
+    fs = FeatureSet.from_dict("Text", data, ["tokens", "mask", "age"], "y")
+    fs.split_random({"train": 0.8, "test": 0.2}, seed=0)
+    ups = {key: fs.reference(features=key, targets="y") for key in ("tokens", "mask", "age")}
+    node = bench.node("R", ups, Reader())
+    graph = bench.graph(node, lr=1e-5)
+    assert node.model.input_kinds == ["int", "bool", "float"]
+    tensors = [torch.from_numpy(data["tokens"]), torch.from_numpy(data["mask"]), torch.tensor(age).float()]
+    by_hand = node.model.model(*tensors[:2], tensors[2][:, None]).detach()
+    for given in (fs, {**data, "mask": data["mask"].astype(int)}):
+        assert torch.allclose(torch.from_numpy(graph.predict(given)), by_hand)
+    assert torch.allclose(node([data[key] for key in ups]), by_hand)
+    before = graph.get_state()["nodes"]["R"]["model"]["weights"]
+    bench.exp.run_phase(bench.train([bench.loss("R")]))
+    after = graph.get_state()["nodes"]["R"]["model"]["weights"]
+    assert all((before[name] != value).any() for name, value in after.items())
+    expected = graph.predict(fs)
+    path = graph.save(tmp_path / "saved")
+    with ExperimentContext().temporary():  # without the data, nothing but the file can tell
+        loaded = ModelGraph.load(path, symbols={"Reader": Reader})
+        assert (loaded.predict(data) == expected).all()

@@ -1,4 +1,5 @@
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -266,3 +267,34 @@ def test_shapes_that_do_not_fit_are_told_with_the_way_out(
 def test_three_inputs_are_too_many_for_labels() -> None:
     with pytest.raises(LossError, match="3 inputs"):
         Loss("nll").align([outputs_of((3,)), data_of((1,)), data_of((1,))])
+
+
+class Focal(nn.Module):
+    """A loss of one's own that keeps its argument."""
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        each = F.cross_entropy(outputs, targets, reduction="none")
+        return (1 - torch.exp(-each)) ** self.gamma * each
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        Loss(nn.CrossEntropyLoss(label_smoothing=0.1)),
+        Loss(nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 5.0, 1.0]), reduction="sum")),
+        Loss("cross_entropy", loss_kwargs={"weight": torch.tensor([1.0, 2.0, 5.0, 1.0])}),
+        Loss(Focal(3.0)),
+        Loss(Focal, loss_kwargs={"gamma": 0.5}),
+    ],
+    ids=["smoothing", "weight", "kwargs", "own", "class"],
+)
+def test_a_loss_that_is_an_object_comes_back_from_a_file(loss: Loss, tmp_path: Path) -> None:
+    scores, labels = inputs_for("cross_entropy")
+    again = Loss.load(loss.save(tmp_path / "loss"), symbols={"Focal": Focal})
+    assert again == loss
+    assert torch.equal(again.build().scalar(scores, labels), loss.build().scalar(scores, labels))
+    assert torch.equal(again.build().per_sample(scores, labels), loss.build().per_sample(scores, labels))
