@@ -7,6 +7,7 @@ that trains, and so it is drawn and recorded with its losses.
 from __future__ import annotations
 
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, check_int
 from modularml.base.events import BatchesEnded, WorkAdvanced
@@ -16,7 +17,7 @@ from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import EvaluationCallbackResult
 from modularml.core.experiment.metrics import Metrics, as_metrics, check_metrics
 from modularml.core.experiment.phase_results import EvalResults, PhaseResults
-from modularml.core.experiment.phases.eval_phase import EvalPhase
+from modularml.core.experiment.phases.eval_phase import EvalPhase, ReadyEval
 
 
 class Evaluation(Callback):
@@ -65,6 +66,7 @@ class Evaluation(Callback):
                 f"Evaluation: {eval_phase!r} has no losses and no metrics, so there is nothing to log."
             )
         self.eval_phase = eval_phase
+        self._ready: WeakKeyDictionary[ExecutionContext, ReadyEval] = WeakKeyDictionary()
         self.run_on_start = bool(run_on_start)
 
     @property
@@ -144,18 +146,23 @@ class Evaluation(Callback):
 
         Args:
             experiment: Where to run it.
-            exec_ctx: The phase within which it runs; listeners are told how far it is.
+            exec_ctx: The phase within which it runs; listeners are told how far it is. As the phase itself,
+                it is resolved once for all epochs.
         """
         label = self.eval_phase.label
-        execution = self.eval_phase.execute(
-            PhaseScope(
-                run_id="",
-                path=(label,),
-                ctx=experiment.ctx,
-                should_stop=lambda: False,
-                exec_ctx=ExecutionContext(phase_label=label),
-            )
+        scope = PhaseScope(
+            run_id="",
+            path=(label,),
+            ctx=experiment.ctx,
+            should_stop=lambda: False,
+            exec_ctx=ExecutionContext(phase_label=label),
         )
+        ready = None if exec_ctx is None else self._ready.get(exec_ctx)
+        if ready is None:
+            ready = self.eval_phase.ready(scope)
+        if exec_ctx is not None:
+            self._ready[exec_ctx] = ready
+        execution = ready.execute(scope)
         for event in execution.events:
             if exec_ctx is None or not isinstance(event, BatchesEnded) or event.n_done == execution.n_batches:
                 continue

@@ -1,6 +1,7 @@
 """Evaluation during training: logged, drawn with the losses, and without effect on the training."""
 
 import math
+import weakref
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from modularml.base.config import from_config, to_config
 from modularml.base.errors import InvalidTypeError, InvalidValueError
 from modularml.base.events import EpochEnded, WorkAdvanced
 from modularml.callbacks import Evaluation
+from modularml.core.experiment.phases.eval_phase import ReadyEval
 from tests.callbacks.conftest import Regression
 
 
@@ -81,3 +83,24 @@ def test_one_that_takes_its_time_tells_how_far_it_is(
         (("train",), "Evaluating", "often", i / n_batches) for i in range(1, n_batches)
     ]
     assert n_batches > 1
+
+
+def test_it_is_resolved_once_a_run_of_the_phase_and_let_go_with_it(
+    regression: Regression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[ReadyEval]] = []
+    ready = EvalPhase.ready
+
+    def counted(self: EvalPhase, scope: Any) -> ReadyEval:
+        found = ready(self, scope)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(EvalPhase, "ready", counted)
+    phase = regression.train(regression.evaluation(), n_epochs=4)
+    first = regression.exp.run_phase(phase)
+    assert len(made) == 1
+    assert made[0]() is None
+    regression.exp.run_phase(phase)
+    assert len(made) == 2
+    assert len(first.metrics()["val_loss"]) == 4

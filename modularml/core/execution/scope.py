@@ -17,9 +17,11 @@ from modularml.core.execution.recording import DEFAULT_BUDGET_BYTES, Recording
 from modularml.core.topology.model_graph import ModelGraph
 
 
-@dataclass
+@dataclass(eq=False)
 class ExecutionContext:
     """Where a phase is and what the present batch gave; handed to phase callbacks.
+
+    One run of a phase has one of them, so whatever belongs to that run may be kept by it.
 
     Attributes:
         phase_label: The phase.

@@ -5,8 +5,11 @@ It knows what is evaluated; how is in `core.execution`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
+
+import torch
 
 from modularml.backends.accelerator import Accelerator
 from modularml.base.config import to_config
@@ -17,14 +20,21 @@ from modularml.core.execution.epochs import run_epochs
 from modularml.core.execution.eval_loop import eval_step
 from modularml.core.execution.forward import training_flags
 from modularml.core.execution.placement import placed
-from modularml.core.execution.resolution import resolve
+from modularml.core.execution.resolution import Resolved, resolve
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.experiment.callback import Callback
-from modularml.core.experiment.metrics import Metrics, as_metrics, check_metrics, log_metrics
+from modularml.core.experiment.metrics import (
+    EvaluationMetric,
+    Metrics,
+    as_metrics,
+    check_metrics,
+    log_metrics,
+)
 from modularml.core.experiment.phase_results import EvalResults
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
+from modularml.core.training.loss import Loss
 from modularml.core.training.losses import Losses
 from modularml.samplers import Sampler
 
@@ -141,6 +151,10 @@ class EvalPhase(ExperimentPhase):
 
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`."""
+        return self.ready(scope).execute(scope)
+
+    def ready(self, scope: PhaseScope) -> ReadyEval:
+        """Resolve the phase in `scope`, for one execution or several."""
         nodes = self._ready_nodes(scope.graph)
         devices = self._devices(nodes, scope)
         resolved = resolve(
@@ -153,6 +167,33 @@ class EvalPhase(ExperimentPhase):
             devices=devices,
         )
         check_metrics(self.metrics, self.input_sources, scope.ctx, self._where)
+        losses = self._on(scope.graph, devices)
+        return ReadyEval(self.label, nodes, devices, resolved, losses, self.metrics)
+
+
+@dataclass(frozen=True)
+class ReadyEval:
+    """An evaluation that may be executed again and again, as long as data and graph are as they were.
+
+    Attributes:
+        label: The label of the phase.
+        nodes: The nodes that run.
+        devices: Label of each node -> where it computes.
+        resolved: What runs.
+        losses: Each loss and the device of its node.
+        metrics: What is computed beside the losses.
+    """
+
+    label: str
+    nodes: Sequence[GraphNode]
+    devices: Mapping[str, torch.device]
+    resolved: Resolved
+    losses: Sequence[tuple[Loss, torch.device]]
+    metrics: Sequence[EvaluationMetric]
+
+    def execute(self, scope: PhaseScope) -> Execution:
+        """Return one execution; nothing runs until its events are drawn."""
+        resolved = self.resolved
         recording = scope.recording(resolved.loss_nodes)
         results = EvalResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets)
         step = eval_step(resolved)
@@ -161,13 +202,13 @@ class EvalPhase(ExperimentPhase):
             log_metrics(self.metrics, results, epoch, recording)
 
         def events() -> Iterator[Event]:
-            with placed(nodes, devices, self._on(scope.graph, devices)), training_flags(nodes, trained=[]):
+            with placed(self.nodes, self.devices, self.losses), training_flags(self.nodes, trained=[]):
                 yield from run_epochs(scope, resolved, step, recording, n_epochs=1, before_end=measure)
 
         return Execution(
             results=results,
             events=events(),
             n_batches=resolved.feed.n_batches(0),
-            nodes=labels_of(nodes),
-            devices={label: str(device) for label, device in devices.items()},
+            nodes=labels_of(self.nodes),
+            devices={label: str(device) for label, device in self.devices.items()},
         )
