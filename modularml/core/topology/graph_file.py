@@ -269,14 +269,9 @@ def restore_checkpoint(graph: Any, path: str | Path) -> None:
         state = tree["state"]["graph"]
         if state is None:
             raise FileFormatError(f"{str(path)!r} is a checkpoint of an experiment without a graph.")
-        put_back(graph, state)
-
-
-def put_back(graph: Any, state: Mapping[str, Any]) -> None:
-    """Set the state of a graph: all of it, or after an error what was before."""
-    before = graph.get_state()
-    try:
-        graph.set_state(state)
-    except BaseException:
-        graph.set_state(before)
-        raise
+        before = graph.get_state()
+        try:
+            graph.set_state(state)
+        except BaseException:
+            graph.set_state(before)
+            raise
