@@ -28,6 +28,7 @@ from modularml.display.notice import notice
 from modularml.io import codec
 from modularml.io.names import SUFFIXES
 from modularml.io.objects import no_surprises
+from modularml.io.yaml import load_yaml, save_yaml
 from modularml.models import BaseModel
 from modularml.models.torch import TorchModelWrapper
 
@@ -188,6 +189,18 @@ def load_graph(cls: Any, path: str | Path, *, overwrite: bool, symbols: Mapping[
             graph.set_state(tree["state"])
             set_initial_weights({n.label: n for n in graph.nodes.values()}, tree["initial_weights"])
         return enter(graph, ctx, overwrite=overwrite)
+
+
+def save_as_yaml(graph: Any, path: str | Path, *, overwrite: bool) -> Path:
+    """Write how a graph is made to a YAML file; see `ModelGraph.to_yaml`."""
+    return save_yaml(path, tree_of(graph), overwrite=overwrite)
+
+
+def graph_of_yaml(cls: Any, path: str | Path, *, symbols: Mapping[str, Any] | None) -> Any:
+    """Make the graph of a YAML file in the active context; see `ModelGraph.from_yaml`."""
+    tree = load_yaml(path, symbols=symbols)
+    with no_surprises(path, "model_graph"):
+        return graph_of_tree(cls, tree, repr(str(path)))
 
 
 def graph_of_tree(cls: Any, tree: Mapping[str, Any], where: str) -> Any:
