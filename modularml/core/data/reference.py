@@ -106,10 +106,7 @@ class FeatureSetReference(ExperimentNodeReference):
         return _select(self._data(ctx), self.columns, self)
 
     def _data(self, ctx: ExperimentContext | None) -> Selection:
-        node = self._node(ctx)
-        if not isinstance(node, Selection):
-            raise ResolutionError(f"{self.node_label!r} is a {type(node).__name__}, not a FeatureSet.")
-        return node
+        return _as_selection(self._node(ctx), self.node_label)
 
 
 @checked_keywords
@@ -168,9 +165,7 @@ class FeatureSetColumnReference(ExperimentNodeReference):
         if not labels:
             raise ResolutionError(f"{text!r} does not begin with the label of a node: {list(context.nodes)}.")
         label = max(labels, key=len)
-        node = context.get_node(label)
-        if not isinstance(node, Selection):
-            raise ResolutionError(f"{label!r} is a {type(node).__name__}, not a FeatureSet.")
+        node = _as_selection(context.get_node(label), label)
         selector = text[len(label) + 1 :]
         column = Column.parse(one(selector, node.columns, where=f"FeatureSet {label!r}"))
         return cls(label, context.get_node(label).node_id, *column)
@@ -181,10 +176,7 @@ class FeatureSetColumnReference(ExperimentNodeReference):
         Raises:
             ResolutionError: If the set or the column is not there.
         """
-        node = self._node(ctx)
-        if not isinstance(node, Selection):
-            raise ResolutionError(f"{self.node_label!r} is a {type(node).__name__}, not a FeatureSet.")
-        return _select(node, (self.column,), self)
+        return _select(_as_selection(self._node(ctx), self.node_label), (self.column,), self)
 
     @property
     def column(self) -> str:
@@ -219,6 +211,12 @@ def doubled_in(references: Iterable[FeatureSetReference]) -> str:
         return ""
     listed = ", ".join(repr(key) for key in dict.fromkeys(keys))
     return f' The columns of {listed} come raw and transformed; fs.reference(rep="transformed") has one each.'
+
+
+def _as_selection(node: object, label: str) -> Selection:
+    if not isinstance(node, Selection):
+        raise ResolutionError(f"{label!r} is a {type(node).__name__}, not a FeatureSet.")
+    return node
 
 
 def _select(data: Selection, columns: tuple[str, ...], reference: ExperimentNodeReference) -> FeatureSetView:

@@ -28,13 +28,13 @@ from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.cards import plan_table
 from modularml.core.experiment.cv_binding import CVBinding, divisions
 from modularml.core.experiment.cv_results import CVResults
+from modularml.core.experiment.display_options import QUIET
 from modularml.core.experiment.fold import Fold, FoldRows
 from modularml.core.experiment.fold_fingerprint import fold_fingerprint
 from modularml.core.experiment.fold_workers import runs_of
 from modularml.core.experiment.history import ExperimentRun
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
-from modularml.core.experiment.runs import QUIET
 from modularml.core.experiment.staleness import Status
 from modularml.core.experiment.state import begin_anew, restored
 from modularml.display.card import Html, Shown, card, fields

@@ -14,7 +14,7 @@ from modularml.base.errors import InvalidTypeError, UnknownNameError, unknown_na
 from modularml.base.keywords import checked_keywords
 from modularml.base.optional import optional
 from modularml.core.experiment.phase_results import PhaseResults
-from modularml.core.experiment.results import PhaseGroupResults, phases_of
+from modularml.core.experiment.results import PhaseGroupResults, results_by_path
 from modularml.core.experiment.series import AxisSeries
 from modularml.display.card import Html, card, table
 from modularml.display.text_table import text_table
@@ -149,7 +149,7 @@ class CVResults(PhaseGroupResults):
 
 
 def _phases(results: PhaseGroupResults) -> dict[str, PhaseResults]:
-    return {"/".join(path): phase for path, phase in phases_of(results)}
+    return {"/".join(path): phase for path, phase in results_by_path(results)}
 
 
 def _finals(results: PhaseGroupResults) -> Iterator[tuple[str, float]]:

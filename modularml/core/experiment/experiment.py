@@ -33,6 +33,8 @@ from modularml.core.experiment.cards import node_table, plan_table
 from modularml.core.experiment.checkpointing import Checkpointing
 from modularml.core.experiment.checkpoints import Checkpoints
 from modularml.core.experiment.comparison import Diff
+from modularml.core.experiment.display_options import display_options
+from modularml.core.experiment.entries import own, own_plan, refreshed
 from modularml.core.experiment.history import ExperimentRun, History
 from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.group import Group
@@ -43,7 +45,7 @@ from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.results_config import ResultsConfig
 from modularml.core.experiment.resuming import Bookmark, point_in
 from modularml.core.experiment.runner import Entry
-from modularml.core.experiment.runs import Runs, display_options, own, own_plan, refreshed
+from modularml.core.experiment.runs import Runs
 from modularml.core.experiment.staleness import STALE, Status
 from modularml.core.experiment.standing import (
     Run,

@@ -11,10 +11,10 @@ from typing import Any
 from modularml.base.config import from_config, to_config
 from modularml.core.context import ExperimentContext
 from modularml.core.experiment import storage
+from modularml.core.experiment.display_options import QUIET
 from modularml.core.experiment.fold import Fold
 from modularml.core.experiment.history import ExperimentRun
 from modularml.core.experiment.phases.phase_group import PhaseGroup
-from modularml.core.experiment.runs import QUIET
 
 
 def runs_of(

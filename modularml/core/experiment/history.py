@@ -18,7 +18,7 @@ from modularml.base.events import Event, EventBus, RunEnded, RunStarted
 from modularml.base.keywords import checked_keywords
 from modularml.core import cells
 from modularml.core.experiment.cv_results import CVResults
-from modularml.core.experiment.results import phases_of, results_from_state
+from modularml.core.experiment.results import results_by_path, results_from_state
 from modularml.core.experiment.run_views import view_of
 from modularml.display.card import Html, Shown, card
 from modularml.display.figures import format_s
@@ -303,7 +303,7 @@ class History(list[ExperimentRun]):
             return
         self._most, left = 0, n_bytes
         for run in reversed(self):
-            for _, results in reversed(list(phases_of(run.results))):
+            for _, results in reversed(list(results_by_path(run.results))):
                 for recording in results.recordings():
                     taken = recording.make_room_within(max(left, 0))
                     left, self._most = left - taken, self._most + taken

@@ -23,9 +23,9 @@ from modularml.core.data.reference import FeatureSetReference
 from modularml.core.data.sample_collection import SampleCollection
 from modularml.core.data.scaling import Scaling
 from modularml.core.experiment import storage
+from modularml.core.experiment.display_options import QUIET
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
-from modularml.core.experiment.runs import QUIET
 from modularml.core.experiment.tuning import tune
 from modularml.core.topology.graph_file import make_graph
 from modularml.core.topology.model_graph import ModelGraph

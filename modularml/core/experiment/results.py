@@ -97,7 +97,7 @@ class PhaseGroupResults(Shown):
 
     def _card(self) -> Html:
         rows = []
-        for path, phase in phases_of(self):
+        for path, phase in results_by_path(self):
             last = ", ".join(f"{name} {value:.6g}" for name, value in phase.final().items())
             rows.append(("/".join(path), type(phase).__name__, last))
         return card(type(self).__name__, self.label, table(["phase", "results", "last values"], rows))
@@ -180,12 +180,12 @@ def results_from_state(state: Mapping[str, Any]) -> PhaseResults | PhaseGroupRes
     return results
 
 
-def phases_of(
+def results_by_path(
     results: PhaseResults | PhaseGroupResults | None, above: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], PhaseResults]]:
     """Iterate over the results of all phases, oldest first, with the labels that lead to each."""
     if isinstance(results, PhaseGroupResults):
         for label, entry in results.items():
-            yield from phases_of(entry, (*above, label))
+            yield from results_by_path(entry, (*above, label))
     elif results is not None:
         yield above or (results.label,), results

@@ -18,7 +18,7 @@ from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, ModularMLError, warn
 from modularml.core.experiment.history import ExperimentRun
 from modularml.core.experiment.phase_results import PhaseResults
-from modularml.core.experiment.results import phases_of
+from modularml.core.experiment.results import results_by_path
 from modularml.io import codec
 from modularml.io.names import safe_name
 
@@ -77,7 +77,7 @@ class ResultsConfig(Configurable):
         folder = _new_folder(self.results_dir, record.label)
         if self.save_execution:
             codec.save(folder / "run", "run", {"run": record.get_state()})
-        for path, results in phases_of(record.results):
+        for path, results in results_by_path(record.results):
             name = "_".join(map(safe_name, path))
             if self.save_metrics:
                 _write_curves(folder / f"{name}.csv", results)

@@ -12,28 +12,17 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from modularml.base.errors import (
-    Faults,
-    InvalidTypeError,
-    InvalidValueError,
-    ModularMLError,
-    StateError,
-    unknown_name,
-)
-from modularml.base.events import DisplayOptions
+from modularml.base.errors import ModularMLError, StateError
 from modularml.core import cells
+from modularml.core.experiment.display_options import display_options
+from modularml.core.experiment.entries import own, phases_of
 from modularml.core.experiment.history import ExperimentRun, History, now
 from modularml.core.experiment.outdated import outdated
-from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
-from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.resuming import Bookmark, Point, entry_of, point_in, position_in, restore_own
 from modularml.core.experiment.runner import Entry, Runner
 from modularml.core.experiment.state import begin_anew, put_back, restored
 from modularml.display.notice import notice
-
-QUIET = {"show_sampler_progress": False, "show_training_progress": False, "show_eval_progress": False}
-"""The display options of a run that shows nothing."""
 
 
 class Runs:
@@ -204,81 +193,3 @@ class Runs:
 
 
 # -- what may be run -----------------------------------------------------------------
-
-
-def own_plan(experiment: Any, method: str) -> PhaseGroup:
-    """Return the plan of an experiment, if it can be run.
-
-    Raises:
-        StateError: If there is no phase in it.
-        InvalidValueError: If a phase was defined in another experiment.
-    """
-    if not experiment.execution_plan.flatten():
-        raise StateError(
-            f"The execution plan of experiment {experiment.label!r} is empty; add phases to "
-            "exp.execution_plan first."
-        )
-    plan: PhaseGroup = own(experiment, experiment.execution_plan, PhaseGroup, method)
-    return plan
-
-
-def own(experiment: Any, entry: Any, kind: Any, method: str) -> Any:
-    """Return what `entry` is by now, if it is of a kind (None: any) and can be run in this experiment.
-
-    Raises:
-        InvalidTypeError: If it is of another kind.
-        StateError: If there is no phase in it.
-        InvalidValueError: If a phase was defined in another experiment.
-    """
-    entry = refreshed(experiment, entry)
-    if not isinstance(entry, kind or ExperimentPhase | Group):
-        what = {ExperimentPhase: "phase", Group: "PhaseGroup", PhaseGroup: "PhaseGroup"}.get(
-            kind, "phase or a group"
-        )
-        known = [part.label for part in experiment.execution_plan.all]
-        hint = f" That of the plan is exp.execution_plan[{entry!r}]." if entry in known else ""
-        raise InvalidTypeError(f"{method} takes a {what}, got {entry!r} ({type(entry).__name__}).{hint}")
-    if not phases_of(entry):
-        raise StateError(f"{entry!r} holds no phase to run.")
-    for phase in phases_of(entry):
-        if phase.ctx is not experiment.ctx:
-            raise InvalidValueError(
-                f"{phase!r} was defined in another experiment than {experiment.label!r}; run it there, "
-                "or define it again after making this one."
-            )
-    return entry
-
-
-def refreshed(experiment: Any, entry: Any) -> Any:
-    """Let what cells defined anew meet what named it before; return what `entry` is by now."""
-    cells.settle()
-    if experiment.model_graph is not None:
-        experiment.model_graph.refresh()
-    if isinstance(entry, ExperimentPhase | Group):
-        entry = cells.present(entry)
-        entry.refresh()
-    return entry
-
-
-def phases_of(entry: Entry) -> list[ExperimentPhase]:
-    """Return the phases in an entry, in the order they run."""
-    return entry.flatten() if isinstance(entry, Group) else [entry]
-
-
-def display_options(given: Mapping[str, Any], *others: str) -> DisplayOptions:
-    """Return the options that are given; `others` are what else their method takes, for messages.
-
-    Raises:
-        InvalidTypeError: If an option is unknown or of a wrong type.
-    """
-    faults, defaults = Faults("Display options"), vars(DisplayOptions())
-    for name, value in given.items():
-        if name not in defaults:
-            faults.add(InvalidTypeError(unknown_name("display option", name, [*defaults, *others])))
-            continue
-        default = defaults[name]
-        kind = str if isinstance(default, str) else bool
-        if not isinstance(value, kind) and (value is not None or default is not None):
-            faults.add(InvalidTypeError(f"{name} must be a {kind.__name__}, got {value!r}."))
-    faults.raise_if_any()
-    return DisplayOptions(**given)

@@ -28,6 +28,7 @@ from modularml.display.notice import notice
 from modularml.io import codec
 from modularml.io.names import SUFFIXES
 from modularml.io.objects import no_surprises
+from modularml.io.yaml import load_yaml, save_yaml
 from modularml.models import BaseModel
 from modularml.models.torch import TorchModelWrapper
 
@@ -190,6 +191,18 @@ def load_graph(cls: Any, path: str | Path, *, overwrite: bool, symbols: Mapping[
         return enter(graph, ctx, overwrite=overwrite)
 
 
+def save_as_yaml(graph: Any, path: str | Path, *, overwrite: bool) -> Path:
+    """Write how a graph is made to a YAML file; see `ModelGraph.to_yaml`."""
+    return save_yaml(path, tree_of(graph), overwrite=overwrite)
+
+
+def graph_of_yaml(cls: Any, path: str | Path, *, symbols: Mapping[str, Any] | None) -> Any:
+    """Make the graph of a YAML file in the active context; see `ModelGraph.from_yaml`."""
+    tree = load_yaml(path, symbols=symbols)
+    with no_surprises(path, "model_graph"):
+        return graph_of_tree(cls, tree, repr(str(path)))
+
+
 def graph_of_tree(cls: Any, tree: Mapping[str, Any], where: str) -> Any:
     """Make the graph of a tree without a state in the active context; it is built if its data are there.
 
@@ -269,14 +282,9 @@ def restore_checkpoint(graph: Any, path: str | Path) -> None:
         state = tree["state"]["graph"]
         if state is None:
             raise FileFormatError(f"{str(path)!r} is a checkpoint of an experiment without a graph.")
-        put_back(graph, state)
-
-
-def put_back(graph: Any, state: Mapping[str, Any]) -> None:
-    """Set the state of a graph: all of it, or after an error what was before."""
-    before = graph.get_state()
-    try:
-        graph.set_state(state)
-    except BaseException:
-        graph.set_state(before)
-        raise
+        before = graph.get_state()
+        try:
+            graph.set_state(state)
+        except BaseException:
+            graph.set_state(before)
+            raise

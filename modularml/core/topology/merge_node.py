@@ -9,10 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 
-from modularml.backends.torch import as_array, as_tensor
 from modularml.base.attributes import as_made
 from modularml.base.config import Configurable
 from modularml.base.errors import (
@@ -24,11 +22,11 @@ from modularml.base.errors import (
     told_of,
 )
 from modularml.base.keywords import checked_keywords
-from modularml.core.data.batch import Batch, RoleData, SampleData
-from modularml.core.data.formats import DataFormat, convert
+from modularml.core.data.formats import DataFormat
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
 from modularml.core.topology.graph_node import GraphNode, Shape, UpstreamReference
-from modularml.core.topology.merge_strategy import MergeStrategy, Strategy, as_strategy, join
+from modularml.core.topology.merge_strategy import Strategy, as_strategy
+from modularml.core.topology.merging import merged
 
 N_DUMMY = 2
 
@@ -304,55 +302,7 @@ class MergeNode(GraphNode, Configurable, ABC):
                 not as many as upstreams.
             InvalidTypeError: If they are of different types, or of none of these.
         """
-        if len(inputs) != len(self.upstream_refs):
-            raise InvalidValueError(f"{self!r} merges {len(self.upstream_refs)} inputs, got {len(inputs)}.")
-        kinds = {type(one) for one in inputs}
-        if len(kinds) > 1 or not isinstance(inputs[0], SampleData | RoleData | Batch):
-            named = sorted(kind.__name__ for kind in kinds)
-            raise InvalidTypeError(
-                f"{self!r} merges SampleData, RoleData or Batch, all of one type, got {named}."
-            )
-        if isinstance(inputs[0], SampleData):
-            return self._merge_samples(inputs)
-        roles = [list(one.roles if isinstance(one, Batch) else one) for one in inputs]
-        if any(sorted(of_one) != sorted(roles[0]) for of_one in roles):
-            raise InvalidValueError(f"{self!r}: the inputs have different roles: {roles}.")
-        if isinstance(inputs[0], RoleData):
-            return RoleData({role: self._merge_samples([one[role] for one in inputs]) for role in roles[0]})
-        data = self.merge([one.role_data for one in inputs])
-        return Batch(
-            batch_size=inputs[0].batch_size,
-            role_data=data,
-            shapes={role: data[role].shapes for role in roles[0]},
-            role_weights={r: np.mean([one.role_weights[r] for one in inputs], axis=0) for r in roles[0]},
-            role_masks={r: np.min([one.role_masks[r] for one in inputs], axis=0) for r in roles[0]},
-        )
-
-    def _merge_samples(self, inputs: Sequence[SampleData]) -> SampleData:
-        sizes = [one.n_samples for one in inputs]
-        if len(set(sizes)) > 1:
-            raise InvalidValueError(f"{self!r}: the inputs have different numbers of samples: {sizes}.")
-        is_torch = any(isinstance(one.features, torch.Tensor) for one in inputs)
-        fmt = "torch" if is_torch else "numpy"
-        features = self.apply_merge(
-            [as_tensor(convert(one.features, fmt)) for one in inputs], fmt=fmt, domain="features"
-        )
-        return SampleData(
-            features=features if is_torch else as_array(features),
-            targets=self._kept([one.targets for one in inputs], "targets"),
-            tags=self._kept([one.tags for one in inputs], "tags"),
-            sample_uuids=inputs[0].sample_uuids,
-            kind=inputs[0].kind,
-        )
-
-    def _kept(self, values: Sequence[Any], domain: str) -> Any:
-        how = self.data_strategy(domain)
-        if not isinstance(how, Strategy):
-            return values[self.upstream_refs.index(how)]
-        if how == MergeStrategy.FIRST or how == MergeStrategy.LAST:
-            return join(values, how)
-        present = [value for value in values if value is not None]
-        return join(present, how) if present else None
+        return merged(self, inputs)
 
     def __call__(self, *inputs: Any) -> Any:
         """Return `merge` of the inputs, given one by one or as a list."""

@@ -46,8 +46,6 @@ from modularml.core.topology.summary import GraphSummary
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.display.diagram import Diagram
 from modularml.display.live import pin_live_view
-from modularml.io.objects import no_surprises
-from modularml.io.yaml import load_yaml, save_yaml
 
 Asked = GraphNode | GraphNodeReference | str
 """What may be asked for: a node, by itself or its label, or one of its outputs."""
@@ -553,7 +551,7 @@ class ModelGraph:
             ImportError: If PyYAML is not installed.
             InvalidTypeError: If a node holds what only a file can hold, as an estimator is.
         """
-        return save_yaml(path, graph_file.tree_of(self), overwrite=overwrite)
+        return graph_file.save_as_yaml(self, path, overwrite=overwrite)
 
     @classmethod
     def from_yaml(cls, path: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Self:
@@ -567,9 +565,7 @@ class ModelGraph:
             FileFormatError: If it is no such file.
             GraphError: If a FeatureSet of the context lacks a column that is read.
         """
-        tree = load_yaml(path, symbols=symbols)
-        with no_surprises(path, "model_graph"):
-            made: Self = graph_file.graph_of_tree(cls, tree, repr(str(path)))
+        made: Self = graph_file.graph_of_yaml(cls, path, symbols=symbols)
         return made
 
     def save_checkpoint(

@@ -1,29 +1,11 @@
 import math
-import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LinearRegression
 
-from modularml import (
-    AppliedLoss,
-    EvalPhase,
-    EvalResults,
-    Experiment,
-    ExperimentContext,
-    FeatureSet,
-    FitPhase,
-    InputBinding,
-    Loss,
-    ModelGraph,
-    ModelNode,
-    PhaseGroup,
-    PhaseGroupResults,
-    TrainResults,
-)
-from modularml.base.errors import InvalidValueError, ModularMLWarning, UnknownNameError
+from modularml import AppliedLoss, EvalResults, Loss, PhaseGroup, PhaseGroupResults
+from modularml.base.errors import InvalidValueError, UnknownNameError
 from modularml.core.execution.recording import Recording
 
 
@@ -53,24 +35,6 @@ def test_several_losses_must_be_named(lab: Any) -> None:
     assert lab.exp.run_phase(lab.evaluate(losses=None)).final() == {}
 
 
-def test_losses_are_those_of_the_recorded_outputs(group: PhaseGroupResults) -> None:
-    results = group["g"]["eval"]
-    outputs, targets = results.stacked_tensors("net"), results.stacked_tensors("net", "targets")
-    assert outputs.shape == (6, 1, 1)
-    mean = float(np.mean((outputs.ravel() - targets.ravel()) ** 2))
-    assert results.aggregated_losses() == {"mse": pytest.approx(mean, rel=1e-5)}
-
-
-def test_rows_lead_back_to_the_data(lab: Any) -> None:
-    results = lab.exp.run_phase(lab.train(n_epochs=2))
-    rows = results.stacked_tensors(lab.node, "rows")
-    y = lab.data.table.column("targets.y.raw")
-    np.testing.assert_array_equal(results.stacked_tensors(lab.node, "targets").ravel(), y[rows])
-    split = np.sort(lab.data.get_split("train").rows)
-    np.testing.assert_array_equal(np.sort(rows[:18]), split)
-    np.testing.assert_array_equal(np.sort(rows[18:]), split)
-
-
 def test_aggregated_losses_by_node_and_reducer(lab: Any) -> None:
     results = lab.exp.run_phase(lab.evaluate(batch_size=2))
     losses = results.batch_losses()
@@ -91,81 +55,6 @@ def test_results_without_a_batch_say_so() -> None:
     assert empty.batch_losses().shape == empty.epoch_losses().shape == (0,)
     with pytest.raises(InvalidValueError, match="holds no tensors: no batch ended"):
         empty.stacked_tensors("net")
-
-
-def test_wrong_questions_for_tensors(lab: Any) -> None:
-    results = lab.exp.run_phase(lab.evaluate())
-    with pytest.raises(UnknownNameError, match="recorded node 'nett'.*Did you mean 'net'"):
-        results.stacked_tensors("nett")
-    with pytest.raises(InvalidValueError, match="'output'.*Did you mean 'outputs'"):
-        results.stacked_tensors("net", "output")
-    unrecorded = lab.exp.run_phase(lab.train(result_recording="none"))
-    with pytest.raises(InvalidValueError, match="result_recording"):
-        unrecorded.stacked_tensors("net")
-
-
-def test_results_without_targets_say_so(lab: Any) -> None:
-    results = lab.exp.run_phase(lab.evaluate(losses=None))
-    for record in results.recording.tensors:
-        record.targets.clear()
-    with pytest.raises(InvalidValueError, match="holds no targets: the reference of 'net' names none"):
-        results.stacked_tensors("net", "targets")
-
-
-def test_dropped_batches_are_told_of(group: PhaseGroupResults) -> None:
-    train = group.get_train_result()
-    partial = TrainResults("train", Recording.from_state(train.recording.get_state()), train.heads)
-    partial.recording.budget_bytes = 2 * train.recording.tensors[0].n_bytes
-    partial.recording.make_room(0)
-    assert partial.n_dropped_batches == 3
-    with pytest.warns(ModularMLWarning, match="newest batches only: those of 3 were dropped"):
-        kept = partial.stacked_tensors("net")
-    np.testing.assert_array_equal(kept, train.stacked_tensors("net")[18:])
-    gone = TrainResults("train", Recording.from_state(train.recording.get_state(tensors=False)), train.heads)
-    with pytest.raises(InvalidValueError, match="outputs of 9 batches"):
-        gone.stacked_tensors("net")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert gone.final() == train.final()
-
-
-def test_predictions_and_targets_in_original_units(tmp_path: Path) -> None:
-    exp, rng = Experiment("units"), np.random.default_rng(0)
-    x, y = rng.standard_normal((24, 3)), rng.normal(100, 20, 24)
-    data = FeatureSet.from_dict("data", {"x": x, "y": y}, "x", "y")
-    data.fit_transform("StandardScaler", domain="targets")
-    node = ModelNode("net", LinearRegression(), data.reference(features="x", targets="y.transformed"))
-    ModelGraph([node]).build()
-    exp.run_phase(FitPhase("fit", input_sources=[InputBinding.for_evaluation(node=node)]))
-    binding = InputBinding.for_evaluation(node=node)
-    results = exp.run_phase(EvalPhase("eval", input_sources=[binding], batch_size=7))
-    data.undo_last_transform("targets")
-    data.fit_transform("MinMaxScaler", domain="targets")
-    path = exp.save(tmp_path / "units")
-    with ExperimentContext().temporary():
-        loaded = Experiment.load(path).history[-1].results
-    by_hand = LinearRegression().fit(x, y).predict(x)
-    for found in (results, loaded):
-        assert not np.allclose(found.stacked_tensors("net", "targets").ravel(), y)
-        np.testing.assert_allclose(found.stacked_tensors("net", "targets", unscale=True).ravel(), y)
-        np.testing.assert_allclose(found.stacked_tensors("net", unscale=True).ravel(), by_hand)
-        with pytest.raises(InvalidValueError, match="rows have no units"):
-            found.stacked_tensors("net", "rows", unscale=True)
-
-
-def test_targets_that_were_not_scaled_are_named(lab: Any) -> None:
-    results = lab.exp.run_phase(lab.evaluate())
-    with pytest.raises(InvalidValueError, match=r"outputs of 'net' in .*\['targets.y.raw'\] were not scaled"):
-        results.stacked_tensors("net", unscale=True)
-
-
-def test_targets_can_be_subtracted_from_outputs_without_broadcasting(lab: Any) -> None:
-    results = lab.exp.run_phase(lab.evaluate())
-    outputs, targets = (results.stacked_tensors(lab.node, domain) for domain in ("outputs", "targets"))
-    assert outputs.shape == targets.shape
-    assert float(((outputs - targets) ** 2).mean()) == pytest.approx(
-        results.aggregated_losses()["mse"], rel=1e-5
-    )
 
 
 def test_an_evaluation_is_the_same_for_every_batch_size(lab: Any) -> None:

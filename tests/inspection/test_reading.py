@@ -17,7 +17,7 @@ from modularml.inspection.facts import brief
 from modularml.io import codec
 from modularml.io.names import SUFFIXES
 
-FORMATS = Path(__file__).parent / "formats"
+FORMATS = Path(__file__).parents[1] / "formats"
 NET = "[red]net[/] <&>"
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 KINDS = {

@@ -317,7 +317,7 @@ def test_the_exit_code_is_that_of_the_process(damaged):
 
 
 def test_the_installed_command_is_this_one():
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     module, _, name = project["scripts"]["modularml"].partition(":")
     assert getattr(importlib.import_module(module), name) is main
 

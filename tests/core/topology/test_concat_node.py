@@ -1,0 +1,34 @@
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import modularml as mml
+from modularml.base.errors import GraphError
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+def test_padding_is_torchs(bench: Any, mode: str) -> None:
+    node = mml.ConcatNode(
+        "C", [bench.node("L"), bench.node("R")], 0, pad_inputs=True, pad_mode=mode, pad_value=2.5
+    )
+    short, long = torch.rand(3, 2, 4), torch.rand(3, 1, 6)
+    by_hand = F.pad(short, (0, 2), mode=mode, **({"value": 2.5} if mode == "constant" else {}))
+    assert torch.equal(node.apply_merge([short, long]), torch.cat([by_hand, long], 1))
+
+
+@pytest.mark.parametrize(("mode", "most"), [("reflect", 3), ("circular", 4)])
+def test_more_than_there_is_to_pad_with_is_refused(bench: Any, mode: str, most: int) -> None:
+    node = mml.ConcatNode("C", [bench.node("L"), bench.node("R")], 0, pad_inputs=True, pad_mode=mode)
+    assert node.build([(1, 4), (1, 4 + most)]).output_shape == (2, 4 + most)
+    with pytest.raises(GraphError, match=f"no more than {most} to give"):
+        node.build([(1, 4), (1, 5 + most)])
+
+
+def test_axes_are_counted_without_the_samples(bench: Any) -> None:
+    upstreams = [bench.node("L"), bench.node("R")]
+    for axis, shape in ((0, (2, 16)), (1, (1, 32)), (-1, (1, 32)), (-2, (2, 16))):
+        node = mml.ConcatNode("C", upstreams, axis, register=False)
+        assert node.build([(1, 16), (1, 16)]).output_shape == shape
+        assert node.build([(4, 1, 16)] * 2, includes_batch_dim=True).output_shape == shape
