@@ -148,7 +148,7 @@ def test_what_a_likelihood_trained_has_probabilities(loss, model):
     x, _ = samples()
     names = np.array(["low", "high"])[(x[:, 0] > 0).astype(int)]
     exp = classification(SequentialMLP(output_shape=model), loss)
-    estimator = exp.as_estimator().fit(x, names)
+    estimator = exp.as_estimator().set_params(random_state=0).fit(x, names)
     probabilities = estimator.predict_proba(x)
     assert probabilities.shape == (N, 2)
     assert np.allclose(probabilities.sum(1), 1)
