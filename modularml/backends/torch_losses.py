@@ -166,6 +166,20 @@ def loss_forms(loss: Callable[..., Any], name: str, reduction: str) -> LossForms
     return LossForms(scalar=scalar, per_sample=per_sample, adds_up=adds_up, kind=kind, arguments=arguments)
 
 
+def refused_call(loss: Callable[..., Any], n_inputs: int) -> str | None:
+    """Return why a loss cannot be called with so many inputs; None where it can, or does not say."""
+    function = loss.forward if isinstance(loss, torch.nn.Module) else loss
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a function written in C says nothing of itself
+        return None
+    try:
+        signature.bind(*range(n_inputs))
+    except TypeError as error:
+        return f"it takes {', '.join(_argument_names(function)) or 'nothing'}: {error}"
+    return None
+
+
 _MEAN: Any = 1  # torch's number for it; its stubs say str
 
 
@@ -198,7 +212,12 @@ def _torch_forms(loss: Any, short: str, reduction: str) -> tuple[LossFunction, L
 
 def _custom_forms(loss: Callable[..., Any], name: str, reduction: str) -> tuple[LossFunction, LossFunction]:
     def checked(*inputs: torch.Tensor) -> torch.Tensor:
-        values = loss(*inputs)
+        try:
+            values = loss(*inputs)
+        except Exception as error:  # of the user's own code, which may expect other shapes
+            came = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in inputs if isinstance(x, torch.Tensor))
+            error.add_note(f"Loss {name!r} was called with {came}; the first axis of each is the samples.")
+            raise
         if not isinstance(values, torch.Tensor):
             raise LossError(f"Loss {name!r} must return a tensor, it returned a {type(values).__name__}.")
         return values

@@ -156,6 +156,13 @@ class Loss(Shown, Configurable):
         """The names of the loss's inputs, in the order of a call."""
         return tuple(self.build().arguments)
 
+    def refused_call(self, n_inputs: int) -> str | None:
+        """Return why it cannot be called with so many inputs; None where it can, or cannot tell yet."""
+        if self._made is None:
+            return None
+        why: str | None = load(self.backend).losses.refused_call(self._made, n_inputs)
+        return why
+
     def align(self, inputs: Sequence[Any], *, where: str = "") -> tuple[Any, ...]:
         """Decide how each input is brought to the shape and dtype that the loss computes with.
 
@@ -335,6 +342,10 @@ class AppliedLoss(Shown, Configurable):
             self._check_class_weight(faults)
         if isinstance(self.inputs, dict):
             self._check_names(faults)
+        elif named:
+            why = self.loss.refused_call(len(self.inputs))
+            if why is not None:
+                faults.add(LossError(f"it cannot be called with inputs={self.inputs}; {why}"))
         faults.raise_if_any()
 
     def _check_class_weight(self, faults: Faults) -> None:

@@ -416,3 +416,27 @@ def test_a_loss_that_is_an_object_comes_back_from_a_file(loss: Loss, tmp_path: P
     assert again == loss
     assert torch.equal(again.build().scalar(scores, labels), loss.build().scalar(scores, labels))
     assert torch.equal(again.build().per_sample(scores, labels), loss.build().per_sample(scores, labels))
+
+
+def test_a_function_that_raises_is_told_with_the_shapes_that_came() -> None:
+    scores, labels = inputs_for("cross_entropy")
+    forms = Loss(Focal()).build()
+    with pytest.raises(RuntimeError) as caught:
+        forms.scalar(scores, labels[:, None])
+    assert (
+        "Loss 'focal' was called with (6, 4) torch.float32, (6, 1) torch.int64" in caught.value.__notes__[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "inputs", "match"),
+    [
+        ("cosine_embedding", ("outputs", "outputs"), "takes input1, input2, target: .*'target'"),
+        ("mse", ("outputs",), r"inputs=\['outputs'\]; it takes input, target: missing"),
+        (F.mse_loss, ("outputs", "targets", "tags.w", "tags.v", "tags.u", "tags.t", "tags.s"), "too many"),
+        (Focal(), ("outputs", "targets", "features"), "it takes outputs, targets: too many"),
+    ],
+)
+def test_inputs_are_as_many_as_the_loss_takes(loss: object, inputs: tuple[str, ...], match: str) -> None:
+    with pytest.raises(LossError, match=match):
+        AppliedLoss(Loss(loss), Node(), inputs)
