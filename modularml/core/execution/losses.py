@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch_losses import Alignment, LossInput
-from modularml.base.errors import InvalidTypeError, LossError, StateError, unknown_name
+from modularml.base.errors import InvalidTypeError, LossError, StateError
 from modularml.core.data.columns import DOMAINS
 from modularml.core.data.reference import FeatureSetReference, doubled_in
 from modularml.core.data.table import side_by_side, stack
@@ -330,8 +330,10 @@ def _class_weights(
     else:
         unknown = [label for label in given if label not in classes.tolist()]
         if unknown:
-            known = [str(label) for label in classes]
-            raise LossError(f"{where}: {unknown_name('class in class_weight', unknown[0], known)}")
+            raise LossError(
+                f"{where}: class_weight has the label {unknown[0]!r}, and the targets that are trained on "
+                f"hold {classes.tolist()} ({classes.dtype})."
+            )
         weights = np.array([given.get(label, 1.0) for label in classes.tolist()], float)
     places = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
     of_rows = np.where(classes[places] == labels, weights[places], 1.0)

@@ -212,6 +212,11 @@ class CrossValidation(Shown, Group):
                 "The first argument of CrossValidation is its label; give the rest by name: bindings=..."
             )
         self._label = check_label(label, "CrossValidation")
+        if isinstance(bindings, str) or not isinstance(bindings, CVBinding | Sequence):
+            raise InvalidTypeError(
+                f"{self._where}: bindings must be a CVBinding or a list of them, as CVBinding(fs, 'train'), "
+                f"got {bindings!r}."
+            )
         self.bindings = [bindings] if isinstance(bindings, CVBinding) else list(bindings)
         self.n_folds, self.seed, self.n_jobs = n_folds, seed, n_jobs
         self.phase = phase
@@ -227,7 +232,7 @@ class CrossValidation(Shown, Group):
                 faults.add(InvalidTypeError(f"bindings must hold CVBinding objects, got {binding!r}."))
         if not self.bindings:
             faults.add("it needs at least one CVBinding.")
-        labels = [getattr(binding, "fs", None) for binding in self.bindings]
+        labels = [binding.fs for binding in self.bindings if isinstance(binding, CVBinding)]
         for name in sorted({str(name) for name in labels if labels.count(name) > 1}):
             faults.add(f"the FeatureSet {name!r} has several bindings; one divides its rows.")
         if faults.attempt(check_int, self.n_folds, "n_folds") is not None and self.n_folds < 2:

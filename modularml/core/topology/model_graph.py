@@ -861,7 +861,8 @@ class ModelGraph:
         if values.dtype.kind not in "biuf" or values[0].size != math.prod(shape):
             raise InvalidValueError(
                 f"The outputs of {label!r} of shape {values.shape[1:]} do not hold the targets "
-                f"{columns} of shape {shape}."
+                f"{columns} of shape {shape}. The FeatureSet restores what holds one of them: "
+                f"fs.unscale_data_for_cols(data=..., domain='targets', columns={columns[-1]!r})."
             )
         featureset = self.ctx.get_node(origin.ref, FeatureSet)
         beside = values.reshape(len(values), *shape)

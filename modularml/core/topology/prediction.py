@@ -238,7 +238,9 @@ def _entering(node: GraphNode, ref: FeatureSetReference, shape: Shape | None, da
     if isinstance(data, np.ndarray) and data.dtype.kind not in "biufc":
         raise InvalidTypeError(f"Data for {node!r} must be numbers, got {data.dtype}.")
     n_values = int(np.prod(shape or ()))
-    if data.ndim == 0 or not len(data) or int(np.prod(data.shape[1:])) != n_values:
+    if data.ndim and not len(data):
+        raise GraphError(f"There are no samples for {node!r}: its data have the shape {tuple(data.shape)}.")
+    if data.ndim == 0 or int(np.prod(data.shape[1:])) != n_values:
         raise GraphError(
             f"{node!r} takes samples of shape {shape}, so data for it must have the shape "
             f"(n, {', '.join(map(str, shape or ()))}), got {tuple(data.shape)}."
