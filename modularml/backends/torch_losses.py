@@ -28,6 +28,7 @@ ALIASES = {"mae": "l1", "ce": "cross_entropy"}
 # A deprecated double, one with weights of its own, and one that needs lengths of sequences.
 _UNUSABLE = ("NLLLoss2d", "LinearCrossEntropyLoss", "CTCLoss")
 _CLASSES = ("cross_entropy", "nll", "multi_margin")
+_SHARES = ("bce", "bce_with_logits")
 _VECTORS = ("cosine_embedding", "triplet_margin", "triplet_margin_with_distance")
 
 
@@ -131,6 +132,7 @@ class LossForms:
         adds_up: Whether `scalar` is the sum of the samples' values; it is their mean otherwise.
         kind: What the loss compares: ``"values" | "classes" | "labels" | "vectors" | "free"``.
         arguments: The names of its inputs, in order.
+        wants_shares: Whether its targets must lie between 0 and 1.
     """
 
     scalar: LossFunction
@@ -138,6 +140,7 @@ class LossForms:
     adds_up: bool
     kind: str
     arguments: tuple[str, ...]
+    wants_shares: bool = False
 
 
 def loss_forms(loss: Callable[..., Any], name: str, reduction: str) -> LossForms:
@@ -163,7 +166,14 @@ def loss_forms(loss: Callable[..., Any], name: str, reduction: str) -> LossForms
     kind = "labels" if short == "multi_label_margin" else kind
     scalar, per_sample = _torch_forms(loss, short, reduction)
     adds_up = "sum" in (reduction, loss.reduction)
-    return LossForms(scalar=scalar, per_sample=per_sample, adds_up=adds_up, kind=kind, arguments=arguments)
+    return LossForms(
+        scalar=scalar,
+        per_sample=per_sample,
+        adds_up=adds_up,
+        kind=kind,
+        arguments=arguments,
+        wants_shares=short in _SHARES,
+    )
 
 
 def refused_call(loss: Callable[..., Any], n_inputs: int) -> str | None:

@@ -243,6 +243,10 @@ def arguments_of(
         if isinstance(source, Stack) and source.dtype.kind in "iu" and key in data.rows:
             n_classes = next((n for n in inputs[0].shape if n > 1), 1)
             _check_labels(source[data.rows[key]], n_classes, loss.loss.ignored_label, where)
+    if loss.loss.build().wants_shares:
+        for _, one, key, source in named:
+            if one.domain == "targets" and isinstance(source, Stack) and key in data.rows:
+                _check_shares(source[data.rows[key]], where)
     for (_, one, key, source), pick, seen, how in zip(named, picks, inputs, alignments, strict=True):
         if source is None:
             # An estimator's outputs may be of any numeric dtype.
@@ -296,6 +300,16 @@ def _check_labels(labels: np.ndarray, n_classes: int, ignored: int | None, where
         raise LossError(
             f"{where}: the targets hold the class labels {shown}, and outputs for {n_classes} classes allow "
             f"0 to {n_classes - 1}. Give the model one output for each class, or number the classes from 0."
+        )
+
+
+def _check_shares(targets: np.ndarray, where: str) -> None:
+    """Refuse targets of a loss over yes and no that are neither, which it would follow without an end."""
+    if targets.dtype.kind in "iuf" and ((targets < 0) | (targets > 1)).any():
+        few = np.unique(targets)[:10].tolist()
+        raise LossError(
+            f"{where}: its targets must lie between 0 and 1, and they hold {few}. For several classes use "
+            "'cross_entropy'; the two of -1 and 1 are 0 and 1."
         )
 
 

@@ -25,7 +25,8 @@ def test_an_embedding_that_is_too_small_is_told() -> None:
 
 
 def test_outputs_that_are_no_probabilities_are_told(bench: Any) -> None:
-    bench.graph(bench.node("A", upstream=bench.ref(targets="kind"), model=nn.Linear(4, 1)))
+    ref = bench.data("Two", kind=np.arange(60) % 2).reference(features="x", targets="kind")
+    bench.graph(bench.node("A", upstream=ref, model=nn.Linear(4, 1)))
     with pytest.raises(RuntimeError, match="between 0 and 1") as caught:
         bench.drain(bench.train([bench.loss(loss="bce")]))
     assert any("'bce_with_logits'" in note for note in caught.value.__notes__)

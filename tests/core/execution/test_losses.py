@@ -243,3 +243,11 @@ def test_files_hold_class_weights(bench: Any, tmp_path: Path) -> None:
     with ExperimentContext().temporary():
         again = Experiment.load(path)
         assert again.execution_plan["train"].losses[0].class_weight == {0: 2.0, 1: 0.5}
+
+
+@pytest.mark.parametrize("name", ["bce", "bce_with_logits"])
+def test_targets_that_are_neither_yes_nor_no_are_told(bench: Any, name: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
+    bench.graph(bench.node("A", bench.ref(targets="kind"), model))
+    with pytest.raises(LossError, match=rf"'{name}' on 'A': .* between 0 and 1, and they hold \[0, 1, 2\]"):
+        bench.drain(bench.train([bench.loss(loss=name)]))
