@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from modularml.backends.backend import Backend, load
 from modularml.base.config import Configurable
-from modularml.base.errors import Faults, InvalidTypeError, LossError, check_choice, check_label, unknown_name
+from modularml.base.errors import (
+    Faults,
+    InvalidTypeError,
+    LossError,
+    ModularMLWarning,
+    check_choice,
+    check_label,
+    unknown_name,
+)
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.display.card import Shown
@@ -115,6 +124,13 @@ class Loss(Shown, Configurable):
             source = losses.make_loss(source, self.loss_kwargs or {}, self.reduction)
         if not callable(source):
             raise LossError(f"The factory of loss {self.name!r} returned {source!r}, which cannot be called.")
+        if any(p.requires_grad for p in getattr(source, "parameters", tuple)()):
+            warnings.warn(
+                f"Loss {self.name!r} has parameters that ask for gradients, and no optimizer trains those of "
+                "a loss. Put what is learnt in a node, or let them ask for none: requires_grad_(False).",
+                ModularMLWarning,
+                stacklevel=4,
+            )
         made: Callable[..., Any] = source
         return made
 
@@ -131,7 +147,7 @@ class Loss(Shown, Configurable):
     @property
     def has_tensors(self) -> bool:
         """Whether it holds tensors, such as weights of classes, which must be where its inputs are."""
-        return any(True for _ in getattr(self._made, "buffers", tuple)())
+        return any(True for part in ("buffers", "parameters") for _ in getattr(self._made, part, tuple)())
 
     def to(self, device: Any) -> None:
         """Move the tensors that it holds to a device."""

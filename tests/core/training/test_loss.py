@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from modularml.backends.torch_losses import Alignment, LossInput, loss_classes
-from modularml.base.errors import Faults, LossError
+from modularml.base.errors import Faults, LossError, ModularMLWarning
 from modularml.core.context import ExperimentContext
 from modularml.core.training.loss import AppliedLoss, Loss, applied_losses
 
@@ -440,3 +440,22 @@ def test_a_function_that_raises_is_told_with_the_shapes_that_came() -> None:
 def test_inputs_are_as_many_as_the_loss_takes(loss: object, inputs: tuple[str, ...], match: str) -> None:
     with pytest.raises(LossError, match=match):
         AppliedLoss(Loss(loss), Node(), inputs)
+
+
+class Centers(nn.Module):
+    """A loss with parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.centers = nn.Parameter(torch.zeros(3, 4))
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs - self.centers[targets[:, 0]]).pow(2).sum(1)
+
+
+def test_parameters_of_a_loss_that_nothing_trains_are_told() -> None:
+    for make in (lambda: Loss(Centers()), lambda: Loss(Centers), lambda: Loss(factory=Centers).build()):
+        with pytest.warns(ModularMLWarning, match="'centers' has parameters .* no optimizer"):
+            make()
+    loss = Loss(Centers().requires_grad_(False))
+    assert loss.has_tensors  # they must be where its inputs are
