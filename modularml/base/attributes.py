@@ -1,4 +1,4 @@
-"""Attributes that are assigned without effect: an error at the line, with the nearest match.
+"""Attributes that are not there, or are assigned without effect: an error at the line, with what is meant.
 
 It knows no class; `modularml.base.keywords.checked_keywords` hands them in.
 
@@ -9,6 +9,10 @@ user's own, and torch modules, take any.
 ``_fixed`` holds names, or name -> what to do instead. A class whose attributes are arguments of its
 constructor has a method ``_assigned(name, value)``, which returns what they are to hold, and raises as
 the constructor does.
+
+``_elsewhere`` has the names that things which are found elsewhere here have in other libraries, several
+in a row, and a sentence for them that ends with what to write. It is told where such an attribute is
+read or set, and where such a keyword is given.
 """
 
 from __future__ import annotations
@@ -28,6 +32,38 @@ def close(cls: type) -> None:
         cls.__setattr__ = _set  # type: ignore[assignment, method-assign]
     elif dataclasses.is_dataclass(cls) and "__setattr__" in vars(cls):  # which frozen ones have
         cls.__setattr__ = _refuse  # type: ignore[method-assign]
+    if "_elsewhere" in vars(cls):
+        cls.__getattr__ = _absent  # type: ignore[attr-defined]
+
+
+def elsewhere(cls: type | None, name: str) -> str | None:
+    """Return the sentence that says where to find what others call `name`, if there is one."""
+    told: Mapping[str, str] = getattr(cls, "_elsewhere", {})
+    return next((sentence for names, sentence in told.items() if name in names.split()), None)
+
+
+def _absent(self: Any, name: str) -> Any:
+    if hasattr(type(self), name):
+        return object.__getattribute__(self, name)  # a property, whose own error is the one to tell
+    raise InvalidAttributeError(_Absence(self, name))
+
+
+class _Absence:
+    """The text of an error; it is made when it is read, for most only ask whether an attribute is there."""
+
+    def __init__(self, instance: Any, name: str) -> None:
+        self._instance, self._name = instance, name
+
+    def __str__(self) -> str:
+        cls, name = type(self._instance), self._name
+        match = nearest(name, [known for known in dir(self._instance) if not known.startswith("_")])
+        hint = elsewhere(cls, name) or (f"Did you mean {match!r}?" if match else "")
+        return f"{cls.__name__} has no {name!r}. {hint}".rstrip()
+
+    __repr__ = __str__
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
 
 
 def _refuse(self: Any, name: str, value: Any) -> None:
@@ -88,7 +124,8 @@ def _check(instance: Any, cls: type, name: str) -> None:
     if not hasattr(cls, name):
         known = _settable(instance, cls)
         match = nearest(name, known)
-        hint = f"Did you mean {match!r}?" if match else f"It has: {', '.join(known)}."
+        listed = f"Did you mean {match!r}?" if match else f"It has: {', '.join(known)}."
+        hint = elsewhere(cls, name) or listed
         raise InvalidAttributeError(f"{instance!r} has no {name!r} to set. {hint}")
 
 

@@ -11,7 +11,7 @@ Every error is also one of the built-in kinds, so ``except ValueError`` works::
     │   ├── GraphError                     nodes that do not fit together
     │   └── FileFormatError                a file that is not what it should be
     ├── InvalidTypeError (TypeError)       a value of a wrong type
-    ├── InvalidAttributeError (AttributeError)   an attribute that cannot be set
+    ├── InvalidAttributeError (AttributeError)   an attribute that is not there, or cannot be set
     ├── UnknownNameError (KeyError)        a name that nothing answers to
     │   └── UnknownColumnError             a column that is not there; also a ResolutionError
     ├── ResolutionError (RuntimeError)     a reference that leads nowhere

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from modularml.base.attributes import close
+from modularml.base.attributes import close, elsewhere
 from modularml.base.errors import InvalidTypeError, nearest
 
 ClassT = TypeVar("ClassT", bound=type)
@@ -58,7 +58,10 @@ def checked(function: CallableT, owner: type | None = None) -> CallableT:
             if found is None or found[1] not in kwargs or found[1] in inspect.signature(function).parameters:
                 raise
             where = type(args[0]).__name__ if makes else function.__qualname__
-            raise InvalidTypeError(_told(where, found[1], kwargs[found[1]], function)) from None
+            told = elsewhere(owner, found[1]) or _likely(found[1], kwargs[found[1]], function)
+            raise InvalidTypeError(
+                f"{where}() got an unexpected keyword argument {found[1]!r}. {told}"
+            ) from None
 
     vars(call)["_is_checked"] = True
     return call  # type: ignore[return-value]
@@ -72,7 +75,8 @@ def _takes_keywords(function: Callable[..., Any]) -> bool:
     return named and inspect.Parameter.VAR_KEYWORD not in kinds
 
 
-def _told(where: str, name: str, value: Any, function: Callable[..., Any]) -> str:
+def _likely(name: str, value: Any, function: Callable[..., Any]) -> str:
+    """Return a sentence about the keyword that was meant, or those that there are."""
     parameters = inspect.signature(function).parameters.values()
     by_position = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
     allowed = [p.name for p in parameters if p.kind not in by_position and p.name not in ("self", "cls")]
@@ -81,5 +85,4 @@ def _told(where: str, name: str, value: Any, function: Callable[..., Any]) -> st
     passed_on = next((one for one in allowed if one.endswith("_kwargs")), None)
     if passed_on is not None:
         takes += f" What is passed on goes to {passed_on}={{{name!r}: {value!r:.40}}}."
-    hint = f"Did you mean {match!r}?" if match else takes
-    return f"{where}() got an unexpected keyword argument {name!r}. {hint}"
+    return f"Did you mean {match!r}?" if match else takes

@@ -1,19 +1,24 @@
 """Attributes that nothing reads are refused where they are set, and what may be set takes effect."""
 
 import copy
+import inspect
 import pickle
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from torch import nn
 
+import modularml
 from modularml import (
     Accelerator,
     Callback,
     Checkpointing,
     ConcatNode,
     EarlyStopping,
+    EvalPhase,
+    Evaluation,
     Experiment,
     FeatureSet,
     Loss,
@@ -23,7 +28,15 @@ from modularml import (
     Schedule,
     TrainPhase,
 )
-from modularml.base.errors import InvalidAttributeError, InvalidValueError, ModularMLError, OptimizerError
+from modularml.base.errors import (
+    InvalidAttributeError,
+    InvalidTypeError,
+    InvalidValueError,
+    ModularMLError,
+    OptimizerError,
+)
+from modularml.core.experiment.history import ExperimentRun
+from modularml.core.experiment.results import PhaseResults
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
 
@@ -195,3 +208,89 @@ def test_copies_and_pickles_are_made_as_before() -> None:
     assert copy.deepcopy(sampler) == pickle.loads(pickle.dumps(sampler)) == sampler
     sampler.batch_size = 4
     assert sampler.batch_size == 4
+
+
+# What is not there, and what others call something that is.
+
+
+@pytest.fixture
+def names() -> dict[str, Any]:
+    """What the sentences speak of: all that is public, and an experiment that ran its plan."""
+    exp = Experiment("first", registration_policy="raise")
+    x = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
+    fs = FeatureSet.from_dict("data", {"x": x, "y": x.sum(1)}, "x", "y")
+    fs.split_random({"train": 0.5, "test": 0.5})
+    graph = ModelGraph.chain(fs, {"mlp": SequentialMLP(hidden_dim=2)}, optimizer="sgd")
+    watch = Evaluation.from_split(split="test", losses="mse")
+    exp.execution_plan.add_train_phase("train", split="train", losses="mse", callbacks=[watch])
+    exp.run(show_training_progress=False)
+    own = {"exp": exp, "fs": fs, "graph": graph, "phase": exp.execution_plan["train"], "new": {"x": x}}
+    run = {"run": exp.last_run, "results": exp.last_run.results["train"]}  # type: ignore[union-attr]
+    public = {name: getattr(modularml, name) for name in modularml.__all__}
+    return public | {"SimpleSampler": SimpleSampler} | own | run
+
+
+ELSEWHERE = [
+    pytest.param(cls, names.split(), sentence, id=f"{cls.__name__}-{names.split()[0]}")
+    for cls in (Experiment, ModelGraph, TrainPhase, EvalPhase, PhaseResults, ExperimentRun, FeatureSet)
+    for names, sentence in cls._elsewhere.items()
+]
+
+
+@pytest.mark.parametrize(("cls", "others", "sentence"), ELSEWHERE)
+def test_what_others_call_so_is_where_the_sentence_says(
+    names: dict[str, Any], cls: Any, others: list[str], sentence: str
+) -> None:
+    taken = {*dir(cls), *inspect.signature(cls).parameters}
+    assert not taken & set(others)
+    found = re.search(r": (.+)\.$", sentence)
+    assert found is not None
+    code = found[1]
+    exec(f"dict({code})" if re.match(r"\w+=", code) else code, names)
+
+
+@pytest.mark.parametrize(
+    ("read", "match"),
+    [
+        ("exp.graph", "^Experiment has no 'graph'. It is here: exp.model_graph.$"),
+        ("exp.predict", "exp.model_graph.predict"),
+        ("phase.epochs", "^TrainPhase has no 'epochs'. Did you mean 'n_epochs'?"),
+        ("results.loss", "results.epoch_losses"),
+        ("run.results.train", r"it is here: results\['train'\]"),
+        ("graph.qqqq", "^ModelGraph has no 'qqqq'.$"),
+    ],
+)
+def test_what_is_read_and_not_there_is_told_with_what_is_meant(
+    names: dict[str, Any], read: str, match: str
+) -> None:
+    with pytest.raises(AttributeError, match=match):
+        eval(read, names)
+
+
+def test_keywords_and_what_is_set_are_told_so_too(names: dict[str, Any]) -> None:
+    rate = r"'lr'.* The optimizer has it: Optimizer\('adam', opt_kwargs="
+    with pytest.raises(InvalidTypeError, match=r"TrainPhase\(\) got an unexpected keyword argument " + rate):
+        names["exp"].execution_plan.add_train_phase("other", split="train", losses="mse", lr=0.1)
+    with pytest.raises(InvalidTypeError, match=r"ModelGraph.chain\(\) got an unexpected .*" + rate):
+        ModelGraph.chain(names["fs"], [SequentialMLP()], lr=0.1)  # type: ignore[call-arg]
+    with pytest.raises(InvalidAttributeError, match="has no 'lr' to set. The optimizer has it"):
+        names["phase"].lr = 0.1
+
+
+def test_who_only_asks_whether_something_is_there_is_answered(names: dict[str, Any]) -> None:
+    exp, phase = names["exp"], names["phase"]
+    assert not hasattr(exp, "graph") and getattr(exp, "graph", 3) == 3
+    assert copy.copy(phase).label == copy.deepcopy(phase).label == "train"
+    with pytest.raises(InvalidAttributeError) as told:
+        exp.graph  # noqa: B018
+    assert str(pickle.loads(pickle.dumps(told.value))) == str(told.value)
+
+
+def test_the_error_of_a_property_is_its_own() -> None:
+    class Odd(Experiment):
+        @property
+        def odd(self) -> int:
+            return [].size  # type: ignore[attr-defined, no-any-return]
+
+    with pytest.raises(AttributeError, match="'list' object has no attribute 'size'"):
+        Odd("odd").odd  # noqa: B018

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -60,6 +60,15 @@ class ViewSource(Protocol):
 @checked_keywords
 class Selection(ColumnReader):
     """Rows that can be taken, filtered, compared and split; every result is a view."""
+
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "X x features": "They are read as arrays: fs.get_features(fmt='numpy').",
+        "y targets": "They are read as arrays: fs.get_targets(fmt='numpy').",
+        "shape": "That is of arrays: fs.get_features(fmt='numpy').shape.",
+        "head": "That is of data frames: fs.to_pandas().head().",
+        "train test val": "Splits are found by name: fs['train'].",
+        "train_test_split": "Parts are named: fs.split_random({'train': 0.8, 'test': 0.2}).",
+    }
 
     @property
     @abstractmethod

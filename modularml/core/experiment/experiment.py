@@ -101,6 +101,20 @@ class Experiment(Shown):
         "exp_callbacks": "change them by add_callback(...) and remove_callback(...)",
         "execution_plan": "change what is in it, as by execution_plan.clear() and add_phase(...)",
     }
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "graph model net": "It is here: exp.model_graph.",
+        "data dataset datasets featuresets": "Each is here by its label: exp.feature_sets['data'].",
+        "plan phases": "It is here: exp.execution_plan.",
+        "fit train": "run_phase(phase) runs a phase, and this the plan: exp.run().",
+        "predict predict_proba": "Its graph does: exp.model_graph.predict(new).",
+        "evaluate test score": (
+            "A phase does: exp.run_phase(EvalPhase.from_split('test', split='test', losses='mse'))."
+        ),
+        "results losses metrics plot": "A run has them, of a plan by phase: exp.last_run.results['train'].",
+        "runs": "They are here: exp.history.",
+        "summary": "Its graph has one: exp.model_graph.summary().",
+        "to cuda device": "Say where phases compute: exp.accelerator = 'cuda'.",
+    }
 
     def __init__(
         self,

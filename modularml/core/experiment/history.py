@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from modularml.base.errors import FileFormatError
+from modularml.base.errors import FileFormatError, UnknownNameError, unknown_name
 from modularml.base.events import Event, EventBus, RunEnded, RunStarted
 from modularml.base.keywords import checked_keywords
 from modularml.core import cells
@@ -83,6 +83,10 @@ class ExperimentRun(Shown):
         id: Tells runs of one label apart.
         paused_s: Seconds between the parts of a run that was resumed.
     """
+
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "losses metrics plot history loss": "Its results have them, a plan by phase: run.results['train'].",
+    }
 
     label: str
     started_at: datetime
@@ -215,6 +219,8 @@ def _not_running(state: Mapping[str, Any]) -> dict[str, Any]:
 class History(list[ExperimentRun]):
     """The runs of an experiment, oldest first.
 
+    ``history[-1]`` is the newest, ``history["train"]`` the newest of that label.
+
     A notebook shows it as a browser of runs: a table that sorts and filters, and the curves,
     settings and phases of the runs that are picked. A saved notebook keeps a form of it that
     needs neither a kernel nor a script.
@@ -239,6 +245,23 @@ class History(list[ExperimentRun]):
         super().__init__(runs)
         self.name = name
         self._bus, self._present, self._stale = bus, present, stale
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        newest = {run.label: run for run in self}
+        if key not in newest:
+            paths = [phase.path for run in self for phase in run.phases if phase.path[-1] == key]
+            hint = ""
+            if paths:
+                (label, *below) = paths[-1]
+                place = "".join(f"[{part!r}]" for part in below)
+                hint = f" A run of {label!r} ran it: history[{label!r}].results{place}."
+            raise UnknownNameError(unknown_name("run", key, newest, where="the history") + hint)
+        return newest[key]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list({run.label: run for run in self})
 
     def views(self) -> list[RunView]:
         """Return what there is to show of the runs that there are by now."""

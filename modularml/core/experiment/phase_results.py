@@ -54,6 +54,12 @@ class PhaseResults(RecordedTensors):
     """
 
     kind: ClassVar[str]
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "loss train_loss": "There is one a batch, and a mean an epoch: results.epoch_losses('mse').",
+        "history": "All that was logged, as a table: results.to_pandas().",
+        "predictions predict outputs": "Those of a node are here: results.stacked_tensors('mlp').",
+        "val_loss val_losses": "An Evaluation logs it: results.metrics()['val_loss'].",
+    }
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -154,7 +160,9 @@ class PhaseResults(RecordedTensors):
         """
         entries = [(name, *entry) for name, of in self.recording.metrics.items() for entry in of]
         coordinates = {axis: [e[i] for e in entries] for i, axis in enumerate(("name", "epoch", "batch"))}
-        return AxisSeries(coordinates, np.array([e[-1] for e in entries]), where=f"metrics of {self!r}")
+        values, where = np.array([e[-1] for e in entries]), f"metrics of {self!r}"
+        apart = "".join(f" Losses are apart: results.epoch_losses({one!r})." for one in self.loss_labels[:1])
+        return AxisSeries(coordinates, values, where=where, apart=apart)
 
     def metric_names(self) -> list[str]:
         """Return the names of the metrics that were logged."""

@@ -87,6 +87,8 @@ class PhaseGroupResults(Shown):
         told = f"{type(self).__name__!r} object has no attribute {name!r}"
         if not name.startswith("_") and hasattr(PhaseResults, name) and self._entries:
             told += f"; each of its phases has: results[{self.labels[0]!r}].{name}"
+        if not name.startswith("_") and name in self._entries:
+            told += f"; it is here: results[{name!r}]"
         raise AttributeError(told, name=name, obj=self)
 
     def _ipython_key_completions_(self) -> list[str]:

@@ -49,6 +49,7 @@ class AxisSeries(Generic[T]):
         values: The values: numbers as an array ``(n,)``, or a list of anything.
         weights: How much each counts in a mean, ``(n,)``; None where all count alike.
         where: The words for the series in messages.
+        apart: A sentence for messages about what one may look for in it, and is elsewhere.
     """
 
     def __init__(
@@ -58,9 +59,10 @@ class AxisSeries(Generic[T]):
         *,
         weights: np.ndarray | None = None,
         where: str = "the series",
+        apart: str = "",
     ) -> None:
         self._coordinates = {axis: _column(column) for axis, column in coordinates.items()}
-        self._values, self._weights, self._where = values, weights, where
+        self._values, self._weights, self._where, self._apart = values, weights, where, apart
 
     @classmethod
     def gathered(cls, axis: str, parts: Mapping[str, Any], *, where: str = "the series") -> AxisSeries[Any]:
@@ -151,7 +153,8 @@ class AxisSeries(Generic[T]):
         parts = dict(zip(self.axes, _as_tuple(key), strict=False))
         for axis, part in parts.items():
             if not _matches(self._axis(axis), part).any():
-                return unknown_name(axis, part, map(str, self.axis_values(axis)), where=self._where)
+                told = unknown_name(axis, part, map(str, self.axis_values(axis)), where=self._where)
+                return told + self._apart
         if len(_as_tuple(key)) > len(self.axes):
             return f"{self._where} has the axes {self.axes}, got the key {key!r}."
         return f"{self._where} has nothing at {parts}."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from modularml.base.errors import (
     GraphError,
     InvalidTypeError,
     StateError,
+    UnknownNameError,
     check_label,
     unknown_name,
 )
@@ -75,6 +76,18 @@ class ModelGraph:
     """
 
     _fixed = ("ctx", "absent")
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "fit train": (
+            "A phase does: exp.run_phase(TrainPhase.from_split('train', split='train', losses='mse'))."
+        ),
+        "evaluate score": (
+            "A phase does: exp.run_phase(EvalPhase.from_split('test', split='test', losses='mse'))."
+        ),
+        "eval": "Phases set what training and evaluation need, and this evaluates: graph.predict(new).",
+        "parameters state_dict": "Each module has its own: graph.nodes['mlp'].module.state_dict().",
+        "to cuda device": "Say where phases compute: exp.accelerator = 'cuda'.",
+        "lr learning_rate": "The optimizer has it: Optimizer('adam', opt_kwargs={'lr': 0.001}).",
+    }
 
     def __init__(
         self,
@@ -205,8 +218,8 @@ class ModelGraph:
 
     @property
     def nodes(self) -> dict[str, GraphNode]:
-        """Id -> node, in the order given."""
-        return {node.node_id: node for node in self._members()}
+        """Id -> node, in the order given; ``nodes[label]`` is a node, too."""
+        return _Nodes((node.node_id, node) for node in self._members())
 
     @property
     def node_labels(self) -> list[str]:
@@ -763,6 +776,16 @@ class ModelGraph:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.diagram()._repr_mimebundle_(include, exclude)
+
+
+class _Nodes(dict[str, GraphNode]):
+    """Nodes by id, which are found by their labels, too."""
+
+    def __missing__(self, label: str) -> GraphNode:
+        by_label = {node.label: node for node in self.values()}
+        if label not in by_label:
+            raise UnknownNameError(unknown_name("node", label, by_label, where="the graph"))
+        return by_label[label]
 
 
 def _named_by_class(models: Sequence[Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from modularml import ExperimentRun, PhaseGroup
+from modularml.base.errors import UnknownNameError
 from modularml.core.experiment.history import STATUSES, History, PhaseExecution, now
 from modularml.display.figures import format_value
 
@@ -50,6 +51,20 @@ def test_the_history_is_a_copy_of_the_list(lab: Any) -> None:
     lab.exp.history.clear()
     assert len(lab.exp.history) == 1
     assert lab.exp.history[0] is lab.exp.history[0]
+
+
+def test_a_label_is_the_newest_run_of_it(lab: Any) -> None:
+    lab.exp.execution_plan.add_phase(lab.train()).add_group(PhaseGroup("g", [lab.evaluate()]))
+    lab.exp.run()
+    for _ in range(2):
+        lab.exp.run_phase(lab.evaluate("alone"))
+    history = lab.exp.history
+    assert history["alone"] is history[2] and history["lab"] is history[0]
+    assert history[1:] == [history[1], history[2]]
+    with pytest.raises(UnknownNameError, match="Unknown run 'aloe' in the history. .* mean 'alone'"):
+        history["aloe"]
+    with pytest.raises(UnknownNameError, match=r"of 'lab' ran it: history\['lab'\].results\['g'\]\['eval'\]"):
+        history["eval"]
 
 
 def test_reprs_are_short_and_stable(lab: Any) -> None:

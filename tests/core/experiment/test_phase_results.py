@@ -42,6 +42,11 @@ def test_losses_of_batches_and_epochs_agree(group: PhaseGroupResults) -> None:
     assert train.final() == {"mse": pytest.approx(train.epoch_losses()[-1])}
 
 
+def test_a_loss_that_is_looked_for_among_the_metrics_is_told_where_it_is(group: PhaseGroupResults) -> None:
+    with pytest.raises(UnknownNameError, match=r"Losses are apart: results.epoch_losses\('mse'\)."):
+        group.get_train_result().metrics()["train_loss"]
+
+
 def test_several_losses_must_be_named(lab: Any) -> None:
     losses = [lab.loss, AppliedLoss(Loss("l1"), on=lab.node, label="abs")]
     results = lab.exp.run_phase(lab.evaluate(losses=losses))

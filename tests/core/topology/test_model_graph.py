@@ -29,6 +29,14 @@ def test_nodes_come_in_the_order_given_and_in_topological_order(bench: Any) -> N
     assert graph.upstreams() == {"Left": ("Trunk",), "Other": (), "Right": ("Trunk",), "Trunk": ()}
 
 
+def test_nodes_are_found_by_id_and_by_label(bench: Any) -> None:
+    graph = bench.graph(bench.node("A"))
+    ((node_id, node),) = graph.nodes.items()
+    assert graph.nodes[node_id] is graph.nodes["A"] is node
+    with pytest.raises(UnknownNameError, match="Unknown node 'B' in the graph. Available: 'A'"):
+        graph.nodes["B"]
+
+
 def test_labels_do_as_well_as_nodes_and_none_takes_all(bench: Any) -> None:
     bench.branches()
     assert ModelGraph(["Trunk", "Left"], register=False).node_labels == ["Trunk", "Left"]

@@ -95,6 +95,12 @@ class ExperimentPhase(InYaml, Configurable):
     freezes_graph: ClassVar[bool] = False
     checkpointing: Checkpointing | None = None
     _fixed = ("ctx", "label", "active_nodes")
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "run fit train start": "The experiment runs it: exp.run_phase(phase).",
+        "device to cuda": "Say where it computes: accelerator='cuda'.",
+        "verbose progress": "What is shown is said to a run: exp.run(show_training_progress=False).",
+        "seed random_state": "An experiment has one, and a sampler: Experiment('first', seed=0).",
+    }
 
     def __init__(
         self,

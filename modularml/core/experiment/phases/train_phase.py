@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -118,6 +118,19 @@ class TrainPhase(ExperimentPhase):
     """
 
     kind = "train"
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        **ExperimentPhase._elsewhere,
+        "optimizer": "The graph has one, or each of its nodes: graph.optimizer = 'adam'.",
+        "lr learning_rate": "The optimizer has it: Optimizer('adam', opt_kwargs={'lr': 0.001}).",
+        "schedule scheduler lr_schedule lr_scheduler": (
+            "The optimizer has it: Optimizer('adam', schedule='reduce_on_plateau')."
+        ),
+        "val_split validation_split val_data validation_data validation": (
+            "A callback evaluates: callbacks=[Evaluation.from_split(split='test', losses='mse')]."
+        ),
+        "early_stopping patience": "A callback stops: callbacks=[EarlyStopping(patience=5)].",
+        "batch_size shuffle": "The sampler says it: sampler=SimpleSampler(batch_size=32, shuffle=True).",
+    }
 
     def __init__(
         self,
