@@ -5,20 +5,22 @@ It knows no file; classes stay classes, weights are not part of it.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrizations, parametrize
 
 from modularml.backends.torch import untouched_rng
 from modularml.base.config import parameters_of
-from modularml.base.errors import InvalidValueError
+from modularml.base.errors import InvalidValueError, check_choice
 
 _EVERY = {n: p for n, p in parameters_of(nn.RNNBase).items() if n not in ("mode", "proj_size")}
 _RECURRENT: dict[type[nn.Module], dict[str, inspect.Parameter]] = {
@@ -60,27 +62,32 @@ def describe_module(module: nn.Module) -> dict[str, Any]:
 
 
 def _verify(module: nn.Module, tree: Mapping[str, Any], tensors: Any) -> None:
+    cls = parametrize.type_before_parametrizations(module)
     try:
-        made = _twin(tree)
+        is_alike = any(_tensors(made) == tensors for made in _twins(tree))
     except Exception as error:
         raise InvalidValueError(
-            f"{type(module).__name__} cannot be described: made again from its attributes it raises "
-            f"{type(error).__name__}: {error}. {_way_out(type(module))}"
+            f"{cls.__name__} cannot be described: made again from its attributes it raises "
+            f"{type(error).__name__}: {error}. {_way_out(cls)}"
         ) from error
-    if _tensors(made) != tensors:
+    if not is_alike:
         raise InvalidValueError(
-            f"{type(module).__name__} cannot be described: made again from its attributes it has other "
-            f"weights. {_way_out(type(module))}"
+            f"{cls.__name__} cannot be described: made again from its attributes it has other "
+            f"weights. {_of_hooks(module) or _way_out(cls)}"
         )
 
 
-def _twin(tree: Mapping[str, Any]) -> nn.Module:
-    """Return a module as the tree says, without values where its constructor can do without them."""
-    try:
-        with torch.device("meta"):
-            return make_module(tree)
-    except Exception:  # noqa: BLE001 - of the user's own constructor, which may look at values
-        return make_module(tree)
+def _twins(tree: Mapping[str, Any]) -> Iterator[nn.Module]:
+    """Yield a module as the tree says without values, where that can be made, and then with values.
+
+    A constructor of the user's may look at values, and some parametrizations hold others without.
+    """
+    made = None
+    with contextlib.suppress(Exception), torch.device("meta"):
+        made = make_module(tree)
+    if made is not None:
+        yield made
+    yield make_module(tree)
 
 
 def make_module(tree: Mapping[str, Any]) -> nn.Module:
@@ -95,7 +102,49 @@ def make_module(tree: Mapping[str, Any]) -> nn.Module:
 
 
 def _describe(module: nn.Module) -> dict[str, Any]:
-    cls = type(module)
+    if not parametrize.is_parametrized(module):
+        return _unparametrized(module, type(module))
+    # The class that torch makes for a parametrized module has no name that it could be found by.
+    tree = _unparametrized(module, parametrize.type_before_parametrizations(module))
+    several: Any = module.parametrizations
+    found = {
+        name: {"unsafe": of_tensor.unsafe, "each": [_describe_parametrization(one) for one in of_tensor]}
+        for name, of_tensor in several.items()
+    }
+    return {**tree, "parametrizations": found}
+
+
+def _describe_parametrization(one: nn.Module) -> dict[str, Any]:
+    """Return what makes a parametrization again; torch's own are told by the function that registers them."""
+    cls = type(one)
+    if cls.__module__ != parametrizations.__name__ or cls.__name__ not in _OF_TORCH:
+        return _describe(one)
+    name, read = _OF_TORCH[cls.__name__]
+    return {"function": name, "arguments": read(one)}
+
+
+_OF_TORCH: Mapping[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
+    "_WeightNorm": ("weight_norm", lambda one: {"dim": one.dim}),
+    "_SpectralNorm": (
+        "spectral_norm",
+        # Of a vector there is nothing to iterate.
+        lambda one: {
+            "n_power_iterations": getattr(one, "n_power_iterations", 1),
+            "eps": one.eps,
+            "dim": one.dim,
+        },
+    ),
+    "_Orthogonal": (
+        "orthogonal",
+        lambda one: {
+            "orthogonal_map": one.orthogonal_map.name,
+            "use_trivialization": hasattr(one, "base"),
+        },
+    ),
+}
+
+
+def _unparametrized(module: nn.Module, cls: type[nn.Module]) -> dict[str, Any]:
     if cls in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
         return {"class": cls, "children": {name: _describe(child) for name, child in module.named_children()}}
     arguments: dict[str, Any] = {}
@@ -121,6 +170,19 @@ def _arguments_of(cls: type[nn.Module]) -> dict[str, inspect.Parameter]:
     return parameters_of(cls) if given is None else _RECURRENT[given]
 
 
+def _of_hooks(module: nn.Module) -> str:
+    """Say what to use instead of the weight_norm and spectral_norm that torch keeps for old programs."""
+    hooks = (hook for layer in module.modules() for hook in layer._forward_pre_hooks.values())
+    old = {type(hook).__module__ for hook in hooks} & {
+        nn.utils.weight_norm.__module__,
+        nn.utils.spectral_norm.__module__,
+    }
+    names = [name.rpartition(".")[2] for name in sorted(old)]
+    return "".join(
+        f"Instead of torch.nn.utils.{name} use torch.nn.utils.parametrizations.{name}." for name in names
+    )
+
+
 def _way_out(cls: type) -> str:
     return (
         "Keep each constructor argument in an attribute of its name, or hand over the class: "
@@ -133,6 +195,24 @@ def _is_plain(value: object) -> bool:
 
 
 def _make(tree: Mapping[str, Any]) -> nn.Module:
+    module = _make_unparametrized(tree)
+    for name, of_tensor in tree.get("parametrizations", {}).items():
+        if not parametrize.is_parametrized(module, name):  # as a constructor may have done
+            for one in of_tensor["each"]:
+                _register(one, module, name, unsafe=of_tensor["unsafe"])
+    return module
+
+
+def _register(one: Mapping[str, Any], module: nn.Module, name: str, *, unsafe: bool) -> None:
+    if "function" not in one:
+        parametrize.register_parametrization(module, name, _make(one), unsafe=unsafe)
+        return
+    known = [function for function, _ in _OF_TORCH.values()]
+    register = getattr(parametrizations, check_choice(one["function"], "parametrization", known))
+    register(module, name, **one["arguments"])
+
+
+def _make_unparametrized(tree: Mapping[str, Any]) -> nn.Module:
     cls = tree["class"]
     if "children" not in tree:
         arguments = {n: _make(v) if isinstance(v, Mapping) else v for n, v in tree["arguments"].items()}

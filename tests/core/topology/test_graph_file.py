@@ -12,6 +12,7 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from modularml import (
     EvalPhase,
@@ -28,6 +29,7 @@ from modularml import (
 )
 from modularml.base.errors import FileFormatError, GraphError, InvalidTypeError, StateError, UnknownNameError
 from modularml.io import codec
+from modularml.samplers import SimpleSampler
 
 QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 X = np.random.default_rng(1).standard_normal((5, 3)).astype(np.float32)
@@ -87,6 +89,22 @@ def test_training_goes_on_from_the_file_to_the_last_bit(exp: Experiment, tmp_pat
         exp.run_phase(exp.execution_plan["more"], **QUIET)
         states.append(restored.predict(X))
     np.testing.assert_array_equal(*states)
+
+
+def test_a_parametrized_module_trains_on_from_its_file(
+    tmp_path: Path, make_data: Callable[..., FeatureSet]
+) -> None:
+    exp = Experiment("normed")
+    normed = parametrizations.weight_norm(nn.Linear(3, 4)), parametrizations.spectral_norm(nn.Linear(4, 1))
+    ModelGraph.chain(make_data(), {"net": nn.Sequential(*normed)}, optimizer="adam")
+    sampler = SimpleSampler(batch_size=8, seed=1)
+    exp.execution_plan.add_train_phase("train", split="train", losses="mse", sampler=sampler)
+    exp.run(**QUIET)
+    path = exp.save(tmp_path / "normed")
+    expected = exp.run(**QUIET)["train"].batch_losses()
+    ExperimentContext().activate()
+    loaded = Experiment.load(path)
+    assert loaded.run(**QUIET)["train"].batch_losses().tolist() == expected.tolist()
 
 
 def test_the_file_holds_no_data(exp: Experiment, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize
 
+from modularml.io.codec import from_plain, to_plain
 from modularml.models.torch import TorchModelWrapper
 from modularml.models.torch.recipe import describe_module, make_module
 
@@ -67,6 +69,82 @@ def test_the_twin_has_the_same_form(module: nn.Module) -> None:
     assert repr(twin) == repr(module)
     assert type(twin) is type(module)
     twin.load_state_dict(module.state_dict())
+
+
+class Symmetric(nn.Module):
+    """A parametrization of one's own."""
+
+    def __init__(self, sign: int = 1) -> None:
+        super().__init__()
+        self.sign = sign
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.sign * x.triu() + x.triu(1).mT
+
+
+def own(layer: nn.Module) -> nn.Module:
+    parametrize.register_parametrization(layer, "weight", Symmetric(-1))
+    return parametrize.register_parametrization(layer, "bias", nn.Softplus(beta=2.0), unsafe=True)
+
+
+PARAMETRIZED = {
+    "weight_norm": lambda: parametrizations.weight_norm(nn.Linear(3, 2), dim=1),
+    "weight_norm of all": lambda: parametrizations.weight_norm(nn.Conv1d(1, 2, 3), dim=None),
+    "spectral_norm": lambda: parametrizations.spectral_norm(nn.Linear(3, 2), n_power_iterations=2, eps=1e-6),
+    "spectral_norm of a bias": lambda: parametrizations.spectral_norm(nn.Linear(3, 2), "bias"),
+    "orthogonal": lambda: parametrizations.orthogonal(nn.Linear(3, 2)),
+    "cayley": lambda: parametrizations.orthogonal(nn.Linear(3, 3), orthogonal_map="cayley"),
+    "householder": lambda: parametrizations.orthogonal(
+        nn.Linear(3, 2), orthogonal_map="householder", use_trivialization=False
+    ),
+    "both": lambda: parametrizations.spectral_norm(parametrizations.weight_norm(nn.Linear(3, 2))),
+    "own": lambda: own(nn.Linear(3, 3)),
+    "inner": lambda: Block(nn.Sequential(parametrizations.weight_norm(nn.Linear(2, 3)), nn.Tanh())),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETRIZED)
+def test_parametrizations_come_back(name: str) -> None:
+    module = PARAMETRIZED[name]()
+    tree = describe_module(module)
+    twin = make_module(from_plain(to_plain(tree), symbols={"Symmetric": Symmetric, "Block": Block}))
+    assert repr(twin) == repr(module)
+    twin.load_state_dict(module.state_dict())
+    for key, tensor in module.named_parameters():
+        assert torch.equal(twin.get_parameter(key), tensor)
+    for layer, other in zip(module.modules(), twin.modules(), strict=True):
+        assert parametrize.is_parametrized(layer) == parametrize.is_parametrized(other)
+        if parametrize.is_parametrized(layer):
+            layer.eval(), other.eval()
+            assert torch.equal(layer.weight, other.weight)
+    assert describe_module(twin) == tree
+
+
+class Normed(nn.Linear):
+    """A layer that parametrizes itself."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        parametrizations.weight_norm(self)
+
+
+def test_a_description_names_no_other_function() -> None:
+    tree = describe_module(PARAMETRIZED["weight_norm"]())
+    tree["parametrizations"]["weight"]["each"][0]["function"] = "Enum"
+    with pytest.raises(ValueError, match="Unknown parametrization 'Enum'. Available: 'weight_norm'"):
+        make_module(tree)
+
+
+def test_what_a_constructor_parametrizes_is_not_parametrized_again() -> None:
+    twin = make_module(describe_module(Normed(3, 2)))
+    assert len(twin.parametrizations["weight"]) == 1
+
+
+def test_the_old_weight_norm_says_what_to_do() -> None:
+    with pytest.warns(FutureWarning, match="parametrizations.weight_norm"):
+        module = nn.utils.weight_norm(nn.Linear(3, 2))
+    with pytest.raises(ValueError, match="use torch.nn.utils.parametrizations.weight_norm"):
+        describe_module(module)
 
 
 def test_fixed_parameters_stay_fixed() -> None:
