@@ -25,6 +25,7 @@ from modularml.models.model import (
     is_several,
     same_values,
 )
+from modularml.models.torch.demands import axes_meant, first_demand
 from modularml.models.torch.module import (
     changes_input,
     depends_on_rank,
@@ -413,9 +414,10 @@ def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, OutputSh
     if not isinstance(first, _OF_SHAPES) or (len(told) == 1 and type(first) is not RuntimeError):
         raise InvalidValueError(raised(module, input_shape, first)) from first
     listed = "\n".join(f"  - as (n, {', '.join(map(str, s))}): {_said(error)}" for s, error in tried.items())
+    named = type(module.module if isinstance(module, Picked) else module).__name__
     raise InvalidValueError(
-        f"{type(module).__name__} does not take samples of shape {input_shape} ({flat[0]} values each)"
-        f"{_first_demand(module)}. Tried:\n{listed}"
+        f"{named} does not take samples of shape {input_shape} ({flat[0]} values each)"
+        f"{first_demand(module)}.{axes_meant(module, input_shape)} Tried:\n{listed}"
     ) from first
 
 
@@ -426,11 +428,3 @@ _OF_SHAPES = (RuntimeError, ValueError, IndexError, AssertionError)
 def _said(error: Exception) -> str:
     kind = "" if type(error) in (RuntimeError, InvalidValueError) else f"{type(error).__name__}: "
     return kind + str(error).partition("\n")[0]
-
-
-def _first_demand(module: nn.Module) -> str:
-    for layer in module.modules():
-        for word in ("in_features", "in_channels", "input_size", "num_features"):
-            if isinstance(getattr(layer, word, None), int):
-                return f": its first {type(layer).__name__} wants {word}={getattr(layer, word)}"
-    return ""
