@@ -23,6 +23,16 @@ START_S = 60
 IS_READY = """(widget => widget?.context?.isReady && widget.sessionContext?.isReady
     && widget.sessionContext.session?.kernel)(window.jupyterapp?.shell?.currentWidget)"""
 MS = 1000
+PANEL = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from modularml.base.events import EventBus
+from modularml.widgets.progress import ProgressPanel
+from synthetic_run import SyntheticRun
+bus = EventBus()
+_ = bus.subscribe(ProgressPanel())
+"""
+"""A cell with a bus, the panel of what is told on it, and `SyntheticRun`, which tells."""
 HOLD = """
 import pathlib, time
 while not pathlib.Path("release").exists():

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import HOLD
+from tests.browser.conftest import HOLD, PANEL
 
 pytestmark = pytest.mark.browser
 
-HERE = Path(__file__).parent
-SETUP = f"""
-import logging, sys, threading
-sys.path.insert(0, {str(HERE)!r})
-from dataclasses import replace
-from IPython.display import HTML
-from modularml.base.events import EventBus
-from modularml.widgets.progress import ProgressPanel
-from runs_by_hand import history
-from synthetic_run import SyntheticRun
-bus = EventBus()
-_ = bus.subscribe(ProgressPanel())
-"""
 ENDED = "_ = SyntheticRun(bus, n_epochs=3, batch_s=0).run(error=ValueError('a loss is nan'))"
 RUNS = """
+from dataclasses import replace
+from runs_by_hand import history
 runs = history(14)
 runs.append(replace(runs[-1], id="stale"))
 runs._stale = lambda: {14: ("results of 'train' (run 14) are stale: node 'net' changed lr 0.1 -> 0.2",)}
@@ -35,6 +23,7 @@ runs
 """
 CARD = "runs[5]"
 GOES_ON = f"""
+import logging, threading
 run = SyntheticRun(bus, n_epochs=10_000)
 threading.Thread(target=run.run, daemon=True).start()
 {HOLD}
@@ -104,7 +93,7 @@ def tabbed(page: Page, first: str, n: int) -> set[str]:
 
 
 def test_all_text_can_be_read_in_both_themes(open_notebook: Callable[..., Any]) -> None:
-    lab = open_notebook([SETUP, ENDED, RUNS, CARD, GOES_ON])
+    lab = open_notebook([PANEL, ENDED, RUNS, CARD, GOES_ON])
     lab.start_all_cells()
     warn(lab)
     expect(lab.page.locator(".modularml-browser .mml-stale")).to_be_visible(timeout=30_000)
@@ -126,7 +115,7 @@ def test_all_text_can_be_read_in_both_themes(open_notebook: Callable[..., Any]) 
 
 
 def test_everything_that_can_be_used_is_reached_by_keyboard(open_notebook: Callable[..., Any]) -> None:
-    lab = open_notebook([SETUP, RUNS, GOES_ON])
+    lab = open_notebook([PANEL, RUNS, GOES_ON])
     lab.start_all_cells()
     warn(lab)
     assert {"mml-stop", "option", "mml-scale"} <= tabbed(lab.page, ".mml-stop", 5)
@@ -137,7 +126,7 @@ def test_everything_that_can_be_used_is_reached_by_keyboard(open_notebook: Calla
 
 
 def test_nothing_moves_for_those_who_asked_for_that(open_notebook: Callable[..., Any]) -> None:
-    lab = open_notebook([SETUP, GOES_ON])
+    lab = open_notebook([PANEL, GOES_ON])
     lab.start_all_cells()
     warn(lab)
     lab.panel.evaluate("e => e.querySelector('.mml-bar').dataset.vague = ''")

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import HOLD
+from tests.browser.conftest import HOLD, PANEL
 
 pytestmark = pytest.mark.browser
 
-HERE = Path(__file__).parent
-SETUP = f"""
-import sys
-sys.path.insert(0, {str(HERE)!r})
-from modularml.base.events import EventBus
-from modularml.widgets.progress import ProgressPanel
-from synthetic_run import SyntheticRun
-bus = EventBus()
-_ = bus.subscribe(ProgressPanel())
-"""
 VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 WIDE = {"width": 1280, "height": 900}
 NARROW = {"width": 640, "height": 900}
@@ -64,7 +53,7 @@ def test_a_run_moves_while_its_cell_blocks_and_is_saved_without_a_widget(
     open_notebook: Callable[..., Any],
 ) -> None:
     # Long enough after the fortieth epoch for any page to look at it: with the run its panel goes.
-    lab = open_notebook([SETUP, "_ = SyntheticRun(bus, n_epochs=100, batch_s=0.01).run()"])
+    lab = open_notebook([PANEL, "_ = SyntheticRun(bus, n_epochs=100, batch_s=0.01).run()"])
     lab.start_all_cells()
     wait_for_epoch(lab, 2)
     height, early = lab.panel.bounding_box()["height"], n_coloured(lab.page)
@@ -85,7 +74,7 @@ def test_a_run_moves_while_its_cell_blocks_and_is_saved_without_a_widget(
 
 def test_stop_ends_the_run_in_a_blocking_cell(open_notebook: Callable[..., Any]) -> None:
     lab = open_notebook(
-        [SETUP, "print('status:', SyntheticRun(bus, n_epochs=10_000).run())", "print('went on')"]
+        [PANEL, "print('status:', SyntheticRun(bus, n_epochs=10_000).run())", "print('went on')"]
     )
     lab.start_all_cells()
     wait_for_epoch(lab, 2)
@@ -96,7 +85,7 @@ def test_stop_ends_the_run_in_a_blocking_cell(open_notebook: Callable[..., Any])
 
 
 def test_stop_can_be_reached_and_pressed_by_keyboard(open_notebook: Callable[..., Any]) -> None:
-    lab = open_notebook([SETUP, "print('status:', SyntheticRun(bus, n_epochs=10_000).run())"])
+    lab = open_notebook([PANEL, "print('status:', SyntheticRun(bus, n_epochs=10_000).run())"])
     lab.start_all_cells()
     wait_for_epoch(lab, 2)
     phase = lab.page.get_by_role("option", name="train")
@@ -114,7 +103,7 @@ def test_a_page_loaded_during_a_run_shows_the_whole_curve(open_notebook: Callabl
     """The kernel is free here: the run goes on in a thread."""
     run = "run = SyntheticRun(bus, n_epochs=10_000, batch_s=0.06)"
     start = "threading.Thread(target=run.run, daemon=True).start()"
-    lab = open_notebook([SETUP, f"import threading\n{run}\n{start}\n{HOLD}"])
+    lab = open_notebook([PANEL, f"import threading\n{run}\n{start}\n{HOLD}"])
     lab.start_all_cells()
     wait_for_epoch(lab, 4)
     lab.release()
@@ -134,7 +123,7 @@ def test_a_page_loaded_during_a_blocking_run_shows_it_once_the_kernel_is_free(
     open_notebook: Callable[..., Any],
 ) -> None:
     # Long enough for any page to load meanwhile: with the run its panel goes.
-    lab = open_notebook([SETUP, "_ = SyntheticRun(bus, n_epochs=40).run()"])
+    lab = open_notebook([PANEL, "_ = SyntheticRun(bus, n_epochs=40).run()"])
     lab.start_all_cells()
     wait_for_epoch(lab, 3)
     lab.saved()
@@ -145,7 +134,7 @@ def test_a_page_loaded_during_a_blocking_run_shows_it_once_the_kernel_is_free(
 
 def test_runs_that_are_over_at_once_leave_no_error(open_notebook: Callable[..., Any]) -> None:
     lab = open_notebook(
-        [SETUP, "for i in range(50):\n    _ = SyntheticRun(bus, n_epochs=i % 3, batch_s=0).run()"]
+        [PANEL, "for i in range(50):\n    _ = SyntheticRun(bus, n_epochs=i % 3, batch_s=0).run()"]
     )
     lab.start_all_cells()
     lab.wait_for_cells()
@@ -158,7 +147,7 @@ def test_runs_that_are_over_at_once_leave_no_error(open_notebook: Callable[..., 
 def test_a_run_of_no_batches_is_shown_as_what_it_is(open_notebook: Callable[..., Any]) -> None:
     slow = "import time\nrun = SyntheticRun(bus, n_epochs=40, n_batches=0)"
     pause = "bus.subscribe(lambda event: time.sleep(0.05))\n_ = run.run()"
-    lab = open_notebook([SETUP, f"{slow}\n{pause}"])
+    lab = open_notebook([PANEL, f"{slow}\n{pause}"])
     lab.start_all_cells()
     wait_for_epoch(lab, 3)
     expect(lab.panel.locator('[data-fact="batch"]')).to_have_count(0)
@@ -171,7 +160,7 @@ def test_a_run_of_no_batches_is_shown_as_what_it_is(open_notebook: Callable[...,
 
 
 def test_a_failed_run_tells_its_error_as_text(open_notebook: Callable[..., Any]) -> None:
-    lab = open_notebook([SETUP, "_ = SyntheticRun(bus).run(error=ValueError('<img src=x onerror=boom()>'))"])
+    lab = open_notebook([PANEL, "_ = SyntheticRun(bus).run(error=ValueError('<img src=x onerror=boom()>'))"])
     lab.start_all_cells()
     lab.wait_for_cells()
     expect(lab.page.locator(".modularml-run .failed").last).to_be_visible()
@@ -188,7 +177,7 @@ FITS = """width => {
 
 
 def test_nothing_overflows_in_light_and_dark_wide_and_narrow(open_notebook: Callable[..., Any]) -> None:
-    lab = open_notebook([SETUP, "_ = SyntheticRun(bus, n_epochs=10_000).run()"])
+    lab = open_notebook([PANEL, "_ = SyntheticRun(bus, n_epochs=10_000).run()"])
     lab.start_all_cells()
     wait_for_epoch(lab, 2)
     grounds = []
@@ -206,7 +195,7 @@ def test_nothing_overflows_in_light_and_dark_wide_and_narrow(open_notebook: Call
 
 
 def test_a_saved_run_is_shown_again_without_a_kernel(open_notebook: Callable[..., Any]) -> None:
-    lab = open_notebook([SETUP, "_ = SyntheticRun(bus, n_epochs=3).run()"])
+    lab = open_notebook([PANEL, "_ = SyntheticRun(bus, n_epochs=3).run()"])
     lab.start_all_cells()
     lab.wait_for_cells()
     lab.saved()
