@@ -13,19 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from modularml.base.errors import Faults, FileFormatError, GraphError, unknown_name
+from modularml.base.errors import FileFormatError
 from modularml.core.context import ExperimentContext, staging
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.sample_collection import SampleCollection
-from modularml.core.topology.graph_entrance import enter
+from modularml.core.topology.graph_entrance import check_columns, enter
 from modularml.core.topology.graph_tree import initial_weights, make_graph, set_initial_weights, tree_of
-from modularml.display.notice import notice
 from modularml.io import codec
 from modularml.io.names import SUFFIXES
 from modularml.io.objects import no_surprises
 from modularml.io.yaml import load_yaml, save_yaml
-
-Columns = Mapping[str, Mapping[str, Any]]
 
 
 def save_graph(graph: Any, path: str | Path, *, overwrite: bool) -> Path:
@@ -90,36 +87,6 @@ def _graph_in(staged: ExperimentContext, cls: Any, tree: Mapping[str, Any]) -> A
         graph = make_graph(cls, tree)
     graph.absent = {label: dict(columns) for label, columns in sets.items()}
     return graph
-
-
-def check_columns(read: Mapping[str, Columns], ctx: ExperimentContext, where: str) -> None:
-    """Raise unless the FeatureSets that are there have the columns that a graph reads, and tell of others.
-
-    Raises:
-        GraphError: If columns are missing or of another shape; all of them are told.
-    """
-    faults = Faults(where)
-    for label, columns in read.items():
-        featureset = ctx.nodes.get(label)
-        if not isinstance(featureset, FeatureSet):
-            listed = ", ".join(f"{name} {tuple(column['shape'])}" for name, column in columns.items())
-            notice(
-                "Missing FeatureSet",
-                f"The loaded ModelGraph reads FeatureSet {label!r} ({listed}), which is not in the active "
-                "ExperimentContext. It predicts from arrays; to train it, make that FeatureSet.",
-            )
-            continue
-        for name, column in columns.items():
-            place = f"FeatureSet {label!r}"
-            if name not in featureset.columns:
-                faults.add(GraphError(unknown_name("column", name, featureset.columns, where=place)))
-                continue
-            shape, known = featureset.table.column(name).shape[1:], tuple(column["shape"])
-            if shape != known:
-                faults.add(
-                    GraphError(f"the column {name!r} of {place} has the shape {shape}; it reads {known}.")
-                )
-    faults.raise_if_any()
 
 
 def save_checkpoint(graph: Any, path: str | Path, *, overwrite: bool, meta: Mapping[str, Any] | None) -> Path:
