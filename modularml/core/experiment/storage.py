@@ -19,8 +19,9 @@ from typing import Any
 
 from modularml.backends.torch import uncopied
 from modularml.base.errors import StateError
+from modularml.base.registration import RegistrationPolicy
 from modularml.core import cells
-from modularml.core.context import ExperimentContext, RegistrationPolicy, staging
+from modularml.core.context import ExperimentContext, staging
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.checkpoint_store import moved
