@@ -28,6 +28,7 @@ ALIASES = {"mae": "l1", "ce": "cross_entropy"}
 # A deprecated double, one with weights of its own, and one that needs lengths of sequences.
 _UNUSABLE = ("NLLLoss2d", "LinearCrossEntropyLoss", "CTCLoss")
 _CLASSES = ("cross_entropy", "nll", "multi_margin")
+_SHARES = ("bce", "bce_with_logits")
 _VECTORS = ("cosine_embedding", "triplet_margin", "triplet_margin_with_distance")
 
 
@@ -131,6 +132,7 @@ class LossForms:
         adds_up: Whether `scalar` is the sum of the samples' values; it is their mean otherwise.
         kind: What the loss compares: ``"values" | "classes" | "labels" | "vectors" | "free"``.
         arguments: The names of its inputs, in order.
+        wants_shares: Whether its targets must lie between 0 and 1.
     """
 
     scalar: LossFunction
@@ -138,6 +140,7 @@ class LossForms:
     adds_up: bool
     kind: str
     arguments: tuple[str, ...]
+    wants_shares: bool = False
 
 
 def loss_forms(loss: Callable[..., Any], name: str, reduction: str) -> LossForms:
@@ -163,7 +166,28 @@ def loss_forms(loss: Callable[..., Any], name: str, reduction: str) -> LossForms
     kind = "labels" if short == "multi_label_margin" else kind
     scalar, per_sample = _torch_forms(loss, short, reduction)
     adds_up = "sum" in (reduction, loss.reduction)
-    return LossForms(scalar=scalar, per_sample=per_sample, adds_up=adds_up, kind=kind, arguments=arguments)
+    return LossForms(
+        scalar=scalar,
+        per_sample=per_sample,
+        adds_up=adds_up,
+        kind=kind,
+        arguments=arguments,
+        wants_shares=short in _SHARES,
+    )
+
+
+def refused_call(loss: Callable[..., Any], n_inputs: int) -> str | None:
+    """Return why a loss cannot be called with so many inputs; None where it can, or does not say."""
+    function = loss.forward if isinstance(loss, torch.nn.Module) else loss
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a function written in C says nothing of itself
+        return None
+    try:
+        signature.bind(*range(n_inputs))
+    except TypeError as error:
+        return f"it takes {', '.join(_argument_names(function)) or 'nothing'}: {error}"
+    return None
 
 
 _MEAN: Any = 1  # torch's number for it; its stubs say str
@@ -198,7 +222,12 @@ def _torch_forms(loss: Any, short: str, reduction: str) -> tuple[LossFunction, L
 
 def _custom_forms(loss: Callable[..., Any], name: str, reduction: str) -> tuple[LossFunction, LossFunction]:
     def checked(*inputs: torch.Tensor) -> torch.Tensor:
-        values = loss(*inputs)
+        try:
+            values = loss(*inputs)
+        except Exception as error:  # of the user's own code, which may expect other shapes
+            came = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in inputs if isinstance(x, torch.Tensor))
+            error.add_note(f"Loss {name!r} was called with {came}; the first axis of each is the samples.")
+            raise
         if not isinstance(values, torch.Tensor):
             raise LossError(f"Loss {name!r} must return a tensor, it returned a {type(values).__name__}.")
         return values

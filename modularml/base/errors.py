@@ -227,11 +227,16 @@ def check_label(label: object, what: str) -> str:
     """
     if not isinstance(label, str):
         raise InvalidTypeError(
-            f"The label of a {what} must be a string, got {label!r} ({type(label).__name__})."
+            f"The label of {_a(what)} must be a string, got {label!r} ({type(label).__name__})."
         )
     if not label.strip() or not label.isprintable():
-        raise InvalidValueError(f"The label of a {what} must be printable, non-empty text, got {label!r}.")
+        raise InvalidValueError(f"The label of {_a(what)} must be printable, non-empty text, got {label!r}.")
     return label
+
+
+def _a(what: str) -> str:
+    """Return a word after its article."""
+    return f"{'an' if what[:1].lower() in 'aeiou' else 'a'} {what}"
 
 
 def check_int(value: object, name: str, *, minimum: int = 1) -> int:

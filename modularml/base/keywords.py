@@ -57,7 +57,7 @@ def checked(function: CallableT, owner: type | None = None) -> CallableT:
             # Where the name is not one that this call was given, something within it was refused.
             if found is None or found[1] not in kwargs or found[1] in inspect.signature(function).parameters:
                 raise
-            where = type(args[0]).__name__ if makes else function.__qualname__
+            where = _place(function, args[0] if args and owner is not None else None, makes=makes)
             told = elsewhere(owner, found[1]) or _likely(found[1], kwargs[found[1]], function)
             raise InvalidTypeError(
                 f"{where}() got an unexpected keyword argument {found[1]!r}. {told}"
@@ -65,6 +65,14 @@ def checked(function: CallableT, owner: type | None = None) -> CallableT:
 
     vars(call)["_is_checked"] = True
     return call  # type: ignore[return-value]
+
+
+def _place(function: Callable[..., Any], of: Any, *, makes: bool) -> str:
+    """Return the name that whoever called knows: with the class that was asked, also for what it inherits."""
+    cls = of if isinstance(of, type) else type(of)
+    if of is None or getattr(cls, function.__name__, None) is None:
+        return function.__qualname__
+    return cls.__name__ if makes else f"{cls.__name__}.{function.__name__}"
 
 
 def _takes_keywords(function: Callable[..., Any]) -> bool:

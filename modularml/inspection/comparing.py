@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 from modularml.base.errors import InvalidTypeError
 from modularml.base.keywords import checked, checked_keywords
+from modularml.base.optional import optional
 from modularml.display.live import show_runs
 from modularml.display.run_book import RunBook
+from modularml.display.run_rows import comparison_table, run_rows
 from modularml.display.runs import RunSource
 from modularml.inspection.reading import inspect
 from modularml.inspection.run_views import FileRuns
@@ -55,6 +57,17 @@ class Comparison:
             FileExistsError: If it is there and `overwrite` is False.
         """
         return RunBook(self.sources).save(path, overwrite=overwrite)
+
+    def to_pandas(self) -> Any:
+        """Return a row a run: where it is from, how it ended, the settings that differ, the last values.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        return optional("pandas", "data", "to_pandas() of a Comparison").DataFrame(run_rows(self.sources))
+
+    def __str__(self) -> str:
+        return comparison_table(self.sources)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return show_runs(RunBook(self.sources), repr(self))

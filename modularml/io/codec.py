@@ -37,7 +37,7 @@ from modularml.base.errors import (
 from modularml.io import arrays, digests, trust
 from modularml.io.archive import read_archive, write_archive
 from modularml.io.strict_json import parse_json
-from modularml.io.symbols import Symbol, bind, describe
+from modularml.io.symbols import Symbol, bind, describe, ufunc_home
 
 TREE = "tree.json"
 _FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -232,7 +232,7 @@ class _Encoder:
             self.places.append(tuple(self._place))
             self._arrays.append(value)
             return {"$array": f"arrays/{len(self._arrays) - 1}.safetensors", "dtype": dtype, "shape": shape}
-        if is_nameable(value):
+        if is_nameable(value) or ufunc_home(value) is not None:
             return self._symbol(value)
         if trust.is_estimator(value):
             return self._estimator(value)

@@ -7,7 +7,8 @@ What a name in a file may be bound to, unless the caller passes it:
 
 - a class that a loaded module defines under that name, if it is a torch module,
   optimizer or schedule, a scikit-learn estimator, a type of numpy's or a `Configurable`;
-- a function that ``__main__`` (the notebook or script) defines.
+- a function that ``__main__`` (the notebook or script) defines;
+- a ufunc of numpy or scipy, as ``numpy.log1p``, which computes on arrays and nothing else.
 
 So neither ``os.system`` nor any other function of a library can be reached by a file.
 """
@@ -24,6 +25,8 @@ from types import CodeType, FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from modularml.base.config import Configurable
 from modularml.base.definitions import defined
 
@@ -34,6 +37,7 @@ _BASES = (
     ("sklearn.base", "BaseEstimator"),
     ("numpy", "generic"),  # the dtypes that estimators are made with
 )
+_UFUNCS = ("numpy", "scipy.special")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +65,23 @@ class Symbol:
         return self.name.rpartition(".")[2]
 
 
+def ufunc_home(value: object) -> str | None:
+    """Return the module that has `value` as one of its ufuncs, by its name; None if there is none."""
+    if not isinstance(value, np.ufunc):
+        return None
+    return next((home for home in _UFUNCS if _ufunc(home, value.__name__) is value), None)
+
+
+def _ufunc(module: str, name: str) -> np.ufunc | None:
+    found = getattr(sys.modules.get(module), "__dict__", {}).get(name)
+    return found if isinstance(found, np.ufunc) else None
+
+
 def describe(value: Any) -> Symbol:
-    """Return how a file names the class or function `value`."""
+    """Return how a file names the class, function or ufunc `value`."""
+    home = ufunc_home(value)
+    if home is not None:
+        return Symbol(name=value.__name__, module=home, source="")
     return Symbol(name=value.__qualname__, module=value.__module__ or "builtins", source=_source(value))
 
 
@@ -76,6 +95,10 @@ def bind(symbol: Symbol, passed: Mapping[str, Any]) -> Any:
     for name in (symbol.full_name, symbol.name, symbol.short_name):
         if name in passed:
             return passed[name]
+    if symbol.module in _UFUNCS:
+        ufunc = _ufunc(symbol.module, symbol.name)
+        if ufunc is not None:
+            return ufunc
     found = defined(symbol.module, symbol.name)
     is_own_function = isinstance(found, FunctionType) and symbol.module == "__main__"
     return found if is_own_function or _is_known_kind(found) else None

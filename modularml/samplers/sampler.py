@@ -6,6 +6,7 @@ It knows no FeatureSet and no tensors: it reads columns of anything that has
 
 from __future__ import annotations
 
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,7 +150,10 @@ class Sampler(Shown, Configurable, ABC):
     def _draw(
         self, source: SampleSource, rng: np.random.Generator
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-        """Return what batches are made of: role -> rows, and role -> weights or None."""
+        """Return what batches are made of: role -> rows, and role -> weights or None.
+
+        Rows are positions in `source`, integers of shape ``(m,)``; weights have the same shape.
+        """
 
     def epoch(self, source: SampleSource, epoch: int) -> EpochIndex:
         """Return the batches of an epoch: always the same for one seed, epoch and source.
@@ -166,7 +170,7 @@ class Sampler(Shown, Configurable, ABC):
 
     def _epoch(self, source: SampleSource, epoch: int) -> EpochIndex:
         rng = np.random.default_rng([self._entropy, epoch])
-        roles, weights = self._draw(source, rng)
+        roles, weights = _check_drawn(self._draw(source, rng), self.role_names, source.n_samples)
         rows = roles[self._batching_role]
         if not len(rows):
             raise self._no_batch(source)
@@ -356,6 +360,34 @@ class Sampler(Shown, Configurable, ABC):
         sampler = checked_class(from_config(tree["config"]), cls, path)
         sampler.set_state(tree["state"])
         return sampler
+
+
+def _check_drawn(drawn: Any, names: Sequence[str], n_samples: int) -> tuple[dict[str, np.ndarray], Any]:
+    """Return what `Sampler._draw` returned, which may be a user's own; raise if it is no batch of rows."""
+    if not (isinstance(drawn, tuple) and len(drawn) == 2 and isinstance(drawn[0], Mapping)):
+        raise InvalidTypeError(
+            "_draw must return two things, role -> rows and role -> weights (or None), got "
+            f"{reprlib.repr(drawn)}."
+        )
+    roles = {role: np.asarray(rows) for role, rows in drawn[0].items()}
+    if set(roles) != set(names):
+        raise InvalidValueError(f"_draw must return rows for the roles {list(names)}, got {list(roles)}.")
+    for role, rows in roles.items():
+        if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
+            raise InvalidTypeError(
+                f"_draw must return integers of shape (m,) as the rows of {role!r}, got {rows.dtype} "
+                f"of shape {rows.shape}."
+            )
+        if len(rows) and not (rows.min() >= 0 and rows.max() < n_samples):
+            raise InvalidValueError(
+                f"_draw returned rows of {role!r} from {rows.min()} to {rows.max()}, but there are "
+                f"{n_samples} samples, 0 to {n_samples - 1}."
+            )
+    weights = drawn[1] and {role: np.asarray(of_role) for role, of_role in drawn[1].items()}
+    lengths = {role: len(array) for role, array in [*roles.items(), *(weights or {}).items()]}
+    if len({*map(len, roles.values()), *map(len, (weights or {}).values())}) > 1:
+        raise InvalidValueError(f"_draw must return as many rows for each role, and weights, got {lengths}.")
+    return roles, weights
 
 
 def check_source(source: Any) -> Any:

@@ -117,6 +117,8 @@ def test_what_cannot_name_anything_is_refused_with_what_came(label: object, kind
     with pytest.raises(kind, match="label of a node must be") as caught:
         check_label(label, "node")
     assert repr(label) in str(caught.value)
+    with pytest.raises(kind, match="label of an Experiment must be"):
+        check_label(label, "Experiment")
 
 
 @given(st.integers(-5, 5), st.integers(-5, 5))

@@ -137,6 +137,14 @@ def test_every_public_callable_refuses_a_misspelt_keyword_itself(name: str) -> N
         CALLABLES[name](None, mispelt=1)  # refused before anything is done, so that None will do as self
 
 
+def test_a_method_that_is_inherited_bears_the_name_of_the_class_that_was_asked() -> None:
+    class Samovar(Kettle):
+        pass
+
+    with pytest.raises(InvalidTypeError, match=r"^Samovar.boil\(\) got .*'wats'. Did you mean 'watts'"):
+        Samovar().boil(wats=3)
+
+
 def test_what_goes_by_position_is_not_offered_as_a_keyword() -> None:
     with pytest.raises(InvalidTypeError, match="'experiment'. It takes its arguments by position."):
         modularml.compare(experiment="a")  # type: ignore[call-arg]

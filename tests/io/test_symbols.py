@@ -6,12 +6,14 @@ import sys
 import textwrap
 import types
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 from sklearn.base import BaseEstimator
 
 from modularml.base.config import Configurable
-from modularml.io.symbols import Symbol, bind, describe
+from modularml.io.symbols import Symbol, bind, describe, ufunc_home
 
 
 class Net(torch.nn.Module):
@@ -147,3 +149,14 @@ def test_the_source_of_a_class_in_a_notebook_is_found_by_its_methods():
     exec(compile(cell, name, "exec"), scope)
     assert describe(scope["CellNet"]).source.startswith("class CellNet(torch.nn.Module):")
     assert describe(scope["CellNet"]).source.endswith("return x")
+
+
+def test_a_ufunc_is_named_by_the_library_that_has_it_and_found_there():
+    for value, home in ((np.log1p, "numpy"), (expit, "scipy.special")):
+        named = describe(value)
+        assert (named.module, named.source) == (home, "")
+        assert bind(named, {}) is value
+    own = np.frompyfunc(lambda x: x, 1, 1)
+    assert ufunc_home(own) is None
+    for name in ("frompyfunc", "load", "nothing"):
+        assert bind(Symbol(name=name, module="numpy", source=""), {}) is None

@@ -208,3 +208,39 @@ def test_a_file_of_another_class_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("a: 1")
     with pytest.raises(FileFormatError, match="x.yaml' is no whole sampler"):
         SimpleSampler.from_yaml(tmp_path / "x.yaml")
+
+
+class Own(Sampler):
+    """A sampler of one's own that returns whatever it is told to."""
+
+    def __init__(self, drawn: Any) -> None:
+        super().__init__(batch_size=2)
+        self.drawn = drawn
+
+    @property
+    def role_names(self) -> tuple[str, ...]:
+        return ("default",)
+
+    def _draw(self, source: Any, rng: np.random.Generator) -> Any:
+        return self.drawn
+
+
+@pytest.mark.parametrize(
+    ("drawn", "match"),
+    [
+        (np.arange(3), "two things, role -> rows and role -> weights"),
+        ({"default": np.arange(3)}, "two things"),
+        (({"anchor": np.arange(3)}, None), r"roles \['default'\], got \['anchor'\]"),
+        (({"default": np.array([0.0, 1.0])}, None), r"integers of shape \(m,\).*got float64"),
+        (({"default": np.array([True, False])}, None), "got bool"),
+        (({"default": np.eye(2, dtype=int)}, None), r"of shape \(2, 2\)"),
+        (({"default": np.array([-1, 0])}, None), "from -1 to 0, but there are"),
+        (({"default": np.array([0, 10_000])}, None), "from 0 to 10000, but there are"),
+        (({"default": np.arange(4)}, {"default": np.ones(3)}), "as many rows"),
+    ],
+)
+def test_what_a_sampler_of_ones_own_draws_is_looked_at(cells: Any, drawn: Any, match: str) -> None:
+    with pytest.raises((InvalidTypeError, InvalidValueError), match=f"^Own on .*{match}"):
+        Own(drawn).epoch(cells, 0)
+    rows = Own(({"default": [2, 0, 1]}, None)).epoch(cells, 0).roles["default"]
+    assert rows.tolist() == [2, 0, 1]

@@ -95,7 +95,7 @@ def match(
             for any text within a part.
         names: The full names to pick from.
         domain: Only names of this domain.
-        rep: Only names of this representation.
+        rep: Only names of this representation, where the selector names none.
         where: The place, for the message.
 
     Raises:
@@ -104,6 +104,8 @@ def match(
     if not isinstance(selector, str):
         raise InvalidTypeError(f"A column selector must be a string, got {selector!r}.")
     names = list(names)
+    if selector.rpartition(".")[2] in REPS:  # what is named decides
+        rep = None
     if selector in names and rep is None and (domain is None or selector.startswith(f"{domain}.")):
         return [selector]  # a full name is no other's short one
     allowed = [c for c in map(Column.parse, names) if domain in (None, c.domain) and rep in (None, c.rep)]
@@ -114,7 +116,9 @@ def match(
         if any(pattern.fullmatch(c.short(domain=d, rep=r)) for d in (True, False) for r in (True, False))
     ]
     if not found:
-        raise UnknownColumnError(_no_match(selector, allowed, rep, where))
+        others = [c for c in map(Column.parse, names) if domain in (None, c.domain) and c.key == selector]
+        hint = f" There is {str(others[0])!r}; name it so." if others else ""
+        raise UnknownColumnError(_no_match(selector, allowed, rep, where) + hint)
     return found
 
 

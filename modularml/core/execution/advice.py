@@ -10,6 +10,10 @@ _ADVICE = {
         "A batch has one sample alone, of which a BatchNorm cannot take means. Let the sampler leave out a "
         "short last batch, SimpleSampler(batch_size=..., drop_last=True), or choose another batch_size."
     ),
+    "all elements of input should be between 0 and 1": (
+        "The loss 'bce' takes probabilities. Use 'bce_with_logits' for other outputs, or let the model "
+        "end with nn.Sigmoid()."
+    ),
     "index out of range in self": (
         "An embedding was asked for a row that it does not have: num_embeddings must be larger than every "
         "value of the features that reach it, and none may be negative."

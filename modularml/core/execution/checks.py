@@ -92,8 +92,8 @@ def _not_finite(entering: Input) -> Iterator[str]:
         if n_bad:
             yield (
                 f"{name!r}{_of_split(entering.binding)} holds {n_bad} values that are NaN or infinite, of "
-                f"{view.n_samples * column[:1].size}; filter or fill them before training, or say with nan= "
-                "what is to be done about them."
+                f"{view.n_samples * column[:1].size}; filter or fill them before training, or let them "
+                'pass: nan="warn" or nan="allow".'
             )
 
 

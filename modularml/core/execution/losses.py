@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch_losses import Alignment, LossInput
-from modularml.base.errors import InvalidTypeError, LossError, StateError, unknown_name
+from modularml.base.errors import InvalidTypeError, LossError, StateError
 from modularml.core.data.columns import DOMAINS
 from modularml.core.data.reference import FeatureSetReference, doubled_in
 from modularml.core.data.table import side_by_side, stack
@@ -240,6 +240,10 @@ def arguments_of(
         if isinstance(source, Stack) and source.dtype.kind in "iu" and key in data.rows:
             n_classes = next((n for n in inputs[0].shape if n > 1), 1)
             _check_labels(source[data.rows[key]], n_classes, loss.loss.ignored_label, where)
+    if loss.loss.build().wants_shares:
+        for _, one, key, source in named:
+            if one.domain == "targets" and isinstance(source, Stack) and key in data.rows:
+                _check_shares(source[data.rows[key]], where)
     for (_, one, key, source), pick, seen, how in zip(named, picks, inputs, alignments, strict=True):
         if source is None:
             # An estimator's outputs may be of any numeric dtype.
@@ -296,6 +300,16 @@ def _check_labels(labels: np.ndarray, n_classes: int, ignored: int | None, where
         )
 
 
+def _check_shares(targets: np.ndarray, where: str) -> None:
+    """Refuse targets of a loss over yes and no that are neither, which it would follow without an end."""
+    if targets.dtype.kind in "iuf" and ((targets < 0) | (targets > 1)).any():
+        few = np.unique(targets)[:10].tolist()
+        raise LossError(
+            f"{where}: its targets must lie between 0 and 1, and they hold {few}. For several classes use "
+            "'cross_entropy'; the two of -1 and 1 are 0 and 1."
+        )
+
+
 def _check_weights(weights: np.ndarray, name: str, where: str) -> None:
     """Refuse weights that would turn the loss of a sample into a gain, or into nothing that counts."""
     n_wrong = np.count_nonzero(~((weights >= 0) & (weights < np.inf)))
@@ -327,8 +341,10 @@ def _class_weights(
     else:
         unknown = [label for label in given if label not in classes.tolist()]
         if unknown:
-            known = [str(label) for label in classes]
-            raise LossError(f"{where}: {unknown_name('class in class_weight', unknown[0], known)}")
+            raise LossError(
+                f"{where}: class_weight has the label {unknown[0]!r}, and the targets that are trained on "
+                f"hold {classes.tolist()} ({classes.dtype})."
+            )
         weights = np.array([given.get(label, 1.0) for label in classes.tolist()], float)
     places = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
     of_rows = np.where(classes[places] == labels, weights[places], 1.0)

@@ -16,6 +16,8 @@ from modularml.base.errors import LossError, unknown_name
 DEFAULT_ROLE = "default"
 """The only role where batches hold single samples."""
 
+_OF_SAMPLERS = ("anchor", "pair", "positive", "negative")
+
 _SEPARATOR = "\x1f"  # labels are printable, so none holds it
 
 
@@ -117,7 +119,13 @@ def input_name(
         raise LossError(f"{where}: the input {name!r} may be any of {found}; write the one that is meant.")
     named = [role for role in roles if role != DEFAULT_ROLE]
     keys = list(dict.fromkeys(column.split(".")[1] for column in known))
-    raise LossError(f"{where}: the input {name!r}: {unknown_name('column or role', key, [*keys, *named])}")
+    told = f"{where}: the input {name!r}: {unknown_name('column or role', key, [*keys, *named])}"
+    if key in _OF_SAMPLERS and not named:
+        told += (
+            " The batches of this phase have no roles, for no sampler draws them; bind the node to one, "
+            "InputBinding.for_training(node=..., sampler=...), in an evaluation too."
+        )
+    raise LossError(told)
 
 
 def _output_name(

@@ -85,7 +85,8 @@ class Units:
         if values.dtype.kind not in "biuf" or values.size != np.prod(shape):
             raise InvalidValueError(
                 f"{where}: values of shape {values.shape} and dtype {values.dtype} do not hold the columns "
-                f"{list(self.columns)} of shape {shape[1:]}."
+                f"{list(self.columns)} of shape {shape[1:]}. The FeatureSet restores what holds one of them: "
+                f"fs.unscale_data_for_cols(data=..., domain='targets', columns={self.columns[-1]!r})."
             )
         beside = values.reshape(shape)
         restored = self._by_row(beside, rows) if self._remembers_rows() else self._inverted(beside)

@@ -91,7 +91,7 @@ class CrossValidation(Shown, Group):
                 "The first argument of CrossValidation is its label; give the rest by name: bindings=..."
             )
         self._label = check_label(label, "CrossValidation")
-        self.bindings: list[CVBinding] = _as_bindings(bindings)
+        self.bindings: list[CVBinding] = _as_bindings(bindings, self._where)
         self.n_folds, self.seed, self.n_jobs = n_folds, seed, n_jobs
         self.phase = phase
         self.splitter: Splitter | Any = splitter
@@ -101,7 +101,7 @@ class CrossValidation(Shown, Group):
 
     def _assigned(self, name: str, value: Any) -> Any:
         probe = copy.copy(self)
-        vars(probe)[name] = _as_bindings(value) if name == "bindings" else value
+        vars(probe)[name] = _as_bindings(value, self._where) if name == "bindings" else value
         probe._check(None)
         return vars(probe)[name]
 
@@ -112,7 +112,7 @@ class CrossValidation(Shown, Group):
                 faults.add(InvalidTypeError(f"bindings must hold CVBinding objects, got {binding!r}."))
         if not self.bindings:
             faults.add("it needs at least one CVBinding.")
-        labels = [getattr(binding, "fs", None) for binding in self.bindings]
+        labels = [binding.fs for binding in self.bindings if isinstance(binding, CVBinding)]
         for name in sorted({str(name) for name in labels if labels.count(name) > 1}):
             faults.add(f"the FeatureSet {name!r} has several bindings; one divides its rows.")
         if faults.attempt(check_int, self.n_folds, "n_folds") is not None and self.n_folds < 2:
@@ -327,6 +327,13 @@ class CrossValidation(Shown, Group):
         return None if self.n_jobs == 1 else runs_of(self.parts(), self.n_jobs, experiment, should_stop)
 
 
-def _as_bindings(given: Any) -> list[Any]:
-    """Return what is given as a list; what it may not hold is told by who checks."""
-    return [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+def _as_bindings(given: Any, where: str) -> list[Any]:
+    """Return what is given as a list; what that may not hold is told by who checks."""
+    if isinstance(given, CVBinding):
+        return [given]
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidTypeError(
+            f"{where}: bindings must be a CVBinding or a list of them, as CVBinding(fs, 'train'), "
+            f"got {given!r}."
+        )
+    return list(given)

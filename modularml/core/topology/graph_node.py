@@ -5,6 +5,7 @@ It knows neither models nor data: a reference says where inputs come from, by la
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -109,7 +110,7 @@ class GraphNode(Shown):
             return upstream.reference()
         raise InvalidTypeError(
             f"The upstream of {type(self).__name__} {self.label!r} must be a FeatureSet, a reference "
-            f"(fs.reference(...)) or another node, got {upstream!r} ({type(upstream).__name__})."
+            f"(fs.reference(...)) or another node, got {reprlib.repr(upstream)} ({type(upstream).__name__})."
         )
 
     def move_to(self, ctx: ExperimentContext) -> None:

@@ -206,7 +206,8 @@ def _unscaled_output(
     if values.dtype.kind not in "biuf" or values[0].size != math.prod(shape):
         raise InvalidValueError(
             f"The outputs of {label!r} of shape {values.shape[1:]} do not hold the targets "
-            f"{columns} of shape {shape}."
+            f"{columns} of shape {shape}. The FeatureSet restores what holds one of them: "
+            f"fs.unscale_data_for_cols(data=..., domain='targets', columns={columns[-1]!r})."
         )
     beside = values.reshape(len(values), *shape)
     restored: np.ndarray = featureset.unscale_data_for_cols(data=beside, domain="targets", columns=columns)
@@ -285,7 +286,9 @@ def _entering(node: GraphNode, ref: FeatureSetReference, shape: Shape | None, da
     if isinstance(data, np.ndarray) and data.dtype.kind not in "biufc":
         raise InvalidTypeError(f"Data for {node!r} must be numbers, got {data.dtype}.")
     n_values = int(np.prod(shape or ()))
-    if data.ndim == 0 or not len(data) or int(np.prod(data.shape[1:])) != n_values:
+    if data.ndim and not len(data):
+        raise GraphError(f"There are no samples for {node!r}: its data have the shape {tuple(data.shape)}.")
+    if data.ndim == 0 or int(np.prod(data.shape[1:])) != n_values:
         raise GraphError(
             f"{node!r} takes samples of shape {shape}, so data for it must have the shape "
             f"(n, {', '.join(map(str, shape or ()))}), got {tuple(data.shape)}."

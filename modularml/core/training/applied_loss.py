@@ -151,6 +151,10 @@ class AppliedLoss(Shown, Configurable):
             self._check_class_weight(faults)
         if isinstance(self.inputs, dict):
             self._check_names(faults)
+        elif named:
+            why = self.loss.refused_call(len(self.inputs))
+            if why is not None:
+                faults.add(LossError(f"it cannot be called with inputs={self.inputs}; {why}"))
         faults.raise_if_any()
 
     def _check_class_weight(self, faults: Faults) -> None:

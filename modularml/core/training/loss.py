@@ -5,13 +5,14 @@ It knows no node and no batch: the loop hands it tensors.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from modularml.backends.backend import Backend, load
 from modularml.base.config import Configurable
-from modularml.base.errors import InvalidTypeError, LossError, check_choice
+from modularml.base.errors import InvalidTypeError, LossError, ModularMLWarning, check_choice
 from modularml.display.card import Shown
 from modularml.io.objects import load_object, save_object
 
@@ -110,6 +111,13 @@ class Loss(Shown, Configurable):
             source = losses.make_loss(source, self.loss_kwargs or {}, self.reduction)
         if not callable(source):
             raise LossError(f"The factory of loss {self.name!r} returned {source!r}, which cannot be called.")
+        if any(p.requires_grad for p in getattr(source, "parameters", tuple)()):
+            warnings.warn(
+                f"Loss {self.name!r} has parameters that ask for gradients, and no optimizer trains those of "
+                "a loss. Put what is learnt in a node, or let them ask for none: requires_grad_(False).",
+                ModularMLWarning,
+                stacklevel=4,
+            )
         made: Callable[..., Any] = source
         return made
 
@@ -126,7 +134,7 @@ class Loss(Shown, Configurable):
     @property
     def has_tensors(self) -> bool:
         """Whether it holds tensors, such as weights of classes, which must be where its inputs are."""
-        return any(True for _ in getattr(self._made, "buffers", tuple)())
+        return any(True for part in ("buffers", "parameters") for _ in getattr(self._made, part, tuple)())
 
     def to(self, device: Any) -> None:
         """Move the tensors that it holds to a device."""
@@ -150,6 +158,13 @@ class Loss(Shown, Configurable):
     def allowed_keywords(self) -> tuple[str, ...]:
         """The names of the loss's inputs, in the order of a call."""
         return tuple(self.build().arguments)
+
+    def refused_call(self, n_inputs: int) -> str | None:
+        """Return why it cannot be called with so many inputs; None where it can, or cannot tell yet."""
+        if self._made is None:
+            return None
+        why: str | None = load(self.backend).losses.refused_call(self._made, n_inputs)
+        return why
 
     def align(self, inputs: Sequence[Any], *, where: str = "") -> tuple[Any, ...]:
         """Decide how each input is brought to the shape and dtype that the loss computes with.

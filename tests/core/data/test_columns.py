@@ -98,6 +98,12 @@ def test_an_unmatched_selector_is_told_with_the_nearest() -> None:
         match(3, NAMES)  # type: ignore[arg-type]
 
 
+def test_a_representation_that_is_named_counts_before_the_one_for_all() -> None:
+    assert select(NAMES, {"features": NAMES[1]}, rep="raw") == (NAMES[1],)
+    with pytest.raises(UnknownNameError, match="There is 'features.current.raw'; name it so"):
+        match("current", NAMES, rep="transformed")
+
+
 def test_one_means_one() -> None:
     assert one("current", NAMES) == "features.current.raw"
     with pytest.raises(ResolutionError, match="2 columns.*voltage.raw.*voltage.transformed"):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError, ModularMLWarning, UnknownNameError
 from modularml.core.context import ExperimentContext
@@ -164,6 +164,17 @@ def test_an_encoder_may_make_several_numbers_of_one_key(scaler: Any, tmp_path: P
     np.testing.assert_array_equal(again.column("site.transformed"), once)
     again.undo_all_transforms()
     assert again.columns == ("features.site.raw", "features.x.raw")
+
+
+def test_the_logarithm_of_targets_is_saved_and_undone(fs: FeatureSet, tmp_path: Path) -> None:
+    raw = fs.column("soh.raw").copy()
+    log = FunctionTransformer(np.exp, inverse_func=np.log, check_inverse=False)
+    fs.fit_transform(log, domain="targets", keys="soh")
+    np.testing.assert_allclose(fs.column("soh.transformed"), np.exp(raw))
+    again = FeatureSet.load(fs.save(tmp_path / "fs"), overwrite=True)
+    data = again.get_targets("numpy", targets="soh", rep="transformed")
+    back = again.unscale_data_for_cols(data=data, domain="targets", columns="soh")
+    np.testing.assert_allclose(back.ravel(), raw)
 
 
 @pytest.mark.parametrize("n", [1, 3, 10])

@@ -24,6 +24,14 @@ def test_an_embedding_that_is_too_small_is_told() -> None:
     assert "num_embeddings" in caught.value.__notes__[0]
 
 
+def test_outputs_that_are_no_probabilities_are_told(bench: Any) -> None:
+    ref = bench.data("Two", kind=np.arange(60) % 2).reference(features="x", targets="kind")
+    bench.graph(bench.node("A", upstream=ref, model=nn.Linear(4, 1)))
+    with pytest.raises(RuntimeError, match="between 0 and 1") as caught:
+        bench.drain(bench.train([bench.loss(loss="bce")]))
+    assert any("'bce_with_logits'" in note for note in caught.value.__notes__)
+
+
 def test_other_errors_stay_as_they_are() -> None:
     error = ValueError("something else")
     advise(error)

@@ -218,7 +218,7 @@ def test_class_weights_that_cannot_be_are_refused(bench: Any, options: Any, matc
 def test_a_class_that_is_not_there_is_told(bench: Any) -> None:
     bench.graph(bench.node("A", bench.ref(targets="kind"), nn.Linear(4, 3)))
     loss = bench.loss(loss="cross_entropy", class_weight={7: 2.0})
-    with pytest.raises(LossError, match="Unknown class in class_weight 7. Available: '0', '1', '2'"):
+    with pytest.raises(LossError, match=r"label 7, and the targets .* hold \[0, 1, 2\] \(int64\)"):
         bench.drain(bench.train([loss]))
 
 
@@ -229,6 +229,13 @@ def test_weights_of_classes_where_there_are_none_are_told(bench: Any, class_weig
         bench.drain(bench.train([bench.loss(class_weight=class_weight)]))
 
 
+def test_labels_of_class_weights_are_told_by_their_type(bench: Any) -> None:
+    bench.graph(bench.node("A", bench.ref(targets="kind"), nn.Linear(4, 3)))
+    loss = bench.loss(loss="cross_entropy", class_weight={"0": 2.0})
+    with pytest.raises(LossError, match=r"label '0', and the targets .* hold \[0, 1, 2\]"):
+        bench.drain(bench.train([loss]))
+
+
 def test_files_hold_class_weights(bench: Any, tmp_path: Path) -> None:
     bench.graph(bench.node("A", bench.ref(targets="kind"), nn.Linear(4, 3)))
     loss = bench.loss(loss="cross_entropy", class_weight={0: 2.0, 1: 0.5})
@@ -237,3 +244,11 @@ def test_files_hold_class_weights(bench: Any, tmp_path: Path) -> None:
     with ExperimentContext().temporary():
         again = Experiment.load(path)
         assert again.execution_plan["train"].losses[0].class_weight == {0: 2.0, 1: 0.5}
+
+
+@pytest.mark.parametrize("name", ["bce", "bce_with_logits"])
+def test_targets_that_are_neither_yes_nor_no_are_told(bench: Any, name: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
+    bench.graph(bench.node("A", bench.ref(targets="kind"), model))
+    with pytest.raises(LossError, match=rf"'{name}' on 'A': .* between 0 and 1, and they hold \[0, 1, 2\]"):
+        bench.drain(bench.train([bench.loss(loss=name)]))

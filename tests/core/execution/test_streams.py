@@ -104,6 +104,7 @@ def test_an_input_names_a_column_with_or_without_a_role(key: str) -> None:
         ),
         ("outputs.pairs", ROLES, "L: the input 'outputs.pairs': Unknown column or role 'pairs'.*mean 'pair'"),
         ("targets.pair", [DEFAULT_ROLE], "'targets.pair': Unknown column or role 'pair'.*'soh', 'temp'"),
+        ("outputs.anchor", [DEFAULT_ROLE], "role 'anchor'.*no sampler draws them; bind .*for_training"),
         ("targets.soh", ROLES, "L: the input 'targets.soh' names no role; use e.g. 'targets.soh.anchor'"),
         ("tags.w", [DEFAULT_ROLE], "'tags.w' may be any of .*'tags.w.transformed'"),
     ],

@@ -99,7 +99,9 @@ def test_nothing_to_undo_is_told_with_the_columns() -> None:
 
 @pytest.mark.parametrize("wrong", [np.ones((3, 3)), np.ones((3, 1)), np.array([["a", "b"]] * 3)])
 def test_values_that_are_not_the_targets_are_told_with_both_shapes(wrong: np.ndarray) -> None:
-    with pytest.raises(InvalidValueError, match=r"do not hold.*'targets.y.transformed'.*of shape \(2,\)"):
+    with pytest.raises(
+        InvalidValueError, match=r"do not hold.*'targets.y.transformed'.*of shape \(2,\).*unscale_data"
+    ):
         units(data("StandardScaler")).unscale(wrong, np.arange(3), "w")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modularml import CrossValidation, CVBinding, compare, inspect
+from modularml import CrossValidation, CVBinding, Optimizer, compare, inspect
 from modularml.base.errors import FileFormatError, InvalidTypeError
 from modularml.display.run_book import RunBook
 from modularml.inspection.run_views import FileRuns
@@ -99,3 +99,27 @@ def test_a_file_with_a_run_that_is_none_is_refused(saved: Path, tmp_path: Path) 
     path = codec.save(tmp_path / "made", "checkpoint", {"name": "c", "meta": {}, "state": state})
     with pytest.raises(FileFormatError, match=r"made"):
         compare(path)
+
+
+def test_runs_are_rows_with_what_was_set_otherwise(make_lab: Any, tmp_path: Path) -> None:
+    first, second = make_lab(), make_lab()
+    second.exp.model_graph.optimizer = Optimizer("sgd", opt_kwargs={"lr": 0.25})
+    first.exp.run_phase(first.train(n_epochs=2), **QUIET)
+    second.exp.run_phase(second.train(n_epochs=3), **QUIET)
+    second.exp.run_phase(second.evaluate(), **QUIET)
+    both = compare(first.exp, second.exp.save(tmp_path / "second"))
+    frame = both.to_pandas()
+    assert frame[["experiment", "run", "label"]].to_numpy().tolist() == [
+        ["lab", 0, "train"],
+        ["second.exp.mml", 0, "train"],
+        ["second.exp.mml", 1, "eval"],
+    ]
+    assert frame["n_epochs"][:2].tolist() == [2, 3]
+    assert frame["lr"][1] == 0.25 != frame["lr"][0]
+    assert frame["train/mse"][0] == first.exp.last_run.results.epoch_losses()[-1]
+    assert np.isnan(frame["eval/mse"][0])
+    assert not [name for name, column in frame.items() if column.astype(str).str.contains("sha256").any()]
+    lines = str(both).split("\n")
+    assert lines[0].split()[:4] == ["experiment", "run", "status", "took"]
+    assert "0.25" in lines[2] and "–" in lines[1]
+    assert str(compare(make_lab().exp)) == "no runs"

@@ -198,6 +198,9 @@ def test_faults_are_told_together(study):
         CVBinding(study.data, train_split_name="a", val_split_name="a", val_size=1.5)
     with pytest.raises(InvalidValueError, match="several bindings"):
         CrossValidation(bindings=[study.binding(), study.binding()])
+    for given in ("train", None, 3):
+        with pytest.raises(InvalidTypeError, match=rf"'CV': bindings must be a CVBinding or .*got {given!r}"):
+            CrossValidation(bindings=given)
     with pytest.raises(InvalidTypeError, match="experiment must be an Experiment"):
         CrossValidation(bindings=study.binding(), experiment="study")
     with pytest.raises(InvalidValueError, match="two ways"):

@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import nn
 
@@ -23,6 +24,12 @@ def test_any_other_upstream_is_a_type_error_that_says_what_will_do(bench: Any, u
     with pytest.raises(InvalidTypeError, match=r"upstream of GraphNode 'A' must be a FeatureSet.*got"):
         GraphNode("A", [upstream])
     assert not bench.ctx.has_node("A")
+
+
+def test_an_array_as_upstream_is_told_in_a_few_words(bench: Any) -> None:
+    with pytest.raises(InvalidTypeError, match=r"must be a FeatureSet.*\(ndarray\)") as told:
+        GraphNode("A", [np.zeros((900, 2))])
+    assert len(str(told.value)) < 300
 
 
 @pytest.mark.parametrize("label", ["", "\t", None, 3])

@@ -50,7 +50,7 @@ def test_new_data_come_in_many_forms_and_give_what_an_evaluation_gives(bench: An
     ("data", "kind", "match"),
     [
         (np.ones((3, 5)), GraphError, r"'L'.*samples of shape \(1, 4\).*got \(3, 5\)"),
-        (np.ones((0, 4)), GraphError, r"got \(0, 4\)"),
+        (np.ones((0, 4)), GraphError, r"no samples for ModelNode.*\(0, 4\)"),
         (3.0, GraphError, r"got \(\)"),
         (np.array([["a"] * 4]), InvalidTypeError, "must be numbers, got <U1"),
         ({"y": np.ones((3, 4))}, InvalidValueError, "Unknown column 'features.x.raw'.*Available: 'y'"),
@@ -82,8 +82,15 @@ def test_predictions_come_in_the_units_of_the_targets(bench: Any) -> None:
     assert np.allclose(graph.predict(fs, unscale=True), scaled * y.std() + y.mean(), rtol=1e-4)
     bench.ctx.remove_model_graph()
     wide = bench.graph(bench.node("W", ref, nn.Linear(4, 2)))
-    with pytest.raises(InvalidValueError, match=r"'W' of shape .* do not hold the targets \['targets.y.tr"):
+    with pytest.raises(
+        InvalidValueError, match=r"'W' of shape .* do not hold the targets \['targets.y.tr"
+    ) as told:
         wide.predict(fs, unscale=True)
+    assert "fs.unscale_data_for_cols(data=..., domain='targets', columns='targets.y." in str(told.value)
+    with pytest.raises(
+        GraphError, match=r"no samples for ModelNode\('W'\): its data have the shape \(0, 4\)"
+    ):
+        wide.predict(np.zeros((0, 4)))
 
 
 def test_a_call_returns_what_every_node_puts_out(bench: Any) -> None:

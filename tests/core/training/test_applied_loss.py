@@ -1,6 +1,8 @@
 from dataclasses import dataclass
 
 import pytest
+import torch
+from torch.nn import functional as F
 
 from modularml.base.errors import LossError
 from modularml.core.context import ExperimentContext
@@ -75,3 +77,21 @@ def test_several_mistakes_are_told_together() -> None:
 def test_other_types_in_an_applied_loss_are_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(TypeError, match="must be a"):
         AppliedLoss(**{"loss": "mse", "on": Node()} | arguments)
+
+
+def between(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return (outputs - targets).square()
+
+
+@pytest.mark.parametrize(
+    ("loss", "inputs", "match"),
+    [
+        ("cosine_embedding", ("outputs", "outputs"), "takes input1, input2, target: .*'target'"),
+        ("mse", ("outputs",), r"inputs=\['outputs'\]; it takes input, target: missing"),
+        (F.mse_loss, ("outputs", "targets", "tags.w", "tags.v", "tags.u", "tags.t", "tags.s"), "too many"),
+        (between, ("outputs", "targets", "features"), "it takes outputs, targets: too many"),
+    ],
+)
+def test_inputs_are_as_many_as_the_loss_takes(loss: object, inputs: tuple[str, ...], match: str) -> None:
+    with pytest.raises(LossError, match=match):
+        AppliedLoss(Loss(loss), Node(), inputs)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from modularml.backends.torch_losses import Alignment, LossInput, loss_classes
-from modularml.base.errors import LossError
+from modularml.base.errors import LossError, ModularMLWarning
 from modularml.core.training.loss import Loss
 
 
@@ -298,3 +298,32 @@ def test_a_loss_that_is_an_object_comes_back_from_a_file(loss: Loss, tmp_path: P
     assert again == loss
     assert torch.equal(again.build().scalar(scores, labels), loss.build().scalar(scores, labels))
     assert torch.equal(again.build().per_sample(scores, labels), loss.build().per_sample(scores, labels))
+
+
+def test_a_function_that_raises_is_told_with_the_shapes_that_came() -> None:
+    scores, labels = inputs_for("cross_entropy")
+    forms = Loss(Focal()).build()
+    with pytest.raises(RuntimeError) as caught:
+        forms.scalar(scores, labels[:, None])
+    assert (
+        "Loss 'focal' was called with (6, 4) torch.float32, (6, 1) torch.int64" in caught.value.__notes__[0]
+    )
+
+
+class Centers(nn.Module):
+    """A loss with parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.centers = nn.Parameter(torch.zeros(3, 4))
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs - self.centers[targets[:, 0]]).pow(2).sum(1)
+
+
+def test_parameters_of_a_loss_that_nothing_trains_are_told() -> None:
+    for make in (lambda: Loss(Centers()), lambda: Loss(Centers), lambda: Loss(factory=Centers).build()):
+        with pytest.warns(ModularMLWarning, match="'centers' has parameters .* no optimizer"):
+            make()
+    loss = Loss(Centers().requires_grad_(False))
+    assert loss.has_tensors  # they must be where its inputs are

@@ -445,7 +445,9 @@ def bindings_for_split(
         known = featureset.available_splits
         if split not in known:
             missing = unknown_name("split", split, known, where=f"FeatureSet {label!r}")
-            faults.add(f"{missing}{or_else}")
+            make_some = "" if known else " Make some: fs.split_random({'train': 0.8, 'test': 0.2})."
+            all_rows = " An InputBinding without a split takes all rows." if split is None else ""
+            faults.add(f"{missing}{or_else}{make_some}{all_rows}")
     faults.raise_if_any()
     if sampler is None:
         return [InputBinding.for_evaluation(node=n, split=split, upstream=fs) for n, fs in pairs.values()]

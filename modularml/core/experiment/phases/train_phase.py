@@ -53,6 +53,11 @@ from modularml.core.training.applied_loss import AppliedLoss
 from modularml.core.training.losses import Losses
 from modularml.samplers import Sampler, SimpleSampler
 
+_NODE_BY_NODE = (
+    " The graph has no optimizer, so each node learns from its own losses alone; "
+    "ModelGraph(optimizer=...) trains them together."
+)
+
 BATCH_SIZE = 32
 """Rows a batch where nothing else is said."""
 
@@ -357,7 +362,7 @@ class TrainPhase(ExperimentPhase):
             if (self._minimized or learning) and learns and node.label not in trained:
                 faults.add(
                     f"no loss reaches the node {node.label!r}: put a loss on it or on a node that it feeds, "
-                    "freeze it, or leave it out of active_nodes."
+                    f"freeze it, or leave it out of active_nodes.{'' if graph.optimizer else _NODE_BY_NODE}"
                 )
         if graph.optimizer is None:
             for node in self._trained(graph):

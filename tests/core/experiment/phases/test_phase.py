@@ -69,6 +69,7 @@ def test_from_split_binds_every_active_head(world: Any, kind: type) -> None:
     ("changed", "error", "match"),
     [
         ({"split": "trian"}, InvalidValueError, "Unknown split 'trian' in FeatureSet 'Sensor'.*mean 'train'"),
+        ({"split": None}, InvalidValueError, "Unknown split None .*without a split takes all rows"),
         ({"active_nodes": ["C"]}, InvalidValueError, "Unknown active node 'C'. Available: 'A', 'B'"),
         ({"active_nodes": ["Sensor"]}, InvalidValueError, "Unknown active node 'Sensor'"),
         ({"active_nodes": []}, InvalidValueError, "active_nodes is empty; None takes all nodes"),
@@ -77,8 +78,8 @@ def test_from_split_binds_every_active_head(world: Any, kind: type) -> None:
         ({"losses": ["mse"]}, InvalidValueError, "one loss for the tails .* name its node"),
         ({"losses": [3]}, InvalidTypeError, "a loss is an AppliedLoss, or .* got 3"),
         ({"callbacks": [print]}, InvalidTypeError, "callback.* must be .*Callback"),
-        ({"label": ""}, InvalidValueError, "label of a .* must be printable"),
-        ({"label": 3}, InvalidTypeError, "label of a .* must be a string, got 3"),
+        ({"label": ""}, InvalidValueError, "label of an? .* must be printable"),
+        ({"label": 3}, InvalidTypeError, "label of an? .* must be a string, got 3"),
     ],
 )
 def test_a_mistake_is_told_where_it_is_made(

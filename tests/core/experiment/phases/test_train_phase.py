@@ -99,6 +99,15 @@ def test_a_node_that_no_loss_reaches_is_named_unless_it_is_frozen_or_left_out(be
     bench.drain(bench.train())
 
 
+def test_without_an_optimizer_of_the_graph_each_node_needs_a_loss_and_is_told_why(bench: Any) -> None:
+    first = bench.node("A", optimizer=Optimizer("sgd"))
+    bench.graph(first, bench.node("B", first, nn.Linear(1, 1), optimizer=Optimizer("sgd")), optimizer=None)
+    with pytest.raises(
+        InvalidValueError, match=r"the node 'A'.*graph has no optimizer.*trains them together"
+    ):
+        bench.train([bench.loss("B")])
+
+
 def test_when_everything_is_frozen_there_is_nothing_to_train(bench: Any) -> None:
     graph = bench.graph(bench.node("A"))
     phase = bench.train()

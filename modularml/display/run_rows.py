@@ -1,0 +1,109 @@
+"""Runs of several sources as rows: what was set otherwise in them, and what came of it.
+
+It knows no experiment and no file: it is handed sources of runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modularml.base.trees import leaves
+from modularml.display.figures import format_s, format_value
+from modularml.display.runs import RunSource, RunView
+from modularml.display.text_table import text_table
+
+_MOST_COLUMNS = 6
+"""How many settings, and how many values, a text has room for."""
+
+_NONE = "–"
+_DIGEST = "sha256 "
+_FACTS = ("experiment", "run", "label", "status", "duration_s")
+
+
+def run_rows(sources: Sequence[RunSource]) -> list[dict[str, Any]]:
+    """Return a row a run, oldest first within each source.
+
+    Returns:
+        ``experiment``, ``run`` (its place in the history), ``label``, ``status``, ``duration_s``, then the
+        settings that are not the same in all runs, by the shortest name that tells them apart, then
+        the last value of each loss and metric.
+    """
+    runs = [(source.name, i, run) for source in sources for i, run in enumerate(source.views())]
+    settings, values = settings_that_differ([run for *_, run in runs]), _values([run for *_, run in runs])
+    return [
+        {
+            "experiment": name,
+            "run": i,
+            "label": run.label,
+            "status": run.status,
+            "duration_s": run.duration_s,
+            **chosen,
+            **reached,
+        }
+        for (name, i, run), chosen, reached in zip(runs, settings, values, strict=True)
+    ]
+
+
+def comparison_table(sources: Sequence[RunSource]) -> str:
+    """Return the rows as text, without the columns that there is no room for."""
+    rows = run_rows(sources)
+    if not rows:
+        return "no runs"
+    runs = [run for source in sources for run in source.views()]
+    settings, values = list(settings_that_differ(runs)[0]), list(_values(runs)[0])
+    set_, reached = settings[:_MOST_COLUMNS], values[:_MOST_COLUMNS]
+    heads = ["experiment", ">run", "status", ">took", *(f">{name}" for name in (*set_, *reached))]
+    told = [
+        [row["experiment"], str(row["run"]), row["status"], format_s(row["duration_s"])]
+        + [_NONE if row[name] is None else str(row[name]) for name in set_]
+        + [_NONE if math.isnan(row[name]) else format_value(row[name]) for name in reached]
+        for row in rows
+    ]
+    n_left_out = len(settings) + len(values) - len(set_) - len(reached)
+    more = f"\n{n_left_out} more columns: to_pandas()" if n_left_out else ""
+    return text_table(heads, told) + more
+
+
+def settings_that_differ(runs: Sequence[RunView]) -> list[dict[str, Any]]:
+    """Return for each run the settings that are not the same in all of them, None where it has none."""
+    told = [_settings(run) for run in runs]
+    paths = dict.fromkeys(path for one in told for path in one)
+    differ = [path for path in paths if len({one.get(path) for one in told}) > 1]
+    names = {path: _name(path, differ) for path in differ}
+    return [{names[path]: _value(one.get(path)) for path in differ} for one in told]
+
+
+def _settings(run: RunView) -> dict[tuple[str, ...], str]:
+    """Return the settings of a run by their paths, without the phase that each belongs to."""
+    found: dict[tuple[str, ...], str] = {("seed",): run.seed}
+    for path, text in leaves(dict(run.config or {})).items():
+        if not text.startswith(_DIGEST):
+            found.setdefault(path[1:] or path, text)
+    return found
+
+
+def _name(path: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> str:
+    tails = [path[-n:] for n in range(1, len(path) + 1)]
+    alone = (tail for tail in tails if sum(other[-len(tail) :] == tail for other in others) == 1)
+    return ".".join(next((tail for tail in alone if tail[0] not in _FACTS), path))
+
+
+def _value(text: str | None) -> Any:
+    try:
+        return None if text is None else ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _values(runs: Sequence[RunView]) -> list[dict[str, float]]:
+    keys = list(dict.fromkeys(key for run in runs for key in run.final))
+    one_phase = len({phase for phase, _ in keys}) == 1
+    names = {key: key[1] if one_phase else "/".join(key) for key in keys}
+    return [{names[key]: _reached(run.final, key) for key in keys} for run in runs]
+
+
+def _reached(final: Mapping[tuple[str, str], float], key: tuple[str, str]) -> float:
+    return float(final.get(key, float("nan")))
