@@ -15,11 +15,11 @@ from modularml.base.errors import nearest
 if TYPE_CHECKING:  # the same table once more, for type checkers and for the test of the layers
     from modularml.backends.accelerator import Accelerator as Accelerator
     from modularml.backends.backend import Backend as Backend
+    from modularml.base.registration import RegistrationPolicy as RegistrationPolicy
     from modularml.callbacks.early_stopping import EarlyStopping as EarlyStopping
     from modularml.callbacks.evaluation import Evaluation as Evaluation
     from modularml.callbacks.metric import MetricCallback as MetricCallback
     from modularml.core.context import ExperimentContext as ExperimentContext
-    from modularml.core.context import RegistrationPolicy as RegistrationPolicy
     from modularml.core.data.batch import Batch as Batch
     from modularml.core.data.batch import RoleData as RoleData
     from modularml.core.data.batch import SampleData as SampleData
@@ -138,7 +138,7 @@ _HOMES = {
     "OutputMetric": "core.experiment.metrics",
     "PhaseGroup": "core.experiment.phases.phase_group",
     "PhaseGroupResults": "core.experiment.results",
-    "RegistrationPolicy": "core.context",
+    "RegistrationPolicy": "base.registration",
     "ResultRecording": "core.experiment.phases.train_phase",
     "ResultsConfig": "core.experiment.results_config",
     "RoleData": "core.data.batch",

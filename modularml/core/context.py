@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 import threading
 import uuid
 import weakref
@@ -24,46 +23,16 @@ from modularml.base.errors import (
     DuplicateLabelError,
     InvalidTypeError,
     UnknownNameError,
-    check_choice,
     check_label,
     unknown_name,
 )
 from modularml.base.keywords import checked_keywords
+from modularml.base.registration import RegistrationPolicy
 from modularml.base.rows import derived_seed
 from modularml.core import cells
 from modularml.display.notice import notice
 
-POLICY_VARIABLE = "MODULARML_EXP_REGISTRATION_POLICY"
-
 NodeT = TypeVar("NodeT")
-
-
-@checked_keywords
-class RegistrationPolicy:
-    """What happens when a label is taken: three words, and the older names for them."""
-
-    RAISE = "raise"
-    OVERWRITE = "overwrite"
-    RENAME = "rename"
-    ALLOWED = (RAISE, OVERWRITE, RENAME)
-    _ALIASES: Mapping[str, str] = {"error": RAISE, "overwrite_warn": OVERWRITE}
-
-    @classmethod
-    def from_value(cls, value: str) -> str:
-        """Return the public word for `value`.
-
-        Raises:
-            InvalidValueError: If it is no policy; the message lists them.
-        """
-        if isinstance(value, str):
-            value = cls._ALIASES.get(value.lower(), value.lower())
-        return check_choice(value, "registration policy", cls.ALLOWED)
-
-    @classmethod
-    def of_environment(cls) -> str | None:
-        """Return the policy that `MODULARML_EXP_REGISTRATION_POLICY` names, or None."""
-        chosen = os.environ.get(POLICY_VARIABLE)
-        return cls.from_value(chosen) if chosen else None
 
 
 class Registered(Protocol):

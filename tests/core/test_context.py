@@ -8,7 +8,8 @@ import pytest
 from torch import nn
 
 from modularml.base.errors import DuplicateLabelError, InvalidTypeError, InvalidValueError, UnknownNameError
-from modularml.core.context import POLICY_VARIABLE, ExperimentContext, RegistrationPolicy
+from modularml.base.registration import POLICY_VARIABLE
+from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.experiment import Experiment
 from modularml.core.topology.model_graph import ModelGraph
@@ -38,8 +39,7 @@ def ctx() -> ExperimentContext:
         ("rename", "rename"),
     ],
 )
-def test_older_words_mean_the_same_policies(value: str, policy: str) -> None:
-    assert RegistrationPolicy.from_value(value) == policy
+def test_a_policy_is_told_in_the_present_words(value: str, policy: str) -> None:
     assert ExperimentContext(registration_policy=value).registration_policy == policy
 
 

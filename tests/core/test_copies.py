@@ -23,7 +23,7 @@ from modularml import (
     Schedule,
 )
 from modularml.base.errors import StateError
-from modularml.core.context import RegistrationPolicy
+from modularml.base.registration import RegistrationPolicy
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
 

@@ -22,9 +22,10 @@ from modularml.base.errors import (
 )
 from modularml.base.events import EventBus
 from modularml.base.keywords import checked_keywords
+from modularml.base.registration import RegistrationPolicy
 from modularml.base.rows import check_seed
 from modularml.core import cells
-from modularml.core.context import ExperimentContext, RegistrationPolicy
+from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution.recording import HISTORY_BUDGET_BYTES
 from modularml.core.experiment import storage

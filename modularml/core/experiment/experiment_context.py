@@ -3,5 +3,5 @@
 It knows nothing: the class lives in `modularml.core.context`, below all that registers with it.
 """
 
+from modularml.base.registration import RegistrationPolicy as RegistrationPolicy
 from modularml.core.context import ExperimentContext as ExperimentContext
-from modularml.core.context import RegistrationPolicy as RegistrationPolicy

@@ -27,7 +27,7 @@ from modularml.core.experiment.display_options import QUIET
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.tuning import tune
-from modularml.core.topology.graph_file import make_graph
+from modularml.core.topology.graph_tree import make_graph
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.splitters import RandomSplitter
 

@@ -19,12 +19,13 @@ from typing import Any
 
 from modularml.backends.torch import uncopied
 from modularml.base.errors import StateError
+from modularml.base.registration import RegistrationPolicy
 from modularml.core import cells
-from modularml.core.context import ExperimentContext, RegistrationPolicy, staging
+from modularml.core.context import ExperimentContext, staging
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.checkpoint_store import moved
-from modularml.core.topology import graph_entrance, graph_file, graph_state
+from modularml.core.topology import graph_entrance, graph_file, graph_state, graph_tree
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.notice import notice
@@ -61,10 +62,10 @@ def tree_of(experiment: Any, *, history: bool = True) -> dict[str, Any]:
         "featuresets": [
             {"config": fs.get_config(), "state": fs.get_state()} for fs in nodes if isinstance(fs, FeatureSet)
         ],
-        "nodes": graph_file.node_configs(nodes),
+        "nodes": graph_tree.node_configs(nodes),
         "spare_nodes": _spare_states(ctx),
-        "initial_weights": graph_file.initial_weights(nodes),
-        "graph": None if ctx.model_graph is None else graph_file.graph_config(ctx.model_graph),
+        "initial_weights": graph_tree.initial_weights(nodes),
+        "graph": None if ctx.model_graph is None else graph_tree.graph_config(ctx.model_graph),
     }
 
 
@@ -123,7 +124,7 @@ def load_experiment(
 
 def save_as_yaml(experiment: Any, path: str | Path, *, overwrite: bool) -> Path:
     """Write how an experiment is made to a YAML file; see `Experiment.to_yaml`."""
-    graph = None if experiment.model_graph is None else graph_file.tree_of(experiment.model_graph)
+    graph = None if experiment.model_graph is None else graph_tree.tree_of(experiment.model_graph)
     return save_yaml(path, {"config": experiment.get_config(), "model_graph": graph}, overwrite=overwrite)
 
 
@@ -201,12 +202,12 @@ def _stage(staged: ExperimentContext, tree: Mapping[str, Any]) -> None:
     """Make data, nodes and graph of a tree in a context of their own."""
     for entry in tree["featuresets"]:
         FeatureSet.from_config(entry["config"]).set_state(entry["state"])
-    graph = graph_file.make_graph(ModelGraph, tree)
+    graph = graph_tree.make_graph(ModelGraph, tree)
     for label, state in tree["spare_nodes"].items():
         graph_state.put_back(staged.get_node(label, GraphNode), state)
     if graph is not None:
         graph.set_state(tree["state"]["graph"])
-    graph_file.set_initial_weights(staged.nodes, tree["initial_weights"])
+    graph_tree.set_initial_weights(staged.nodes, tree["initial_weights"])
 
 
 def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:

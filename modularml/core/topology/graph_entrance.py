@@ -1,20 +1,52 @@
-"""A graph that was read from a file meets the graph and the nodes that the context has.
+"""A graph that was read from a file meets the data, the nodes and the graph that the context has.
 
 It knows no files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modularml.base.errors import StateError
+from modularml.base.errors import Faults, GraphError, StateError, unknown_name
 from modularml.core.context import ExperimentContext, new_id
 from modularml.core.data.entrance import TITLE
+from modularml.core.data.featureset import FeatureSet
 from modularml.core.topology.graph_node import GraphNode
 from modularml.display.notice import notice
 
 GRAPH_TITLE = "ModelGraph Collision"
+Columns = Mapping[str, Mapping[str, Any]]
+
+
+def check_columns(read: Mapping[str, Columns], ctx: ExperimentContext, where: str) -> None:
+    """Raise unless the FeatureSets that are there have the columns that a graph reads, and tell of others.
+
+    Raises:
+        GraphError: If columns are missing or of another shape; all of them are told.
+    """
+    faults = Faults(where)
+    for label, columns in read.items():
+        featureset = ctx.nodes.get(label)
+        if not isinstance(featureset, FeatureSet):
+            listed = ", ".join(f"{name} {tuple(column['shape'])}" for name, column in columns.items())
+            notice(
+                "Missing FeatureSet",
+                f"The loaded ModelGraph reads FeatureSet {label!r} ({listed}), which is not in the active "
+                "ExperimentContext. It predicts from arrays; to train it, make that FeatureSet.",
+            )
+            continue
+        for name, column in columns.items():
+            place = f"FeatureSet {label!r}"
+            if name not in featureset.columns:
+                faults.add(GraphError(unknown_name("column", name, featureset.columns, where=place)))
+                continue
+            shape, known = featureset.table.column(name).shape[1:], tuple(column["shape"])
+            if shape != known:
+                faults.add(
+                    GraphError(f"the column {name!r} of {place} has the shape {shape}; it reads {known}.")
+                )
+    faults.raise_if_any()
 
 
 def enter(graph: Any, ctx: ExperimentContext, *, overwrite: bool) -> Any:
