@@ -21,7 +21,7 @@ class Accelerator(Configurable):
 
     Args:
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"`` (also ``"gpu:1"``), ``"mps"``, or
-            ``"auto"``: the first GPU where there is one, else the CPU.
+            ``"auto"``: the first GPU where there is one, else the CPU. A ``torch.device`` means its name.
         pin_memory: Copy data to a GPU by way of memory that the system does not move.
 
     Raises:
@@ -29,9 +29,13 @@ class Accelerator(Configurable):
             is asked when something is to be computed on it.
     """
 
-    def __init__(self, device: str = "cpu", *, pin_memory: bool = False) -> None:
+    def __init__(self, device: str | torch.device = "cpu", *, pin_memory: bool = False) -> None:
+        if isinstance(device, torch.device):
+            device = "cpu" if device.type == "cpu" else str(device)
         if not isinstance(device, str):
-            raise InvalidTypeError(f"The device of an Accelerator must be a string, got {device!r}.")
+            raise InvalidTypeError(
+                f"The device of an Accelerator must be a string or a torch.device, got {device!r}."
+            )
         kind, colon, index = device.lower().partition(":")
         if kind not in KINDS:
             raise InvalidValueError(unknown_name("device", device, KINDS))
@@ -112,6 +116,6 @@ def as_accelerator(value: Any) -> Accelerator | None:
     """
     if value is None or isinstance(value, Accelerator):
         return value
-    if isinstance(value, str):
+    if isinstance(value, str | torch.device):
         return Accelerator(value)
     raise InvalidTypeError(f"An accelerator is an Accelerator or the name of a device, got {value!r}.")

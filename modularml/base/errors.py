@@ -199,10 +199,11 @@ class Faults:
             return
         kinds = {type(e) for e in self._errors}
         kind = kinds.pop() if len(kinds) == 1 else InvalidValueError
-        if len(self._errors) == 1:
-            raise kind(f"{self.where}: {self._errors[0]}")
-        listed = "\n".join(f"  - {e}" for e in self._errors)
-        raise kind(f"{self.where} has {len(self._errors)} faults:\n{listed}")
+        told = list(dict.fromkeys(map(str, self._errors)))  # one device that is not there is one fault
+        if len(told) == 1:
+            raise kind(f"{self.where}: {told[0]}")
+        listed = "\n".join(f"  - {text}" for text in told)
+        raise kind(f"{self.where} has {len(told)} faults:\n{listed}")
 
 
 @contextmanager

@@ -67,3 +67,13 @@ def test_tensors_and_modules_are_moved() -> None:
     tensor, module = torch.ones(3), torch.nn.Linear(3, 1)
     assert Accelerator().move_torch_tensor(tensor) is tensor
     assert Accelerator().setup_torch_model(module) is module
+
+
+@pytest.mark.parametrize(
+    ("device", "name"), [("cpu", "cpu"), ("cpu:0", "cpu"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1")]
+)
+def test_a_device_of_torch_is_a_device(device: str, name: str) -> None:
+    given = torch.device(device)
+    assert Accelerator(given).torch_device_str() == name
+    found = as_accelerator(given)
+    assert found is not None and found.torch_device_str() == name

@@ -150,3 +150,11 @@ def test_a_state_error_is_no_value_error() -> None:
 
 def test_names_of_a_set_are_told_in_one_order_in_every_process() -> None:
     assert "Available: 'a', 'b', 'c', 'd'." in unknown_name("letter", "zzzz", {"d", "b", "a", "c"})
+
+
+def test_a_fault_that_is_noted_again_is_told_once() -> None:
+    faults = Faults("here")
+    for _ in range(3):
+        faults.add("no such device")
+    with pytest.raises(ValueError, match="^here: no such device$"):
+        faults.raise_if_any()

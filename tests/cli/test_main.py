@@ -10,6 +10,7 @@ import sys
 import tomllib
 import zipfile
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -348,3 +349,10 @@ def test_a_yaml_file_is_told_from_a_damaged_one(modularml, tmp_path):
     (tmp_path / "x.yaml").write_text("a: 1")
     code, _, err = modularml("show", tmp_path / "x.yaml")
     assert code == 1 and "YAML is read by from_yaml" in err
+
+
+def test_the_package_is_the_command():
+    told = subprocess.run(
+        [sys.executable, "-m", "modularml", "--version"], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split()[-1] == version("modularml-jupyter")

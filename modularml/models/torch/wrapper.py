@@ -212,7 +212,10 @@ class TorchModelWrapper(BaseModel):
         try:
             made = self.model_class(**kwargs)
         except TypeError as error:
-            raise InvalidValueError(f"{self.name} cannot be made with {kwargs}: {error}") from error
+            raise InvalidValueError(
+                f"{self.name} cannot be made with {kwargs}: {error}. Hand over an object of the class, or "
+                f"its arguments: TorchModelWrapper(model_class={self.name}, model_kwargs={{...}})."
+            ) from error
         if isinstance(made, BaseModel):
             made.build(input_shape, output_shape)
         return made

@@ -1,0 +1,10 @@
+"""``python -m modularml`` is the command ``modularml``, where no script of it is on the path.
+
+It knows nothing but where the command is.
+"""
+
+import sys
+
+from modularml.cli.main import main
+
+sys.exit(main())
