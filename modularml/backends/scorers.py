@@ -169,6 +169,8 @@ class _Classes(ClassifierMixin, BaseEstimator):
         return powers / powers.sum(1, keepdims=True)
 
     def decision_function(self, x: Any) -> np.ndarray:
+        if self.values.shape[1] == 2:  # of two classes scikit-learn wants one number, for the second
+            return self.values[:, 1] - self.values[:, 0]
         return self.values[:, 0] if self.values.shape[1] == 1 else self.values
 
 

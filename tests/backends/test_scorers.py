@@ -54,6 +54,18 @@ def test_one_column_for_two_classes(as_logits: bool) -> None:
     assert scorers.score("roc_auc", outputs, BINARY) == pytest.approx(auc)
 
 
+@pytest.mark.parametrize("as_logits", [True, False])
+def test_two_columns_for_two_classes(as_logits: bool) -> None:
+    logits = RNG.standard_normal((40, 1, 2))
+    outputs, second = (logits if as_logits else softmax(logits)), softmax(logits)[:, 0, 1]
+    for name, expected in (
+        ("roc_auc", metrics.roc_auc_score(BINARY[:, 0], second)),
+        ("average_precision", metrics.average_precision_score(BINARY[:, 0], second)),
+        ("f1", metrics.f1_score(BINARY, second > 0.5)),
+    ):
+        assert scorers.score(name, outputs, BINARY) == pytest.approx(expected)
+
+
 def test_labels_that_a_classifier_predicted_and_names_of_classes() -> None:
     predicted = RNG.integers(5, 8, (40, 1))
     targets = RNG.integers(5, 8, (40, 1))
