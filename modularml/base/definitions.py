@@ -53,7 +53,15 @@ def newer(definition: Definition) -> Definition | None:
     found = defined(definition.__module__, definition.__qualname__)
     if found is None or found is definition or isinstance(found, type) != isinstance(definition, type):
         return None
-    return None if _content(found) == _content(definition) else found
+    now: Any = definition
+    while (
+        now is not None
+    ):  # a library may have wrapped what is still defined there, as Keras does in its objects
+        if _content(found) == _content(now):
+            return None
+        now = getattr(now, "__wrapped__", None)
+        now = getattr(now, "__func__", now)
+    return found
 
 
 def version(function: Any) -> str:

@@ -149,3 +149,18 @@ def test_what_holds_itself_or_very_much_is_no_trouble() -> None:
     circle = Holder()
     circle.held = [circle, list(range(100_000))]
     assert own_definitions(circle) == [Holder]
+
+
+def test_what_an_object_wraps_for_itself_is_what_is_defined(module: Any) -> None:
+    net = module.Net()
+    for known in (net.size, module.Net.size):
+
+        @functools.wraps(known)
+        def wrapper(*args: Any) -> Any:
+            return known(*args)  # noqa: B023
+
+        net.sizes = wrapper
+        assert wrapper in own_definitions(net)
+        assert newer(wrapper) is None
+    define(module, "self.width for", "self.width + 1 for")
+    assert newer(net.sizes) is module.Base.size
