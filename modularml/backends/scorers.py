@@ -32,7 +32,9 @@ def score(name: str, outputs: np.ndarray, targets: np.ndarray) -> float:
 
     For a classifier's score, outputs are read by their form: one column a class are
     probabilities where they are such, else logits; a single column is the label, the
-    probability or the logit of the second class.
+    probability or the logit of the second class. Targets of several columns are one-hot, or of 0 and 1
+    for each of several labels that a sample may have at once; then each column of the outputs is the
+    probability or the logit of a label.
 
     Args:
         name: E.g. ``"accuracy"``, ``"r2"`` or ``"neg_mean_absolute_error"``.
@@ -44,9 +46,9 @@ def score(name: str, outputs: np.ndarray, targets: np.ndarray) -> float:
     """
     made, known = _columns(outputs), _columns(targets)
     of_numbers = _is_of_numbers(name)
-    recorded = _Values(made) if of_numbers else _Classes(made, _labels(name, known))
+    y = _single(known) if of_numbers else _labels(name, known)
+    recorded = _Values(made) if of_numbers else _ManyLabels(made) if y.ndim > 1 else _Classes(made, y)
     try:
-        y = _single(known) if of_numbers else _labels(name, known)
         return float(get_scorer(name)(recorded, np.zeros((len(made), 1)), y))
     except ValueError as error:
         raise InvalidValueError(
@@ -174,6 +176,27 @@ class _Classes(ClassifierMixin, BaseEstimator):
         return self.values[:, 0] if self.values.shape[1] == 1 else self.values
 
 
+class _ManyLabels(ClassifierMixin, BaseEstimator):
+    """Answers as a classifier of samples that may have several labels, with outputs that are there."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self.classes_ = [np.arange(2)] * values.shape[1]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, x: Any, y: Any) -> _ManyLabels:
+        return self
+
+    def predict(self, x: Any) -> np.ndarray:
+        return (self.predict_proba(x) > 0.5).astype(np.int64)
+
+    def predict_proba(self, x: Any) -> np.ndarray:
+        values = self.values.astype(np.float64)
+        return values if (values >= 0).all() and (values <= 1).all() else 1 / (1 + np.exp(-values))
+
+
 def _columns(values: np.ndarray) -> np.ndarray:
     return values.reshape(len(values), -1)
 
@@ -183,9 +206,13 @@ def _single(columns: np.ndarray) -> np.ndarray:
 
 
 def _labels(name: str, columns: np.ndarray) -> np.ndarray:
-    """Return one class a sample: the number that it is, or the place of the greatest of several."""
+    """Return one class a sample: the number that it is, or the place of the greatest of several.
+
+    Columns of 0 and 1 of which a sample may have several, or none, are returned as they are.
+    """
     if columns.shape[1] > 1:
-        return columns.argmax(1)
+        is_many = np.isin(columns, (0, 1)).all() and (columns.sum(1) != 1).any()
+        return columns.astype(np.int64) if is_many else columns.argmax(1)
     labels = columns[:, 0]
     if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
         raise InvalidValueError(f"The metric {name!r} compares classes, and targets are no whole numbers.")

@@ -1,5 +1,7 @@
 """Metrics by name agree with scikit-learn on every form that outputs of classifiers have."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torchmetrics
@@ -64,6 +66,25 @@ def test_two_columns_for_two_classes(as_logits: bool) -> None:
         ("f1", metrics.f1_score(BINARY, second > 0.5)),
     ):
         assert scorers.score(name, outputs, BINARY) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("as_logits", [True, False])
+def test_samples_that_may_have_several_labels(as_logits: bool) -> None:
+    logits = RNG.standard_normal((40, 1, 3))
+    outputs = logits if as_logits else 1 / (1 + np.exp(-logits))
+    targets = RNG.integers(0, 2, (40, 1, 3))
+    known, scores = targets[:, 0], logits[:, 0]
+    for name, expected in (
+        ("accuracy", metrics.accuracy_score(known, scores > 0)),
+        ("f1_macro", metrics.f1_score(known, scores > 0, average="macro", zero_division=0)),
+        ("f1_samples", metrics.f1_score(known, scores > 0, average="samples", zero_division=0)),
+        ("roc_auc", metrics.roc_auc_score(known, scores)),
+        ("average_precision", metrics.average_precision_score(known, scores)),
+    ):
+        for given in (targets, targets.astype(np.float32)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of samples without a label
+                assert scorers.score(name, outputs, given) == pytest.approx(expected)
 
 
 def test_labels_that_a_classifier_predicted_and_names_of_classes() -> None:
