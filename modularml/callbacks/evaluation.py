@@ -25,7 +25,8 @@ class Evaluation(Callback):
 
     The sum of the losses (but for those with ``trainable=False``) is logged as ``val_loss``;
     where there are several, each is logged as ``val_<label>`` too. Metrics are logged as
-    ``val_<name>``, so that `EarlyStopping` can monitor them and panels draw them.
+    ``val_<name>``; several evaluations in one phase have a `prefix` each in the place of ``val_``. So
+    `EarlyStopping` can monitor them and panels draw them.
 
     Args:
         eval_phase: What to run; it needs a loss or a metric.
@@ -36,6 +37,7 @@ class Evaluation(Callback):
         metrics: Names of scorers of scikit-learn, objects of torchmetrics, functions
             ``(outputs, targets) -> float``, or `EvaluationMetric` objects; a list of them, or
             name -> metric for names of your own.
+        prefix: What the names of losses and metrics begin with.
 
     Raises:
         InvalidTypeError: If `eval_phase` is no `EvalPhase`, or a metric is of a wrong type.
@@ -52,12 +54,16 @@ class Evaluation(Callback):
         label: str | None = None,
         execution_order: int = 0,
         metrics: Metrics = None,
+        prefix: str = "val_",
     ) -> None:
         super().__init__(label, execution_order)
+        if not isinstance(prefix, str) or not prefix.strip():
+            raise InvalidTypeError(f"Evaluation: prefix must be text such as 'val_', got {prefix!r}.")
+        self.prefix = prefix
         if not isinstance(eval_phase, EvalPhase):
             raise InvalidTypeError(f"Evaluation: eval_phase must be an EvalPhase, got {eval_phase!r}.")
         faults = Faults("Evaluation")
-        self.metrics = as_metrics(metrics, faults, prefix="val_")
+        self.metrics = as_metrics(metrics, faults, prefix=self.prefix)
         faults.attempt(check_int, every_n_epochs, "every_n_epochs")
         faults.raise_if_any()
         self.every_n_epochs = int(every_n_epochs)
@@ -74,9 +80,9 @@ class Evaluation(Callback):
         """The metrics that it logs."""
         labels = [loss.label for loss in self.eval_phase.losses]
         return (
-            *("val_loss" for _ in labels[:1]),
-            *(f"val_{label}" for label in labels if len(labels) > 1),
-            *(f"val_{metric.name}" for metric in self.eval_phase.metrics),
+            *(f"{self.prefix}loss" for _ in labels[:1]),
+            *(f"{self.prefix}{label}" for label in labels if len(labels) > 1),
+            *(f"{self.prefix}{metric.name}" for metric in self.eval_phase.metrics),
             *(metric.name for metric in self.metrics),
         )
 
@@ -84,7 +90,7 @@ class Evaluation(Callback):
     def metric_goals(self) -> dict[str, str | None]:
         """Name of each metric that it logs -> which end is the better one, None where that is not known."""
         of_losses = dict.fromkeys(self.metric_names, MIN)
-        of_phase = {f"val_{metric.name}": metric.goal for metric in self.eval_phase.metrics}
+        of_phase = {f"{self.prefix}{metric.name}": metric.goal for metric in self.eval_phase.metrics}
         return of_losses | of_phase | {metric.name: metric.goal for metric in self.metrics}
 
     @classmethod
@@ -95,19 +101,24 @@ class Evaluation(Callback):
         every_n_epochs: int = 1,
         run_on_start: bool = False,
         metrics: Metrics = None,
+        prefix: str = "val_",
         **arguments: Any,
     ) -> Self:
         """Evaluate on a split; `arguments` are those of `EvalPhase.from_split`, a label is not needed."""
         arguments.setdefault("label", split)
         phase = EvalPhase.from_split(split=split, **arguments)
         return cls(
-            eval_phase=phase, every_n_epochs=every_n_epochs, run_on_start=run_on_start, metrics=metrics
+            eval_phase=phase,
+            every_n_epochs=every_n_epochs,
+            run_on_start=run_on_start,
+            metrics=metrics,
+            prefix=prefix,
         )
 
     def attach_metric(self, metric: Any) -> None:
         """Log one metric more; it is what the constructor takes."""
         faults = Faults("Evaluation")
-        metrics = as_metrics([*self.metrics, metric], faults, prefix="val_")
+        metrics = as_metrics([*self.metrics, metric], faults, prefix=self.prefix)
         faults.raise_if_any()
         self.metrics = metrics
 
@@ -132,10 +143,10 @@ class Evaluation(Callback):
         losses = evaluated.aggregated_losses()
         if losses:
             minimized = [losses[loss.label] for loss in self.eval_phase.losses if loss.trainable]
-            results.recording.log("val_loss", sum(minimized), epoch)
+            results.recording.log(f"{self.prefix}loss", sum(minimized), epoch)
         found = {name: value for name, value in losses.items() if len(losses) > 1}
         for name, value in (found | evaluated.recording.epoch_metrics(0)).items():
-            results.recording.log(f"val_{name}", value, epoch)
+            results.recording.log(f"{self.prefix}{name}", value, epoch)
         for metric in self.metrics:
             value = metric.extract(eval_result=evaluated, exec_ctx=exec_ctx)
             results.recording.log(metric.name, value, epoch)

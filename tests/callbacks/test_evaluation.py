@@ -9,7 +9,7 @@ import pytest
 
 from modularml import AppliedLoss, EvalPhase, Loss
 from modularml.base.config import from_config, to_config
-from modularml.base.errors import InvalidTypeError, InvalidValueError
+from modularml.base.errors import InvalidTypeError, InvalidValueError, ModularMLWarning
 from modularml.base.events import EpochEnded, WorkAdvanced
 from modularml.callbacks import Evaluation
 from modularml.core.experiment.phases.eval_phase import ReadyEval
@@ -51,6 +51,24 @@ def test_several_losses_are_logged_one_by_one_and_as_their_sum(regression: Regre
     evaluation = Evaluation(eval_phase=EvalPhase.from_split("both", split="test", losses=both))
     metrics = regression.exp.run_phase(regression.train(evaluation)).metrics()
     assert metrics["val_loss"] == pytest.approx(metrics["val_mse"] + metrics["val_l1"])
+
+
+def test_two_of_them_have_names_of_their_own_or_are_told(regression: Regression) -> None:
+    phases = [EvalPhase.from_split(name, split=name, losses=[regression.loss]) for name in ("test", "train")]
+    with pytest.warns(ModularMLWarning, match=r"'test' and 'train', log the metric 'val_loss'.*prefix="):
+        regression.train(*(Evaluation(eval_phase=phase, label=phase.label) for phase in phases))
+    both = [
+        Evaluation(eval_phase=phases[0], metrics=["r2"]),
+        Evaluation(eval_phase=phases[1], metrics=["r2"], prefix="seen_"),
+    ]
+    assert from_config(to_config(both[1])).prefix == "seen_"
+    results = regression.exp.run_phase(regression.train(*both, n_epochs=2))
+    assert set(results.metric_names()) >= {"val_loss", "val_r2", "seen_loss", "seen_r2"}
+    for phase, name in zip(phases, ("val_loss", "seen_loss"), strict=True):
+        alone = regression.exp.run_phase(phase).aggregated_losses()["mse"]
+        assert results.metrics()[name][-1] == pytest.approx(alone)
+    with pytest.raises(InvalidTypeError, match="prefix must be text such as 'val_', got 3"):
+        Evaluation(eval_phase=phases[0], prefix=3)  # type: ignore[arg-type]
 
 
 def test_it_leaves_no_run_in_the_history(regression: Regression) -> None:

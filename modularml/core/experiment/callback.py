@@ -7,11 +7,19 @@ nothing where it is not overridden.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from modularml.base.config import Configurable
-from modularml.base.errors import Faults, InvalidTypeError, UnknownNameError, check_label, unknown_name
+from modularml.base.errors import (
+    Faults,
+    InvalidTypeError,
+    ModularMLWarning,
+    UnknownNameError,
+    check_label,
+    unknown_name,
+)
 from modularml.base.registry import Registry
 from modularml.display.card import Shown
 
@@ -159,7 +167,23 @@ def check_callbacks(callbacks: Any, kind: type[_Hooked], where: str) -> list[Any
         for hook in filter(callback.listens, kind.hooks):
             faults.attempt(_check_arguments, callback, hook, getattr(kind, hook))
     faults.raise_if_any()
+    _tell_shared_metrics(found, where)
     return sorted(found, key=lambda callback: callback.execution_order)
+
+
+def _tell_shared_metrics(callbacks: Sequence[Any], where: str) -> None:
+    """Warn of a metric that two callbacks log: of each epoch the later value would stay alone."""
+    logged: dict[str, Any] = {}
+    for callback in callbacks:
+        names = getattr(callback, "metric_names", ())
+        shared = [name for name in names if logged.setdefault(name, callback) is not callback]
+        if shared:
+            warnings.warn(
+                f"{where}: two callbacks, {logged[shared[0]].label!r} and {callback.label!r}, log the metric "
+                f"{shared[0]!r}, and the later value stays. Evaluation(prefix='test_') gives other names.",
+                ModularMLWarning,
+                stacklevel=5,
+            )
 
 
 def _check_arguments(callback: Any, hook: str, base: Callable[..., Any]) -> None:
