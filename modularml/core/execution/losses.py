@@ -6,6 +6,7 @@ It knows no forward call and no optimizer.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,10 +15,11 @@ import numpy as np
 import torch
 
 from modularml.backends.torch_losses import Alignment, LossInput
-from modularml.base.errors import InvalidTypeError, LossError, StateError
+from modularml.base.errors import InvalidTypeError, LossError, ModularMLWarning, StateError
 from modularml.core.data.columns import DOMAINS
 from modularml.core.data.reference import FeatureSetReference, doubled_in
 from modularml.core.data.table import side_by_side, stack
+from modularml.core.execution.advice import done_twice
 from modularml.core.execution.columns import Column, JoinedStack, Source, Stack, column_of, dtype_in_torch
 from modularml.core.execution.forward import dtype_of
 from modularml.core.execution.streams import InputName, input_name, inputs_like, stream_of
@@ -244,6 +246,9 @@ def arguments_of(
         for _, one, key, source in named:
             if one.domain == "targets" and isinstance(source, Stack) and key in data.rows:
                 _check_shares(source[data.rows[key]], where)
+    twice = done_twice(loss.loss.name, getattr(getattr(node, "model", None), "model", None))
+    if trains and twice is not None:
+        warnings.warn(f"{where}: {twice}", ModularMLWarning, stacklevel=2)
     for (_, one, key, source), pick, seen, how in zip(named, picks, inputs, alignments, strict=True):
         if source is None:
             # An estimator's outputs may be of any numeric dtype.

@@ -1,3 +1,4 @@
+import warnings
 from typing import Any
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from modularml.core.execution.advice import advise
+from modularml.core.execution.advice import advise, done_twice
 from modularml.samplers import SimpleSampler
 
 
@@ -36,3 +37,34 @@ def test_other_errors_stay_as_they_are() -> None:
     error = ValueError("something else")
     advise(error)
     assert not hasattr(error, "__notes__")
+
+
+@pytest.mark.parametrize(
+    ("loss", "last", "is_told"),
+    [
+        ("cross_entropy", nn.Softmax(-1), True),
+        ("ce", nn.Softmax(-1), True),
+        ("cross_entropy", nn.LogSoftmax(-1), False),
+        ("nll", nn.LogSoftmax(-1), False),
+        ("cross_entropy", nn.ReLU(), False),
+    ],
+)
+def test_a_model_that_ends_with_what_its_loss_does_is_told(
+    bench: Any, loss: str, last: nn.Module, is_told: bool
+) -> None:
+    inner = nn.Sequential(nn.Linear(4, 3), last)
+    bench.graph(bench.node("A", bench.ref(targets="kind"), nn.Sequential(nn.Identity(), inner)))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        bench.drain(bench.train([bench.loss(loss=loss)]))
+    words = [
+        str(one.message) for one in told if "takes logits and applies Softmax itself" in str(one.message)
+    ]
+    assert bool(words) is is_told
+
+
+def test_a_sigmoid_before_bce_with_logits_is_told_and_before_bce_is_not() -> None:
+    end = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
+    assert "ends with Sigmoid()" in str(done_twice("bce_with_logits", end))
+    for loss, module in (("bce", end), ("bce_with_logits", nn.Linear(4, 1)), ("mse", end), ("bce", None)):
+        assert done_twice(loss, module) is None
