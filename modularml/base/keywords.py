@@ -1,9 +1,9 @@
-"""Misspelt keyword arguments: an error with the nearest match.
+"""Misspelt keyword arguments, and such as came by position: an error with what is meant.
 
 It knows no class; a class is handed in, or comes as a subclass of `Configurable`.
 
-A call costs no check: Python itself refuses an unknown keyword, and only then is its message
-completed. Signatures stay as they are for `inspect` and for Shift-Tab.
+A call costs no check: Python itself refuses an unknown keyword, or an argument too many, and only
+then is its message completed. Signatures stay as they are for `inspect` and for Shift-Tab.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from modularml.base.errors import InvalidTypeError, nearest
 ClassT = TypeVar("ClassT", bound=type)
 CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
+_TOO_MANY = re.compile(r"takes .*positional arguments? but \d+ ")
 _UNKNOWN = re.compile(r"got an unexpected keyword argument '([^']*)'")
 
 
@@ -43,7 +44,7 @@ def checked_keywords(cls: ClassT) -> ClassT:
 
 
 def checked(function: CallableT, owner: type | None = None) -> CallableT:
-    """Return `function`, whose error of a misspelt keyword names the nearest one there is."""
+    """Return `function`, whose error of a misspelt or unnamed argument says which one is meant."""
     if hasattr(function, "_is_checked"):
         return function
     makes = owner is not None and function.__name__ == "__init__"
@@ -53,15 +54,11 @@ def checked(function: CallableT, owner: type | None = None) -> CallableT:
         try:
             return function(*args, **kwargs)
         except TypeError as error:
-            found = _UNKNOWN.search(str(error))
-            # Where the name is not one that this call was given, something within it was refused.
-            if found is None or found[1] not in kwargs or found[1] in inspect.signature(function).parameters:
+            told = _misnamed(error, kwargs, function, owner) or _misplaced(error, args, function, owner)
+            if told is None:
                 raise
             where = _place(function, args[0] if args and owner is not None else None, makes=makes)
-            told = elsewhere(owner, found[1]) or _likely(found[1], kwargs[found[1]], function)
-            raise InvalidTypeError(
-                f"{where}() got an unexpected keyword argument {found[1]!r}. {told}"
-            ) from None
+            raise InvalidTypeError(f"{where}() {told}") from None
 
     vars(call)["_is_checked"] = True
     return call  # type: ignore[return-value]
@@ -81,6 +78,34 @@ def _takes_keywords(function: Callable[..., Any]) -> bool:
         kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY) for kind in kinds
     )
     return named and inspect.Parameter.VAR_KEYWORD not in kinds
+
+
+def _misnamed(
+    error: TypeError, kwargs: dict[str, Any], function: Callable[..., Any], owner: type | None
+) -> str | None:
+    """Say which name was meant, if it is one of this call that is unknown; else something within it was."""
+    found = _UNKNOWN.search(str(error))
+    if found is None or found[1] not in kwargs or found[1] in inspect.signature(function).parameters:
+        return None
+    told = elsewhere(owner, found[1]) or _likely(found[1], kwargs[found[1]], function)
+    return f"got an unexpected keyword argument {found[1]!r}. {told}"
+
+
+def _misplaced(
+    error: TypeError, args: tuple[Any, ...], function: Callable[..., Any], owner: type | None
+) -> str | None:
+    """Say what goes by name, if more came by position than this call takes, and no call within it."""
+    within = error.__traceback__ is None or error.__traceback__.tb_next is not None
+    if within or not _TOO_MANY.search(str(error)):
+        return None
+    first = 0 if owner is None else 1  # self or cls
+    parameters = list(inspect.signature(function).parameters.values())[first:]
+    by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    if not by_name:
+        return None
+    taken = " and ".join(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY) or "nothing"
+    got = ", ".join(f"{value!r:.40}" for value in args[first:])
+    return f"takes {taken} by position, got {got}. By name: {', '.join(by_name)}."
 
 
 def _likely(name: str, value: Any, function: Callable[..., Any]) -> str:

@@ -134,11 +134,31 @@ class BaseModel(Shown, Configurable, ABC):
 
     @initial_weights.setter
     def initial_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        present = {name: array.shape for name, array in (self.initial_weights or {}).items()}
-        given = {name: array.shape for name, array in weights.items()}
+        present, given = shapes_in(self.initial_weights or {}), shapes_in(weights)
         if given != present:
             raise InvalidValueError(f"{self!r} begins with weights of {present}, got {given}.")
         self._initial, self._digested = dict(weights), None
+
+    @property
+    def is_as_built(self) -> bool:
+        """Whether its weights have the names and shapes that they were built with."""
+        before = self.initial_weights
+        return before is None or shapes_in(before) == self._weight_shapes()
+
+    def _weight_shapes(self) -> dict[str, Shape]:
+        return shapes_in(self.get_weights())
+
+    def check_made_again(self) -> None:
+        """Refuse to be written to a file that nothing could be read from: it says how layers are made.
+
+        Raises:
+            InvalidValueError: If they were changed since they were.
+        """
+        if not self.is_as_built:
+            raise InvalidValueError(
+                f"{self!r} cannot be written to a file: its layers are not those that it was built with. "
+                "Make them so where they are made, or hand over a module that has them: ModelNode('a', net)."
+            )
 
     @property
     def initial_digest(self) -> str | None:
@@ -158,7 +178,9 @@ class BaseModel(Shown, Configurable, ABC):
 
         Raises:
             FileExistsError: If the file is there and `overwrite` is False.
+            InvalidValueError: If layers were changed after they were built, so that none could be made again.
         """
+        self.check_made_again()
         return save_object(filepath, "model", self, self.get_state(), overwrite=overwrite)
 
     @classmethod
@@ -262,3 +284,8 @@ def same_values(a: Shape, b: Shape) -> bool:
 def n_values(shape: Shape) -> int:
     """Return how many values a sample of that shape has."""
     return math.prod(shape)
+
+
+def shapes_in(weights: Mapping[str, np.ndarray]) -> dict[str, Shape]:
+    """Return the shape of each weight by its name."""
+    return {name: array.shape for name, array in weights.items()}

@@ -69,11 +69,38 @@ def test_a_misspelt_keyword_is_refused_with_the_nearest(call: Callable[[], Any],
         call()
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: Kettle(2), r"^Kettle\(\) takes nothing by position, got 2. By name: volume.$"),
+        (
+            lambda: modularml.Optimizer("adam", 0.1),
+            r"takes opt by position, got 'adam', 0.1. By name: opt_kwargs",
+        ),
+        (
+            lambda: modularml.samplers.SimpleSampler(32),
+            r"^SimpleSampler\(\) takes nothing .* By name: batch_size, ",
+        ),
+        (
+            lambda: modularml.TrainPhase("t", []),
+            r"^TrainPhase\(\) takes label by .* By name: input_sources, ",
+        ),
+    ],
+)
+def test_what_goes_by_name_is_told_where_too_much_comes_by_position(
+    call: Callable[[], Any], words: str
+) -> None:
+    with pytest.raises(InvalidTypeError, match=words):
+        call()
+
+
 def test_other_type_errors_stay_as_they_are() -> None:
     with pytest.raises(TypeError, match="^got an unexpected keyword argument 'inside'$"):
         Kettle().boil(1)
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         Kettle().heat()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="takes 2 positional arguments but 3 were given"):
+        Kettle.of_volume(1.0, 2.0)  # type: ignore[call-arg]
 
 
 def test_signatures_stay_visible() -> None:

@@ -115,9 +115,15 @@ def _columns_read(graph: Any) -> dict[str, Any]:
 
 
 def initial_weights(nodes: Iterable[Any]) -> dict[str, Any]:
-    """Return the weights that each model began with, by the label of its node."""
+    """Return the weights that each model began with, by the label of its node, if they are of its layers.
+
+    Raises:
+        InvalidValueError: If layers were changed after they were built, so that none could be made again.
+    """
     models = {node.label: node.model for node in nodes if isinstance(node, ModelNode)}
-    found = {label: model.initial_weights for label, model in models.items()}
+    for model in models.values():
+        model.check_made_again()
+    found = {label: model.initial_weights for label, model in models.items() if model.is_as_built}
     return {label: weights for label, weights in found.items() if weights}
 
 

@@ -160,6 +160,9 @@ class TorchBaseModel(nn.Module, BaseModel):
         """Return copies of all parameters and buffers by name."""
         return weights_of(self)
 
+    def _weight_shapes(self) -> dict[str, Shape]:
+        return shapes_of(self)
+
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Copy `weights` into the parameters and buffers.
 
@@ -197,6 +200,12 @@ def _whole(build: Callable[..., None]) -> Callable[..., None]:
         self._learn_shapes(known)
 
     return call
+
+
+def shapes_of(module: nn.Module) -> dict[str, Shape]:
+    """Return the shapes of all tensors in the module's state by name."""
+    state = module.state_dict()
+    return {name: tuple(t.shape) for name, t in state.items() if isinstance(t, torch.Tensor)}
 
 
 def weights_of(module: nn.Module) -> dict[str, np.ndarray]:

@@ -52,6 +52,9 @@ def describe_module(module: nn.Module) -> dict[str, Any]:
         "dtype": str(dtypes.pop()).removeprefix("torch.") if len(dtypes) == 1 else None,
         "fixed": [name for name, p in parameters if not p.requires_grad],
     }
+    parametrized = _parametrizations(module)
+    if parametrized:
+        tree["parametrizations"] = parametrized
     alike = tree, _tensors(module)
     known = _verified.get(id(module))
     if known is None or known[0]() is not module or known[1] != alike:
@@ -94,6 +97,12 @@ def make_module(tree: Mapping[str, Any]) -> nn.Module:
     """Return a new module as `describe_module` found it; global randomness stays as it is."""
     with untouched_rng():
         module = _make(tree)
+        for path, tensors in tree.get("parametrizations", {}).items():
+            layer = module.get_submodule(path)
+            for name, several in tensors.items():
+                if not parametrize.is_parametrized(layer, name):  # as a constructor may have done
+                    for one in several["each"]:
+                        _register(one, layer, name, unsafe=several["unsafe"])
     if tree["dtype"] is not None:
         module.to(getattr(torch, tree["dtype"]))
     for name in tree["fixed"]:
@@ -101,17 +110,16 @@ def make_module(tree: Mapping[str, Any]) -> nn.Module:
     return module
 
 
-def _describe(module: nn.Module) -> dict[str, Any]:
-    if not parametrize.is_parametrized(module):
-        return _unparametrized(module, type(module))
-    # The class that torch makes for a parametrized module has no name that it could be found by.
-    tree = _unparametrized(module, parametrize.type_before_parametrizations(module))
-    several: Any = module.parametrizations
-    found = {
-        name: {"unsafe": of_tensor.unsafe, "each": [_describe_parametrization(one) for one in of_tensor]}
-        for name, of_tensor in several.items()
+def _parametrizations(module: nn.Module) -> dict[str, Any]:
+    """Return what layers and their tensors are parametrized by: path of the layer -> tensor -> how."""
+    layers: Any = {path: one for path, one in module.named_modules() if parametrize.is_parametrized(one)}
+    return {
+        path: {
+            name: {"unsafe": several.unsafe, "each": [_describe_parametrization(one) for one in several]}
+            for name, several in layer.parametrizations.items()
+        }
+        for path, layer in layers.items()
     }
-    return {**tree, "parametrizations": found}
 
 
 def _describe_parametrization(one: nn.Module) -> dict[str, Any]:
@@ -144,7 +152,9 @@ _OF_TORCH: Mapping[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
 }
 
 
-def _unparametrized(module: nn.Module, cls: type[nn.Module]) -> dict[str, Any]:
+def _describe(module: nn.Module) -> dict[str, Any]:
+    # The class that torch makes for a parametrized module has no name that it could be found by.
+    cls = parametrize.type_before_parametrizations(module)
     if cls in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
         return {"class": cls, "children": {name: _describe(child) for name, child in module.named_children()}}
     arguments: dict[str, Any] = {}
@@ -194,15 +204,6 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, _PLAIN) or (isinstance(value, tuple | list) and all(map(_is_plain, value)))
 
 
-def _make(tree: Mapping[str, Any]) -> nn.Module:
-    module = _make_unparametrized(tree)
-    for name, of_tensor in tree.get("parametrizations", {}).items():
-        if not parametrize.is_parametrized(module, name):  # as a constructor may have done
-            for one in of_tensor["each"]:
-                _register(one, module, name, unsafe=of_tensor["unsafe"])
-    return module
-
-
 def _register(one: Mapping[str, Any], module: nn.Module, name: str, *, unsafe: bool) -> None:
     if "function" not in one:
         parametrize.register_parametrization(module, name, _make(one), unsafe=unsafe)
@@ -212,7 +213,7 @@ def _register(one: Mapping[str, Any], module: nn.Module, name: str, *, unsafe: b
     register(module, name, **one["arguments"])
 
 
-def _make_unparametrized(tree: Mapping[str, Any]) -> nn.Module:
+def _make(tree: Mapping[str, Any]) -> nn.Module:
     cls = tree["class"]
     if "children" not in tree:
         arguments = {n: _make(v) if isinstance(v, Mapping) else v for n, v in tree["arguments"].items()}

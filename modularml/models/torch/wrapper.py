@@ -34,6 +34,7 @@ from modularml.models.torch.module import (
     mixes_samples,
     raised,
     set_weights_of,
+    shapes_of,
     weights_of,
 )
 from modularml.models.torch.recipe import describe_module, make_module
@@ -232,6 +233,9 @@ class TorchModelWrapper(BaseModel):
         """
         return weights_of(self._existing())
 
+    def _weight_shapes(self) -> dict[str, Shape]:
+        return shapes_of(self._existing())
+
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Copy `weights` into the parameters and buffers.
 
@@ -250,6 +254,11 @@ class TorchModelWrapper(BaseModel):
         """Put back what `get_state` returned; builds the model where needed, or unbuilds it."""
         self.input_kinds = state.get("input_kinds")
         super().set_state(state)
+
+    def check_made_again(self) -> None:
+        """Refuse to be written where a class would make other layers; a module is described as it is."""
+        if self.model is None:
+            super().check_made_again()
 
     def _existing(self) -> nn.Module:
         if self._wrapped is None:

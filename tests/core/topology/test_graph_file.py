@@ -27,9 +27,29 @@ from modularml import (
     TrainPhase,
     inspect,
 )
-from modularml.base.errors import FileFormatError, GraphError, InvalidTypeError, StateError, UnknownNameError
+from modularml.base.errors import (
+    FileFormatError,
+    GraphError,
+    InvalidTypeError,
+    InvalidValueError,
+    StateError,
+    UnknownNameError,
+)
 from modularml.io import codec
+from modularml.models.torch import SequentialMLP, TorchModelWrapper
 from modularml.samplers import SimpleSampler
+
+
+class Net(nn.Module):
+    """A module that is made where its shapes are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
 
 QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 X = np.random.default_rng(1).standard_normal((5, 3)).astype(np.float32)
@@ -89,6 +109,50 @@ def test_training_goes_on_from_the_file_to_the_last_bit(exp: Experiment, tmp_pat
         exp.run_phase(exp.execution_plan["more"], **QUIET)
         states.append(restored.predict(X))
     np.testing.assert_array_equal(*states)
+
+
+def replace(module: Any) -> None:
+    module[0], module[2] = nn.Linear(3, 7), nn.Linear(7, 1)
+
+
+def normalize(module: Any) -> None:
+    parametrizations.weight_norm(module[0])
+
+
+@pytest.mark.parametrize("change", [replace, normalize])
+def test_a_module_that_was_changed_after_the_build_comes_back_as_it_is(
+    change: Callable[[Any], None], tmp_path: Path, make_data: Callable[..., FeatureSet]
+) -> None:
+    exp, module = Experiment("changed"), nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+    graph = ModelGraph.chain(make_data(), {"net": module}, optimizer="adam")
+    change(module)
+    exp.execution_plan.add_train_phase("train", split="train", losses="mse")
+    exp.run(**QUIET)
+    expected = graph.predict(X)
+    paths = exp.save(tmp_path / "changed"), graph.save(tmp_path / "changed")
+    ExperimentContext().activate()
+    loaded = Experiment.load(paths[0]).model_graph
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded.predict(X), expected)
+    ExperimentContext().activate()
+    np.testing.assert_array_equal(ModelGraph.load(paths[1]).predict(X), expected)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: SequentialMLP(hidden_dim=4, n_layers=1), lambda: TorchModelWrapper(model_class=Net)]
+)
+def test_layers_that_nothing_could_make_again_are_refused_before_a_file_is_written(
+    make: Callable[[], Any], tmp_path: Path, make_data: Callable[..., FeatureSet]
+) -> None:
+    exp, model = Experiment("changed"), make()
+    graph = ModelGraph.chain(make_data(), {"net": model}, optimizer="adam")
+    parametrizations.weight_norm(next(one for one in model.module.modules() if isinstance(one, nn.Linear)))
+    for save in (exp.save, graph.save, model.save):
+        with pytest.raises(
+            InvalidValueError, match="layers are not those that it was built with.*hand over a"
+        ):
+            save(tmp_path / "file")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_parametrized_module_trains_on_from_its_file(

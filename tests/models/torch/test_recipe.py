@@ -87,6 +87,12 @@ def own(layer: nn.Module) -> nn.Module:
     return parametrize.register_parametrization(layer, "bias", nn.Softplus(beta=2.0), unsafe=True)
 
 
+def later(block: Block) -> Block:
+    """Parametrize a layer that a constructor made."""
+    parametrizations.weight_norm(block.last)
+    return block
+
+
 PARAMETRIZED = {
     "weight_norm": lambda: parametrizations.weight_norm(nn.Linear(3, 2), dim=1),
     "weight_norm of all": lambda: parametrizations.weight_norm(nn.Conv1d(1, 2, 3), dim=None),
@@ -99,6 +105,7 @@ PARAMETRIZED = {
     ),
     "both": lambda: parametrizations.spectral_norm(parametrizations.weight_norm(nn.Linear(3, 2))),
     "own": lambda: own(nn.Linear(3, 3)),
+    "of a layer of one's own class": lambda: later(Block(nn.Linear(2, 3))),
     "inner": lambda: Block(nn.Sequential(parametrizations.weight_norm(nn.Linear(2, 3)), nn.Tanh())),
 }
 
@@ -130,7 +137,7 @@ class Normed(nn.Linear):
 
 def test_a_description_names_no_other_function() -> None:
     tree = describe_module(PARAMETRIZED["weight_norm"]())
-    tree["parametrizations"]["weight"]["each"][0]["function"] = "Enum"
+    tree["parametrizations"][""]["weight"]["each"][0]["function"] = "Enum"
     with pytest.raises(ValueError, match="Unknown parametrization 'Enum'. Available: 'weight_norm'"):
         make_module(tree)
 
