@@ -114,6 +114,18 @@ def test_dir_lists_what_there_is_and_no_more() -> None:
     assert set(dir(modularml)) == {"__version__", *PINNED, *modularml._PACKAGES}
 
 
+def test_tab_on_an_experiment_shows_what_people_call_and_no_more() -> None:
+    shown = """
+    add_callback as_estimator available_checkpoints best_checkpoints checkpoint_meta checkpointing
+    diff disable_checkpointing execution_plan exp_callbacks feature_sets from_active_context
+    from_config from_yaml get_config get_state history is_running last_run load model_graph
+    preview_group preview_phase preview_run remove_callback request_stop restore_checkpoint resume
+    run run_group run_phase save save_checkpoint set_checkpoint_dir set_checkpointing set_state
+    status to_yaml
+    """
+    assert [name for name in dir(modularml.Experiment) if not name.startswith("_")] == shown.split()
+
+
 def test_a_misspelt_name_is_told_with_the_nearest_one() -> None:
     with pytest.raises(
         AttributeError, match=r"no attribute 'ExperimentContex'\. Did you mean 'ExperimentContext'\?"

@@ -1,6 +1,7 @@
 """The checkpoints of an experiment: those of its own and of its phases, written when they are due.
 
-It knows no runner and no bytes: it is told of moments, and `storage` writes.
+It knows no runner and no bytes: it is told of moments, and `storage` writes. Of a run it knows the
+bookmark, which turns to what was written.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError, check_label
+from modularml.core.execution.scope import ExecutionContext
 from modularml.core.experiment import storage
 from modularml.core.experiment.background import Background
 from modularml.core.experiment.checkpoint_store import CheckpointStore
@@ -18,7 +20,7 @@ from modularml.core.experiment.goals import check_logged, goal_in
 from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
-from modularml.core.experiment.runs import Runs
+from modularml.core.experiment.resuming import Bookmark
 from modularml.core.experiment.state import take
 from modularml.io.names import safe_name, with_suffix
 
@@ -28,12 +30,10 @@ class Checkpoints(CheckpointStore):
 
     Args:
         owner: The label of the experiment.
-        runs: Its runs, which note what is written of them.
     """
 
-    def __init__(self, owner: str, runs: Runs) -> None:
+    def __init__(self, owner: str) -> None:
         super().__init__(owner)
-        self._runs = runs
         self._background = Background()
 
     def attach(self, policy: Checkpointing | None) -> None:
@@ -68,26 +68,32 @@ class Checkpoints(CheckpointStore):
                     'Checkpointing(directory=...) or mode="memory".'
                 )
 
-    def save(self, experiment: Any, name: str, *, overwrite: bool, meta: Mapping[str, Any]) -> Path:
+    def save(
+        self, experiment: Any, bookmark: Bookmark, name: str, *, overwrite: bool, meta: Mapping[str, Any]
+    ) -> Path:
         """Write a checkpoint now; see `Experiment.save_checkpoint`."""
         self.settle()
         target = self.target(name, automatic=False, overwrite=overwrite)
         storage.checkpoint_of(experiment, target, name, meta, at_once=True)()
         self.add(name, target, automatic=False)
-        self._runs.bookmark.turn_to(str(target))
+        bookmark.turn_to(target)
         return target
 
-    def on(self, experiment: Any, moment: str, label: str) -> None:
-        """Write a checkpoint of the experiment if one is due."""
+    def on(self, experiment: Any, bookmark: Bookmark, moment: str, label: str) -> None:
+        """Write a checkpoint of the experiment if one is due.
+
+        Raises:
+            StateError: If one is due and there is no folder for it.
+        """
         name, policy = self.due(moment, label), self.policy
         if name is None or policy is None:
             return
         self.settle()
-        target = self.target(name, automatic=True, overwrite=policy.overwrite)
+        target, record = self.target(name, automatic=True, overwrite=policy.overwrite), bookmark.record
 
         def enter() -> None:
             self.add(name, target, automatic=True)
-            self._note(name, target)
+            bookmark.add(record, name, target)
 
         at_once = not policy.background
         write = storage.checkpoint_of(experiment, target, name, {"moment": moment}, at_once=at_once)
@@ -96,14 +102,14 @@ class Checkpoints(CheckpointStore):
     def within(
         self,
         experiment: Any,
+        bookmark: Bookmark,
         phase: ExperimentPhase,
         moment: str,
-        epoch: int,
-        batch: int,
+        at: ExecutionContext,
         results: PhaseResults,
     ) -> None:
         """Keep a checkpoint of a phase if one is due, or the epoch is the best."""
-        policy = phase.checkpointing
+        policy, epoch, batch = phase.checkpointing, at.epoch_idx, at.batch_idx
         if policy is None or self.is_disabled:
             return
         if moment == "phase_start":
@@ -128,13 +134,13 @@ class Checkpoints(CheckpointStore):
         meta = {"moment": moment, "phase": phase.label, "epoch": epoch}
         meta |= {"batch": batch} if moment.startswith("batch") else {}
         meta |= {} if value is None else {str(policy.best): value}
-        gone = policy.keep(key, path, best=best, is_due=is_due)
+        gone, record = policy.keep(key, path, best=best, is_due=is_due), bookmark.record
 
         def enter() -> None:
             self.add(name, path, automatic=False)
             if policy.best_key is not None:
                 self.best[phase.label] = f"{phase.label}/{policy.best_key}"
-            self._note(name, path)
+            bookmark.add(record, name, path)
             for old in gone:
                 found = self.paths.pop(f"{phase.label}/{old}", None)
                 if found is not None:
@@ -165,11 +171,6 @@ class Checkpoints(CheckpointStore):
         else:
             write()
             enter()
-
-    def _note(self, name: str, path: Path) -> None:
-        self._runs.bookmark.turn_to(str(path))
-        if self._runs.history:
-            self._runs.history[-1].checkpoints.append(name)
 
 
 def _writing(entry: ExperimentPhase | Group) -> Iterator[ExperimentPhase]:

@@ -12,7 +12,8 @@ from modularml.core import cells
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
-from modularml.core.experiment.runner import Entry
+
+Entry = ExperimentPhase | Group
 
 
 def own_plan(experiment: Any, method: str) -> PhaseGroup:

@@ -27,7 +27,6 @@ from modularml.base.rows import check_seed
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
-from modularml.core.execution.recording import HISTORY_BUDGET_BYTES
 from modularml.core.experiment import storage
 from modularml.core.experiment.callback import ExperimentCallback, check_callbacks, without_callback
 from modularml.core.experiment.cards import node_table, plan_table
@@ -35,9 +34,8 @@ from modularml.core.experiment.checkpointing import Checkpointing
 from modularml.core.experiment.checkpoints import Checkpoints
 from modularml.core.experiment.comparison import Diff
 from modularml.core.experiment.display_options import display_options
-from modularml.core.experiment.entries import own, own_plan, refreshed
+from modularml.core.experiment.entries import Entry, own, own_plan, refreshed
 from modularml.core.experiment.history import ExperimentRun, History
-from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
@@ -45,7 +43,6 @@ from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.results_config import ResultsConfig
 from modularml.core.experiment.resuming import Bookmark, point_in
-from modularml.core.experiment.runner import Entry
 from modularml.core.experiment.runs import Runs
 from modularml.core.experiment.staleness import STALE, Status
 from modularml.core.experiment.standing import (
@@ -172,8 +169,8 @@ class Experiment(Shown):
         self.events = EventBus()
         self.epochs_done: dict[str, int] = {}
         self._plan = PhaseGroup(self.label)
-        self._runs = Runs()
-        self._checkpoints = Checkpoints(self.label, self._runs)
+        self._checkpoints = Checkpoints(self.label)
+        self._runs = Runs(self._checkpoints)
         self.random_stream = RandomStream(self.label)
 
     def _succeed(self, former: Experiment) -> None:
@@ -508,24 +505,6 @@ class Experiment(Shown):
         """Whether a run or a preview goes on."""
         return self._runs.is_running
 
-    # -- what the runner calls -------------------------------------------------------
-
-    def pause(self) -> None:
-        """Remember where the run is, to go on from there; the runner calls this."""
-        self._runs.bookmark.pause(self)
-
-    def within(self, group: Group) -> contextlib.AbstractContextManager[None]:
-        """Remember in a ``with`` block what a group will put back; the runner calls this."""
-        return self._runs.bookmark.within(group, self)
-
-    def arrive(self) -> None:
-        """Return to everything as it was where the run is gone on with; the runner calls this."""
-        self._runs.bookmark.arrive(self)
-
-    def bound_history(self, added: int) -> None:
-        """Let the oldest outputs go where all runs together hold too many; the runner calls this."""
-        self._runs.history.make_room_within(HISTORY_BUDGET_BYTES, added)
-
     # -- checkpoints -----------------------------------------------------------------
 
     @property
@@ -554,10 +533,6 @@ class Experiment(Shown):
             NotADirectoryError: If it is a file.
         """
         self._checkpoints.set_folder(path, create=create)
-
-    def expect_checkpoints(self, files: Mapping[str, str]) -> None:
-        """Find checkpoints by name when the folder that holds their files is set; loading does this."""
-        self._checkpoints.absent = dict(files)
 
     @property
     def available_checkpoints(self) -> dict[str, Path]:
@@ -600,7 +575,7 @@ class Experiment(Shown):
             StateError: If no folder is set.
             InvalidValueError: If the name is taken and `overwrite` is False.
         """
-        return self._checkpoints.save(self, name, overwrite=overwrite, meta=meta or {})
+        return self._checkpoints.save(self, self._runs.bookmark, name, overwrite=overwrite, meta=meta or {})
 
     def restore_checkpoint(self, name_or_path: str | Path) -> None:
         """Return to the state of a checkpoint: weights, optimizers, random numbers, history.
@@ -627,33 +602,6 @@ class Experiment(Shown):
     def disable_checkpointing(self) -> contextlib.AbstractContextManager[None]:
         """Write no checkpoints by itself within a ``with`` block."""
         return self._checkpoints.disabled()
-
-    def checkpoint_on(self, moment: str, label: str) -> None:
-        """Write a checkpoint if one is due at this moment; the runner calls this.
-
-        Raises:
-            StateError: If one is due and there is no folder for it.
-        """
-        self._checkpoints.on(self, moment, label)
-
-    def checkpoint_within(
-        self, phase: ExperimentPhase, moment: str, epoch: int, batch: int, results: PhaseResults
-    ) -> None:
-        """Keep a checkpoint of a phase if one is due at this moment; the runner calls this."""
-        self._checkpoints.within(self, phase, moment, epoch, batch, results)
-
-    @property
-    def writes_checkpoints(self) -> bool:
-        """Whether checkpoints are written by themselves now."""
-        return not self._checkpoints.is_disabled
-
-    def settle_checkpoints(self) -> None:
-        """Wait for the checkpoint that is being written; the runner calls this.
-
-        Raises:
-            OSError: If it could not be written.
-        """
-        self._checkpoints.settle()
 
     def as_estimator(self) -> Any:
         """Return the training of this experiment as an estimator of scikit-learn.
@@ -814,6 +762,9 @@ class Experiment(Shown):
             StateError: If the active context belongs to an experiment and `overwrite` is False.
             FileFormatError: If the file is not a whole experiment; nothing is changed then.
         """
-        return storage.load_experiment(
+        made: Self
+        made, absent = storage.load_experiment(
             cls, filepath, checkpoint_dir=checkpoint_dir, overwrite=overwrite, symbols=symbols
         )
+        made._checkpoints.absent = absent
+        return made

@@ -7,16 +7,17 @@ group that puts all of that back at its end, ``outside``: the state from before 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from modularml.base.errors import StateError, unknown_name
+from modularml.core.experiment.entries import Entry
 from modularml.core.experiment.history import ExperimentRun
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.position import Position
-from modularml.core.experiment.runner import Entry, Runner
 from modularml.core.experiment.state import Changeable, phase_states, put_back, set_phase_states, take
 
 Point = Mapping[str, Any]
@@ -27,7 +28,7 @@ class Bookmark:
     """Where the newest run that did not end can be gone on with.
 
     Attributes:
-        runner: The run that goes on, if one does.
+        where: Tells where the run that goes on is, if one does.
         record: Its record.
         entry: What it runs.
         whole_plan: Whether that is the plan of the experiment.
@@ -37,7 +38,7 @@ class Bookmark:
         is_paused: Whether the run that goes on has paused.
     """
 
-    runner: Runner | None = None
+    where: Callable[[], Position] | None = None
     record: ExperimentRun | None = None
     entry: Entry | None = None
     whole_plan: bool = False
@@ -48,7 +49,7 @@ class Bookmark:
 
     def begin(
         self,
-        runner: Runner,
+        where: Callable[[], Position],
         record: ExperimentRun,
         entry: Entry,
         *,
@@ -56,14 +57,14 @@ class Bookmark:
         point: Point | None = None,
     ) -> None:
         """Follow a run, that maybe goes on from a point; runs before it can no longer be gone on with."""
-        self.runner, self.record, self.entry, self.whole_plan = runner, record, entry, whole_plan
+        self.where, self.record, self.entry, self.whole_plan = where, record, entry, whole_plan
         self.point, self.checkpoint, self.outside, self.is_paused = point, None, None, False
 
     def end(self) -> None:
         """The run is over: completed, so that there is nothing to go on with, or not."""
         if self.record is not None and self.record.status == "completed":
             self.point = self.checkpoint = None
-        self.runner = self.record = self.entry = None
+        self.where = self.record = self.entry = None
 
     @contextmanager
     def within(self, group: Group, experiment: Changeable) -> Iterator[None]:
@@ -86,9 +87,9 @@ class Bookmark:
     @property
     def progress(self) -> dict[str, Any] | None:
         """Where the run that goes on is, as a tree; None if there is none, or it paused already."""
-        if self.runner is None or self.record is None or self.is_paused:
+        if self.where is None or self.record is None or self.is_paused:
             return None
-        position = self.runner.position.get_state()
+        position = self.where().get_state()
         return {"run_id": self.record.id, "whole_plan": self.whole_plan, "position": position}
 
     def pause(self, experiment: Changeable) -> None:
@@ -104,10 +105,16 @@ class Bookmark:
             }
             self.checkpoint, self.is_paused = None, True
 
-    def turn_to(self, checkpoint: str) -> None:
+    def turn_to(self, checkpoint: Path) -> None:
         """A checkpoint of the run was written, from which it can be gone on with."""
         if self.progress is not None:
-            self.point, self.checkpoint = None, checkpoint
+            self.point, self.checkpoint = None, str(checkpoint)
+
+    def add(self, record: ExperimentRun | None, name: str, checkpoint: Path) -> None:
+        """A checkpoint was written by itself: the record of its run names it, and the run turns to it."""
+        self.turn_to(checkpoint)
+        if record is not None:
+            record.checkpoints.append(name)
 
     def get_state(self) -> dict[str, Any]:
         """Return the bookmark as a tree."""

@@ -35,23 +35,25 @@ from modularml.base.events import (
 )
 from modularml.core.context import ExperimentContext
 from modularml.core.execution.epochs import BatchEnded, BatchStarted, EpochLeft, Paused
+from modularml.core.execution.recording import HISTORY_BUDGET_BYTES
 from modularml.core.execution.scope import ExecutionContext, PhaseScope, Start
-from modularml.core.experiment.callback import ExperimentCallback
 from modularml.core.experiment.callback_results import as_result
 from modularml.core.experiment.checkpointing import PHASE
+from modularml.core.experiment.checkpoints import Checkpoints
+from modularml.core.experiment.entries import Entry
 from modularml.core.experiment.fingerprint import Fingerprints
-from modularml.core.experiment.history import ExperimentRun, PhaseExecution, now
+from modularml.core.experiment.history import ExperimentRun, History, PhaseExecution, now
 from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase
 from modularml.core.experiment.position import Position
-from modularml.core.experiment.random_stream import RandomStream
 from modularml.core.experiment.results import PhaseGroupResults
+from modularml.core.experiment.resuming import Bookmark
 from modularml.core.experiment.staleness import name_of, upstream
+from modularml.core.experiment.state import Changeable
 from modularml.display.live import open_live_view
 
 Results = PhaseResults | PhaseGroupResults
-Entry = ExperimentPhase | Group
 
 _HOOK_OF_EVENT: dict[type[Event], str] = {
     EpochStarted: "on_epoch_start",
@@ -64,54 +66,11 @@ _NOT_YET_TOLD = (BatchStarted, BatchEnded, EpochEnded)
 """Events of batches, of which nobody is told but callbacks, and those that are told after the hooks."""
 
 
-class Surroundings(Protocol):
-    """What the runner needs of an experiment."""
+class Host(Changeable, Protocol):
+    """An experiment as the runner sees it."""
 
-    label: str
     ctx: ExperimentContext
     events: EventBus
-    epochs_done: dict[str, int]
-    random_stream: RandomStream
-
-    @property
-    def exp_callbacks(self) -> list[ExperimentCallback]:
-        """Its callbacks, in order of execution."""
-        ...
-
-    def checkpoint_on(self, moment: str, label: str) -> None:
-        """Write a checkpoint if one is due."""
-        ...
-
-    @property
-    def writes_checkpoints(self) -> bool:
-        """Whether checkpoints are written by themselves now."""
-        ...
-
-    def checkpoint_within(
-        self, phase: ExperimentPhase, moment: str, epoch: int, batch: int, results: PhaseResults
-    ) -> None:
-        """Keep a checkpoint of a phase if one is due."""
-        ...
-
-    def settle_checkpoints(self) -> None:
-        """Wait for the checkpoint that is being written."""
-        ...
-
-    def bound_history(self, added: int) -> None:
-        """Let the oldest outputs go where all runs together hold too many."""
-        ...
-
-    def pause(self) -> None:
-        """Remember everything as it is now, to go on from here; the first time in a run counts."""
-        ...
-
-    def within(self, group: Group) -> contextlib.AbstractContextManager[None]:
-        """Remember in a ``with`` block what a group will put back at its end."""
-        ...
-
-    def arrive(self) -> None:
-        """Return to everything as it was where an earlier part of the run ended."""
-        ...
 
 
 class Runner:
@@ -120,6 +79,8 @@ class Runner:
     Args:
         experiment: Whose run it is.
         history: Its runs so far, to which the present one comes.
+        bookmark: Remembers where the run is, to go on from there; of a preview it remembers nothing.
+        checkpoints: Told of the moments at which one may be due.
         options: What is shown.
         preview: Call no experiment callbacks and write no checkpoints.
         begin_at: Where an earlier part of the run ended; None begins at the beginning.
@@ -130,14 +91,17 @@ class Runner:
 
     def __init__(
         self,
-        experiment: Surroundings,
-        history: Sequence[ExperimentRun],
+        experiment: Host,
+        history: History,
+        bookmark: Bookmark,
+        checkpoints: Checkpoints,
         options: DisplayOptions,
         *,
         preview: bool = False,
         begin_at: Position | None = None,
     ) -> None:
         self.experiment, self.history = experiment, history
+        self.bookmark, self.checkpoints = bookmark, checkpoints
         self.options, self.preview = options, preview
         self.position = Position(path=())
         self._begin_at = begin_at
@@ -214,7 +178,7 @@ class Runner:
                 self._moment("on_experiment_end", "experiment_end", "END")
             else:
                 self._run_entry(entry, (entry.label,), record, attach)
-            self.experiment.settle_checkpoints()
+            self.checkpoints.settle()
         except BaseException as error:
             self._settle_after(error)
             if not self.preview:
@@ -224,7 +188,7 @@ class Runner:
     def _settle_after(self, error: BaseException) -> None:
         """Wait for the checkpoint that is being written; never in the place of `error`."""
         try:
-            self.experiment.settle_checkpoints()
+            self.checkpoints.settle()
         except Exception as failure:  # noqa: BLE001 - told as a note; the first exception counts
             error.add_note(f"The last checkpoint was not written: {type(failure).__name__}: {failure}")
 
@@ -262,7 +226,7 @@ class Runner:
                     record.fingerprint[name] = whole
             if stage != "ended":
                 apart, self._apart = self._apart, self._apart or group.keeps_weights
-                with self.experiment.within(group), group.stage(self.experiment):
+                with self.bookmark.within(group, self.experiment), group.stage(self.experiment):
                     self._fingerprints.forget()  # a fold has rows of its own
                     self._run_parts(group, path, record, results)
                 self._fingerprints.forget()
@@ -321,7 +285,8 @@ class Runner:
                 self._take_over(record, path, results, phase, is_new=scope.start.recorded is None)
                 attach(results)
                 self._draw(phase, execution, scope)
-                self.experiment.bound_history(sum(found.n_bytes for found in results.recordings()))
+                added = sum(found.n_bytes for found in results.recordings())
+                self.history.make_room_within(HISTORY_BUDGET_BYTES, added)
             self.position = Position(path=path, stage="ended")
             # Before the last hook, as a checkpoint that is written then must hold all of this.
             self._conclude(entry)
@@ -357,7 +322,7 @@ class Runner:
     def _arrive(self, path: tuple[str, ...]) -> None:
         """Return to everything as it was, where an earlier part of the run ended."""
         if self._begin_at is not None and self._begin_at.path == path:
-            self.experiment.arrive()
+            self.bookmark.arrive(self.experiment)
 
     def _entries(self, group: Group, path: tuple[str, ...]) -> Iterator[Entry]:
         """Yield the parts of a group that are not done."""
@@ -407,12 +372,12 @@ class Runner:
         self._pause(begun, error)
 
     def _pause(self, position: Position, error: BaseException | None = None) -> None:
-        """Let the experiment remember where to go on; never in the place of `error`."""
+        """Remember where to go on; never in the place of `error`."""
         self.position = position
         if self.preview:
             return
         try:
-            self.experiment.pause()
+            self.bookmark.pause(self.experiment)
         except Exception as failure:
             if error is None:
                 raise
@@ -426,7 +391,7 @@ class Runner:
         self, phase: ExperimentPhase, path: tuple[str, ...], record: ExperimentRun, stage: str
     ) -> PhaseScope:
         watched = any(c.listens(hook) for c in phase.callbacks for hook in ("on_batch_start", "on_batch_end"))
-        keeps = None if self.preview or not self.experiment.writes_checkpoints else phase.checkpointing
+        keeps = None if self.preview or self.checkpoints.is_disabled else phase.checkpointing
         watched |= keeps is not None and any(m.startswith("batch") for m in keeps.moments(PHASE))
         scope = PhaseScope(
             run_id=record.id,
@@ -568,7 +533,7 @@ class Runner:
         here = scope.exec_ctx
         if here.checkpointing is not None and not is_done:
             moment = hook.removeprefix("on_")
-            self.experiment.checkpoint_within(phase, moment, here.epoch_idx, here.batch_idx, results)
+            self.checkpoints.within(self.experiment, self.bookmark, phase, moment, here, results)
 
     def _call_all(
         self,
@@ -598,7 +563,7 @@ class Runner:
         if self.preview:
             return
         if not self._call_all(self.experiment.exp_callbacks, hook, **arguments):
-            self.experiment.checkpoint_on(moment, label)
+            self.checkpoints.on(self.experiment, self.bookmark, moment, label)
 
     def _call_on_exception(
         self,

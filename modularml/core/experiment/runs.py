@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from modularml.base.errors import ModularMLError, StateError
+from modularml.base.events import DisplayOptions
 from modularml.core import cells
+from modularml.core.experiment.checkpoints import Checkpoints
 from modularml.core.experiment.display_options import display_options
-from modularml.core.experiment.entries import own, phases_of
+from modularml.core.experiment.entries import Entry, own, phases_of
 from modularml.core.experiment.history import ExperimentRun, History, now
 from modularml.core.experiment.outdated import outdated
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.resuming import Bookmark, Point, entry_of, point_in, position_in, restore_own
-from modularml.core.experiment.runner import Entry, Runner
+from modularml.core.experiment.runner import Runner
 from modularml.core.experiment.state import begin_anew, put_back, restored
 from modularml.display.notice import notice
 
@@ -28,12 +30,16 @@ from modularml.display.notice import notice
 class Runs:
     """Begins the runs of an experiment, goes on with them, and previews.
 
+    Args:
+        checkpoints: The checkpoints that are written meanwhile.
+
     Attributes:
         history: The records of all runs, oldest first.
         bookmark: Where the newest one that did not end can be gone on with.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
         self.history = History()
         self.bookmark = Bookmark()
         self._trained: dict[str, weakref.WeakSet[Any]] = {}
@@ -43,7 +49,7 @@ class Runs:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return runs of their own; the nodes they trained are those that were copied before."""
-        made = type(self)()
+        made = type(self)(copy.deepcopy(self._checkpoints, memo))
         memo[id(self)] = made
         made.history, made.bookmark = copy.deepcopy((self.history, self.bookmark), memo)
         for label, nodes in self._trained.items():
@@ -95,8 +101,9 @@ class Runs:
     ) -> Any:
         """Run an entry and record it; see `Experiment.run`."""
         self.tell_outdated(entry)
-        runner = Runner(experiment, self.history, display_options(display))
+        options = display_options(display)
         with self.exclusively(experiment), experiment.random_stream.active():
+            runner = self._runner_of(experiment, options)
             if fresh:
                 begin_anew(experiment)
             self._count_anew(experiment, phases_of(entry))
@@ -129,8 +136,9 @@ class Runs:
         position, whole_plan = position_in(point), point["progress"]["whole_plan"]
         entry = own(experiment, entry_of(point, experiment.execution_plan, given), None, "resume")
         self.tell_outdated(entry)
-        runner = Runner(experiment, self.history, display_options(display), begin_at=position)
+        options = display_options(display)
         with self.exclusively(experiment), experiment.random_stream.active():
+            runner = self._runner_of(experiment, options, begin_at=position)
             earlier = ExperimentRun.from_state(point["run"])
             record = next((run for run in self.history if run.id == earlier.id), None)
             if record is None:
@@ -145,8 +153,9 @@ class Runs:
     def preview(self, experiment: Any, entry: Entry, display: Mapping[str, Any]) -> Any:
         """Run an entry without a trace; see `Experiment.preview_phase`."""
         self.tell_outdated(entry)
-        runner = Runner(experiment, self.history, display_options(display), preview=True)
+        options = display_options(display)
         with self.exclusively(experiment), experiment.random_stream.active():
+            runner = self._runner_of(experiment, options, preview=True)
             record = ExperimentRun(label=entry.label, started_at=now())
             with restored(experiment, phases_of(entry)), self._as_the_present(runner):
                 return runner.run(entry, record)
@@ -163,6 +172,9 @@ class Runs:
             notice(None, "\n".join(words))
         self._told = told
 
+    def _runner_of(self, experiment: Any, options: DisplayOptions, **how: Any) -> Runner:
+        return Runner(experiment, self.history, self.bookmark, self._checkpoints, options, **how)
+
     def _follow(
         self,
         experiment: Any,
@@ -173,7 +185,7 @@ class Runs:
         whole_plan: bool,
         point: Point | None = None,
     ) -> Any:
-        self.bookmark.begin(runner, record, entry, whole_plan=whole_plan, point=point)
+        self.bookmark.begin(lambda: runner.position, record, entry, whole_plan=whole_plan, point=point)
         try:
             with self._as_the_present(runner), experiment.results_config.written(record):
                 return runner.run(entry, record, whole_plan=whole_plan)

@@ -85,8 +85,12 @@ def load_experiment(
     checkpoint_dir: str | Path | None,
     overwrite: bool,
     symbols: Mapping[str, Any] | None,
-) -> Any:
-    """Read an experiment into the active context; all is made before anything is replaced."""
+) -> tuple[Any, dict[str, str]]:
+    """Read an experiment into the active context; all is made before anything is replaced.
+
+    Returns:
+        The experiment, and those of its checkpoints that were not found: name -> former file.
+    """
     path = existing(path, ["experiment"])
     ctx = ExperimentContext.get_active()
     former = ctx.experiment
@@ -111,7 +115,6 @@ def load_experiment(
     checkpoints = _found_checkpoints(tree["state"]["checkpoints"], folder)
     experiment.set_state(tree["state"] | {"checkpoints": checkpoints})
     absent = {n: path for n, path in tree["state"]["checkpoints"].items() if n not in checkpoints}
-    experiment.expect_checkpoints(absent)
     if is_again and former is not None:
         known = {run.id for run in experiment.history}
         lost = sum(run.id not in known for run in former.history)
@@ -119,7 +122,7 @@ def load_experiment(
             runs = "1 run" if lost == 1 else f"{lost} runs"
             notice(None, f"The history is that of the file again, without {runs} that it does not hold.")
     cells.define(experiment, "loaded", experiment.label)
-    return experiment
+    return experiment, absent
 
 
 def save_as_yaml(experiment: Any, path: str | Path, *, overwrite: bool) -> Path:

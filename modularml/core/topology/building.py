@@ -53,7 +53,14 @@ def build_nodes(
 
 
 def shape_of_input(node: GraphNode, ref: UpstreamReference, ctx: ExperimentContext) -> Shape:
-    """Return the shape of one sample that an upstream brings; see `ModelGraph.shape_of_input`."""
+    """Return the shape of one sample that an upstream brings.
+
+    From a FeatureSet it is ``(n_keys, *key_shape)``, or ``(n_values,)`` where samples of its columns
+    differ in shape.
+
+    Raises:
+        StateError: If the node upstream of it is not built.
+    """
     if isinstance(ref, FeatureSetReference):
         table = featureset_of(ref, node, ctx).table
         samples = {name: table.column(name)[:1] for name in ref.features}

@@ -39,7 +39,7 @@ from modularml.core.topology import (
     structure,
 )
 from modularml.core.topology.diagram import graph_spec
-from modularml.core.topology.graph_node import GraphNode, Shape, UpstreamReference
+from modularml.core.topology.graph_node import GraphNode, UpstreamReference
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.topology.origin import Entry, Origin, entries_of, origin_of
@@ -317,21 +317,6 @@ class ModelGraph:
         self._was_built = True
         self._built_with = {node.node_id: node.upstream_refs for node in self._members()}
         return self
-
-    def shape_of_input(self, node: GraphNode, ref: UpstreamReference) -> Shape:
-        """Shape of one sample that an upstream brings.
-
-        From a FeatureSet it is ``(n_keys, *key_shape)``, or ``(n_values,)`` where samples of its columns
-        differ in shape.
-
-        Raises:
-            StateError: If the node upstream of it is not built.
-        """
-        return building.shape_of_input(node, ref, self.ctx)
-
-    def target_shape(self, node: GraphNode) -> Shape | None:
-        """Shape of one sample's targets as they reach `node`, or None if it has none."""
-        return building.target_shape(node, self.ctx)
 
     def origin(self, node: GraphNode, domain: str = "targets") -> Origin:
         """Where the targets or tags come from that belong to the outputs of `node`."""

@@ -162,11 +162,11 @@ def test_files_keep_what_they_can_of_it_and_name_the_rest(lab: Any, tmp_path: An
 
 
 def test_the_history_is_bounded_and_the_oldest_outputs_go_first(lab: Any, monkeypatch: Any) -> None:
-    from modularml.core.experiment import experiment
+    from modularml.core.experiment import runner
 
     results = [lab.exp.run_phase(lab.evaluate()) for _ in range(2)]
     size = results[0].recording.make_room_within(10**9)
-    monkeypatch.setattr(experiment, "HISTORY_BUDGET_BYTES", 2 * size)
+    monkeypatch.setattr(runner, "HISTORY_BUDGET_BYTES", 2 * size)
     group = lab.exp.run_group(PhaseGroup("g", [lab.evaluate("a")]))
     assert results[0].n_dropped_batches == 1 and not results[1].n_dropped_batches
     lab.exp.run_group(PhaseGroup("h", [lab.evaluate("b"), lab.evaluate("c")]))

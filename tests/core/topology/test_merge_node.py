@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import modularml as mml
 from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError
 from modularml.core.execution.losses import EnteringData
+from modularml.core.topology import building
 from modularml.samplers import PairedSampler, SimilarityCondition, SimpleSampler
 
 STRATEGIES = [0, -1, "first", "last", "mean"]
@@ -142,7 +143,7 @@ def test_gradients_pass_through_to_every_branch(bench: Any) -> None:
     for node in (left, right, tail):
         for name, value in node.model.get_weights().items():
             assert np.allclose(value, by_hand[node.label].state_dict()[name], atol=1e-5)
-    assert graph.target_shape(tail) == (1,)
+    assert building.target_shape(tail, graph.ctx) == (1,)
 
 
 def test_without_a_graph_optimizer_each_branch_learns_from_its_own_loss(bench: Any) -> None:
@@ -164,7 +165,7 @@ def test_targets_of_two_featuresets_are_joined_as_asked(bench: Any, how: Any) ->
     concat = mml.ConcatNode("C", [left, right], -1, concat_axis_targets=how)
     graph = bench.graph(left, right, concat)
     width = 2 if isinstance(how, int) else 1
-    assert graph.target_shape(concat) == (width,)
+    assert building.target_shape(concat, graph.ctx) == (width,)
     bindings = [mml.InputBinding.for_evaluation(node=node, split="test") for node in (left, right)]
     measured = mml.AppliedLoss(
         lambda outputs, targets: (targets * 1.0).reshape(len(targets), -1).mean(1), "C"
@@ -189,7 +190,7 @@ def test_branches_of_one_trunk_bring_their_targets_once(bench: Any) -> None:
     concat = mml.ConcatNode("C", [left, right])
     nested = mml.ConcatNode("N", [concat, bench.node("X")])
     graph = bench.graph(left, right, concat, nested, bench.ctx.get_node("X"))
-    assert graph.target_shape(nested) == (1,)
+    assert building.target_shape(nested, graph.ctx) == (1,)
     assert EnteringData(graph, [nested], {"L": ("default",)}, {}, {}).joined == {}
 
 
