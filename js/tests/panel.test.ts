@@ -67,6 +67,17 @@ test("a run is followed from its start to its end", async () => {
   assert.equal(el.querySelector(".mml-bar")?.getAttribute("aria-valuenow"), "100");
 });
 
+test("the count of batches, which begins anew every epoch, has the room of the greatest and moves nothing", async () => {
+  const { el, play } = open();
+  const room = () => el.querySelector<HTMLElement>('[data-fact="batch"] .mml-figure')?.style.minWidth;
+  await play(until(isInSecondEpoch));
+  assert.match(room() ?? "", /2ch/);
+  const [patch] = until(isInSecondEpoch).slice(-1) as [RunPatch];
+  await play([{ ...patch, seq: patch.seq + 1, phases: patch.phases.map((phase) => ({ ...phase, batches: 1000 })) }]);
+  assert.match(room() ?? "", /8ch/);
+  assert.equal(el.querySelector<HTMLElement>('[data-fact="elapsed"] .mml-figure')?.style.minWidth, "");
+});
+
 test("the chart has a name from its first curve on, with the numbers of the epoch that began", async () => {
   const { el, play } = open();
   const name = () => el.querySelector(".mml-chart")?.getAttribute("aria-label");

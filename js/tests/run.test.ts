@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import recorded from "../../tests/fixtures/progress_run.json";
 import { axisEnd, curvesOf, foldsOf } from "../src/progress/curves";
-import { canBeLog, isWide, leftOf, valueAt } from "../src/shared/lines";
+import { canBeLog, isWide, leftOf, logEnds, valueAt } from "../src/shared/lines";
 import { fractionOf, isVague, Run, type Phase, type RunPatch } from "../src/progress/run";
 import { factOf } from "../src/graph/facts";
 
@@ -82,9 +82,17 @@ test("a curve has the value of the point before", () => {
   assert.deepEqual([0.5, 1, 2.5, 9].map((x) => valueAt(curve, x)), [undefined, 10, null, 30]);
 });
 
-test("only what is positive and spans two decades is drawn on a logarithmic axis", () => {
+test("only what is positive and spans much is drawn on a logarithmic axis", () => {
   const of = (...y: (number | null)[]) => isWide([{ x: y.map((_, i) => i), y }]);
-  assert.deepEqual([of(), of(1, null), of(1, 50), of(1, null, 0.001), of(100, 0), of(100, -1)], [false, false, false, true, false, false]);
+  assert.deepEqual([of(), of(1, null), of(1, 25), of(1, 35), of(100, 0), of(100, -1)], [false, false, false, true, false, false]);
+});
+
+test("a logarithmic axis begins and ends near its values", () => {
+  const near = ([low, high]: [number, number]) => [low.toPrecision(3), high.toPrecision(3)];
+  assert.deepEqual(near(logEnds(0.26, 10.57)), ["0.200", "20.0"]);
+  assert.deepEqual(near(logEnds(0.3, 1000)), ["0.300", "1.00e+3"]);
+  assert.deepEqual(near(logEnds(5, 5)), ["5.00", "6.00"]);
+  assert.deepEqual([logEnds(null, null), logEnds(0, 1)], [[1, 10], [1, 10]]);
 });
 
 test("a fit is as far as its estimator tells, and vague where that does not", () => {

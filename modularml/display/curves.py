@@ -25,6 +25,7 @@ _CLEAR, _FAINT = (1.8, ""), (1.0, ' opacity="0.4"')  # stroke widths, and more o
 _ROW = 18.0
 _LOWEST_PLOT = 60
 _GAP = 8.0
+_WIDE = 30  # times the least; on a linear axis the lower values would lie on its ground
 _HUGE, _TINY = 1e300, 1e-290  # beyond them the arithmetic of an axis overflows
 
 
@@ -43,6 +44,19 @@ def on_the_right(names: Collection[str], losses: Collection[str]) -> list[str]:
         if not (name in losses or name.removeprefix("val_") in losses or name.endswith("loss"))
     ]
     return others if len(others) < len(names) else []
+
+
+def is_wide(series: Mapping[str, Any], right: Collection[str] = ()) -> bool:
+    """Whether the values span so much that only a logarithmic axis shows their course.
+
+    Args:
+        series: Name -> values, shape ``(n,)``.
+        right: The names of those that stand on an axis of their own.
+    """
+    columns = [_column(name, values) for name, values in series.items() if name not in right]
+    values = np.concatenate([np.zeros(0), *columns])
+    values = values[np.isfinite(values)]
+    return bool(len(values) and values.min() > 0 and values.max() > _WIDE * values.min())
 
 
 def curve_svg(

@@ -6,13 +6,13 @@ modularml-history` and `END`, so that one regular expression takes it out of a n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 
 from modularml.display.card import Html, card, fields, remark, table, unfolding
-from modularml.display.curves import curve_svg
+from modularml.display.curves import curve_svg, is_wide
 from modularml.display.drawing import image
 from modularml.display.figures import format_s, format_value
 from modularml.display.runs import CurveView, Key, RunSource, RunView, changes, changes_in_words, predecessors
@@ -147,19 +147,13 @@ def _overlay(newest_first: Sequence[tuple[str, RunView]], keys: Sequence[Key]) -
     if not drawn:
         return Html("")
     # It shrinks to fit, but no further than its texts can be read; from there on it scrolls.
-    picture = image(curve_svg(drawn, width=620, height=220, log=_is_wide(drawn)), style="min-width:430px;")
+    picture = image(curve_svg(drawn, width=620, height=220, log=is_wide(drawn)), style="min-width:430px;")
     return Html(f'<p class="k">{escape(_short(keys[0]))}</p><div class="scroll">{picture}</div>')
 
 
 def _at_every_place(curve: CurveView) -> np.ndarray:
     """Return the values at 1, 2, 3, …, as a picture counts them, on straight lines from point to point."""
     return np.interp(np.arange(1, curve.x[-1] + 1), curve.x, curve.y, left=np.nan)
-
-
-def _is_wide(series: Mapping[str, np.ndarray]) -> bool:
-    values = np.concatenate(list(series.values()))
-    values = values[np.isfinite(values)]
-    return bool(len(values) and values.min() > 0 and values.max() > 100 * values.min())
 
 
 def _status(status: str, *, is_stale: bool = False) -> Html:

@@ -159,11 +159,14 @@ class PhaseState:
     @property
     def note(self) -> str:
         """What there is to say of how it ended."""
+        told = []
         if self.is_cut:
-            return f"epoch {self.epoch + 1} ended after {self.n_done} of {self.n_batches} batches"
-        if not self.is_early:
-            return ""
-        return f"ended early, after epoch {self.epoch + 1} of {self.n_epochs}"
+            told.append(f"epoch {self.epoch + 1} ended after {self.n_done} of {self.n_batches} batches")
+        if self.is_early:
+            told.append("ended early")
+        if self.best_epoch is not None and self.status != "running":  # until then it may change
+            told.append(f"best epoch {self.best_epoch + 1}")
+        return ", ".join(told)
 
     @property
     def _work(self) -> Json | None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modularml.display.curves import curve_svg, on_the_right
+from modularml.display.curves import curve_svg, is_wide, on_the_right
 from modularml.display.drawing import image
 from modularml.display.figures import format_s, format_value
 from modularml.widgets.phase_state import PhaseState
@@ -28,7 +28,6 @@ END = "<!-- end of modularml-run -->"
 CURVE_SIZE = {"width": 440, "height": 200}
 MAX_CURVES = 8
 MAX_PICTURES = 6
-WIDE = 100
 MAX_EPOCH_ROWS = (100, 1000)  # of one phase, of all
 
 WORDS = {
@@ -182,7 +181,7 @@ def _curves(run: RunState) -> str:
     drawn = chain.from_iterable(families.values())
     losses = {name for phase in drawn for name in (*phase.losses, phase.validation)}
     right = on_the_right(means, losses) if len(families) == 1 else []
-    log = _is_wide({name: values for name, values in means.items() if name not in right})
+    log = is_wide(means, right)
     notes = [f"per {per}"] + ["logarithmic"] * log + [f"and {n_more} more"] * (n_more > 0)
     if folds:
         notes.insert(0, f"mean of {max(map(len, folds.values()))} folds")
@@ -222,13 +221,6 @@ def _series(phase: PhaseState, per: str) -> dict[str, np.ndarray]:
         return {t.name: np.repeat(t.values, t.stride) for t in phase.traces.values() if t.per == "step"}
     names = [t.name for t in phase.traces.values() if t.per == "epoch"]
     return {name: np.array([m.get(name, np.nan) for _, m in phase.epochs], dtype=float) for name in names}
-
-
-def _is_wide(series: Mapping[str, np.ndarray]) -> bool:
-    """Whether the values span so much that only a logarithmic axis shows their course."""
-    values = np.concatenate(list(series.values()))
-    values = values[np.isfinite(values)]
-    return bool(len(values) and values.min() > 0 and values.max() > WIDE * values.min())
 
 
 def _epoch_table(phase: PhaseState, n_rows: int) -> str:

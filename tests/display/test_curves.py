@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from modularml.base.errors import InvalidValueError
-from modularml.display.curves import MAX_POINTS, curve_svg, on_the_right
+from modularml.display.curves import MAX_POINTS, curve_svg, is_wide, on_the_right
 from modularml.display.drawing import text_width
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -103,6 +103,15 @@ def test_legend_names_each_curve_with_its_last_value():
 def test_metrics_have_an_axis_of_their_own_where_there_are_losses(names):
     metrics = [name for name in names if name in ("val_r2", "accuracy")]
     assert on_the_right(names, ["mse"]) == (metrics if len(metrics) < len(names) else [])
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [([3.2, 0.09], True), ([3.2, np.nan, 0.2], False), ([3.2, 0.0], False), ([5, -1], False), ([], False)],
+)
+def test_what_a_linear_axis_would_lay_on_its_ground_is_wide(values, told):
+    assert is_wide({"loss": values}) is told
+    assert is_wide({"loss": values, "r2": [-4.0, 1.0]}, right=["r2"]) is told
 
 
 def test_a_curve_at_the_right_leaves_the_left_axis_to_the_others():

@@ -74,7 +74,7 @@ def test_an_early_end_and_the_best_epoch_are_told_counted_from_one(script: Any) 
     for event in script.train():
         state.apply(replace(event, is_early=True) if isinstance(event, PhaseEnded) else event)
     row = state.snapshot()["phases"][0]
-    assert (row["best"], row["note"]) == (3, "ended early, after epoch 3 of 3")
+    assert (row["best"], row["note"]) == (3, "ended early, best epoch 3")
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_a_long_training_keeps_few_lines_and_the_last(script: Any) -> None:
 
 
 @pytest.mark.parametrize(("lowest", "is_logarithmic"), [(0.5, False), (0.001, True), (0.0, False)])
-def test_only_what_spans_two_decades_is_drawn_on_a_logarithmic_axis(
+def test_only_what_spans_much_is_drawn_on_a_logarithmic_axis(
     script: Any, lowest: float, is_logarithmic: bool
 ) -> None:
     state = RunState(script.start())

@@ -192,18 +192,20 @@ export class Panel {
   private updateFacts(): void {
     const { info, sinceLast } = this.run;
     const current = this.run.phases[info.current ?? -1];
-    const facts: [string, string][] = [];
+    const facts: [name: string, text: string, most?: number][] = [];
     if (current && current.epochs > 1) facts.push(["Epoch", `${current.epoch} / ${current.epochs}`]);
-    if (current?.batches && current.kind !== "fit") facts.push(["Batch", `${current.batch} / ${current.batches}`]);
+    if (current?.batches && current.kind !== "fit") facts.push(["Batch", `${current.batch} / ${current.batches}`, current.batches]);
     if (current?.work) facts.push([current.work.what, workOf(current)]);
     if (current && current.best !== null) facts.push(["Best epoch", String(current.best)]);
     if (info.rate !== null && this.run.isRunning) facts.push(["Steps/s", rate(info.rate)]);
     facts.push(["Elapsed", clock(info.elapsed + sinceLast)]);
     if (info.left !== null) facts.push(["Left", `≈ ${estimate(Math.max(0, info.left - sinceLast))}`]);
-    sync(this.facts, facts, makeFact, (fact, [name, text]) => {
+    sync(this.facts, facts, makeFact, (fact, [name, text, most]) => {
+      const figure = fact.children[1] as HTMLElement;
       setAttribute(fact, "data-fact", name.toLowerCase());
       setText(fact.children[0] as Element, name);
-      setText(fact.children[1] as Element, text);
+      setText(figure, text);
+      figure.style.minWidth = most === undefined ? "" : `calc(${2 * String(most).length}ch + 0.9em)`; // a count that begins anew again and again moves nothing
     });
   }
 

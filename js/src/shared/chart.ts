@@ -2,7 +2,7 @@
 // It knows no run: it is handed lines and the ends of the axis.
 import uPlot from "uplot";
 import { tick } from "./format";
-import { isWide, type Line } from "./lines";
+import { isWide, logEnds, type Line } from "./lines";
 
 type Table = [xs: number[], ...ys: (number | null | undefined)[][]];
 
@@ -101,7 +101,7 @@ export class Chart {
         points: { size: 7 },
         ...(this.given.sync ? { sync: { key: this.given.sync, setSeries: false } } : {}),
       },
-      scales: { x: { time: false, range: () => this.ends }, y: { distr: isLog ? 3 : 1 } },
+      scales: { x: { time: false, range: () => this.ends }, y: isLog ? { distr: 3, range: (_, low, high) => logEnds(low, high) } : { distr: 1 } },
       axes: [
         { ...axis, size: 24, incrs: X_STEPS, space: 44, grid: { show: false }, filter: fromOne },
         { ...across, grid: isLog ? { ...axis.grid, filter: onlyPowers } : (axis.grid ?? {}) },

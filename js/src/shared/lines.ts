@@ -21,7 +21,7 @@ export interface Points {
   y: readonly (number | null)[];
 }
 
-const WIDE = 100;
+const WIDE = 30; // times the least: on a linear axis the lower values would lie on its ground
 
 /** The lines of the left axis. */
 export function leftOf<L extends Line>(lines: readonly L[]): L[] {
@@ -45,6 +45,14 @@ export function isWide(lines: readonly Points[]): boolean {
 /** Whether every value can stand on a logarithmic axis. */
 export function canBeLog(lines: readonly Points[]): boolean {
   return lines.length > 0 && lines.every((line) => line.y.every((y) => y === null || y > 0));
+}
+
+/** Where a logarithmic axis begins and ends: at the first digits of its values, not at whole powers of ten. */
+export function logEnds(low: number | null, high: number | null): [number, number] {
+  if (low === null || high === null || low <= 0) return [1, 10];
+  const [down, up] = [low, high].map((end) => 10 ** Math.floor(Math.log10(end))) as [number, number];
+  const [first, last] = [Math.floor(low / down + 1e-9) * down, Math.ceil(high / up - 1e-9) * up];
+  return [first, last > first ? last : first + down];
 }
 
 /** The value of a line at `x`, or the one before it; undefined before its start. */

@@ -28,7 +28,7 @@ from modularml.core.experiment.callback_results import (
 from modularml.core.experiment.recorded import RecordedTensors
 from modularml.core.experiment.series import AxisSeries
 from modularml.display.card import Html, card, fields
-from modularml.display.curves import curve_svg, on_the_right
+from modularml.display.curves import curve_svg, is_wide, on_the_right
 from modularml.display.drawing import image
 
 kinds_of_phases: dict[str, type[PhaseResults]] = {}
@@ -282,7 +282,8 @@ class PhaseResults(RecordedTensors):
         text = "\n  ".join([repr(self), *final])
         curves = self.curves()
         right = on_the_right(curves, self.loss_labels)
-        picture = curve_svg(curves, right=right) if any(len(one) > 1 for one in curves.values()) else ""
+        is_drawn = any(len(one) > 1 for one in curves.values())
+        picture = curve_svg(curves, right=right, log=is_wide(curves, right)) if is_drawn else ""
         values = fields({name: f"{value:.6g}" for name, value in self.final().items()})
         parts = [Html(image(picture))] if picture else []
         shown = {"text/plain": text, "text/html": card(type(self).__name__, self.label, *parts, values)}

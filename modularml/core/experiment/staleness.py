@@ -22,6 +22,7 @@ PARTS = "parts"
 FAULT = "fault"
 """What stands in the place of a fingerprint where an entry could not run: why."""
 MAX_REASONS = 4
+NOTHING = "no phases in the execution plan"
 UP_TO_DATE, STALE, NOT_RUN, UNFINISHED = "up to date", "stale", "not run", "unfinished"
 
 
@@ -61,7 +62,7 @@ class Status(Shown, tuple[PhaseStatus, ...]):
     """What the results of the phases of a plan are worth, in the order of the plan."""
 
     def __repr__(self) -> str:
-        lines = [entry._results() for entry in self] or ["no phases in the execution plan"]
+        lines = [entry._results() for entry in self] or [NOTHING]
         return "\n".join([*lines, *self.outdated])
 
     @property
@@ -75,6 +76,8 @@ class Status(Shown, tuple[PhaseStatus, ...]):
         return list(dict.fromkeys(words for entry in self for words in entry.outdated))
 
     def _card(self) -> Html:
+        if not self:
+            return card("Status", None, note=NOTHING)
         rows = [
             (e.phase, "" if e.run is None else e.run, e.state, "; ".join((*e.reasons, *e.outdated)))
             for e in self

@@ -4,8 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modularml import EvalResults, FitResults, PhaseGroup, PhaseGroupResults
+from modularml import EvalResults, FitResults, PhaseGroup, PhaseGroupResults, TrainResults
 from modularml.base.errors import DuplicateLabelError, InvalidTypeError, UnknownNameError
+from modularml.core.execution.recording import Recording
 from modularml.core.experiment.results import results_from_state
 
 
@@ -100,3 +101,11 @@ def test_results_of_a_kind_of_their_own_come_back_as_such(lab: Any) -> None:
     assert type(results_from_state(of_eval.get_state())) is EvalResults
     refined = Refined("probe", of_eval.recording, of_eval.heads)
     assert type(results_from_state(refined.get_state())) is Probed
+
+
+def test_a_card_draws_what_spans_much_on_a_logarithmic_axis() -> None:
+    for least, is_logarithmic in ((0.05, True), (2.0, False)):
+        losses = [np.array([[value]]) for value in (5.0, 3.0, least)]
+        recording = Recording({"mse": "net"}, losses=losses, n_samples=[np.ones(1)] * 3)
+        picture = TrainResults("train", recording, {})._repr_mimebundle_()["image/svg+xml"]
+        assert (">0.1<" in picture) is is_logarithmic

@@ -47,6 +47,13 @@ def test_before_the_first_run_nothing_is_there_to_be_stale(lab: Any) -> None:
     assert lab.exp.status().stale == ["train"]
 
 
+def test_an_empty_plan_is_said_to_be_empty(lab: Any) -> None:
+    shown = Experiment("empty", ctx=ExperimentContext()).status()._repr_mimebundle_()
+    assert "no phases in the execution plan" in shown["text/plain"]
+    assert "no phases in the execution plan" in shown["text/html"]
+    assert "<table" not in shown["text/html"]
+
+
 def test_results_are_up_to_date_until_something_changes(done: Any) -> None:
     assert repr(done.exp.status()) == (
         "results of 'train' (run 0) are up to date\nresults of 'eval' (run 0) are up to date"
