@@ -68,9 +68,7 @@ def test_a_mode_is_set_as_the_module_sets_it_and_as_before_afterwards(module: nn
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_a_script_has_its_modes_elsewhere() -> None:
-    script = torch.jit.trace(
-        nn.Sequential(nn.Linear(2, 2), nn.Dropout()), torch.zeros(1, 2), check_trace=False
-    )
+    script = torch.jit.script(nn.Sequential(nn.Linear(2, 2), nn.Dropout()))
     with modes_kept([script]):
         set_mode(script, False)
         assert not any(modes(script))
