@@ -205,7 +205,7 @@ export class Panel {
       setAttribute(fact, "data-fact", name.toLowerCase());
       setText(fact.children[0] as Element, name);
       setText(figure, text);
-      figure.style.minWidth = most === undefined ? "" : `calc(${2 * String(most).length}ch + 0.9em)`; // a count that begins anew again and again moves nothing
+      figure.style.minWidth = most === undefined ? "" : `calc(${2 * String(most).length}ch + 1.1em)`; // a count that begins anew again and again moves nothing
     });
   }
 
