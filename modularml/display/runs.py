@@ -144,7 +144,7 @@ def changes_in_words(told: Sequence[Difference] | None) -> str:
     if not told:
         return "nothing"
     first = f"{told[0].path[-1]} {_brief(told[0].before)} → {_brief(told[0].after)}"
-    return first if len(told) == 1 else f"{first} +{len(told) - 1}"
+    return first if len(told) == 1 else f"{first}, {len(told) - 1} more"
 
 
 def _brief(text: str | None) -> str:
