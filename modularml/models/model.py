@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from modularml.backends.backend import Backend, load
-from modularml.base.config import Configurable, parameters_of
+from modularml.base.config import Configurable, parameters_of, same_tree
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
 from modularml.base.registry import Registry
 from modularml.base.trees import digest
@@ -50,6 +50,7 @@ class BaseModel(Shown, Configurable, ABC):
     changes_input: bool = False  # works in place, and so must not be handed the data themselves
     _initial: Any = None  # what `reset_weights` returns to
     _digested: tuple[Any, str] | None = None  # and its digest, of what it was taken
+    _may_begin: bool = False  # built, and not trained yet: `begin` may take other weights
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -114,8 +115,23 @@ class BaseModel(Shown, Configurable, ABC):
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Put back what `get_weights` returned."""
 
+    def _built_with(self, weights: dict[str, np.ndarray]) -> None:
+        """Note the weights of a build."""
+        self._initial, self._may_begin = weights, True
+
+    def begin(self) -> None:
+        """Let `reset_weights` return to the present weights, if it was not trained since its build.
+
+        They are not those of the build where pretrained ones were loaded after it.
+        """
+        if self._may_begin:
+            present, built = self.get_weights(), self.initial_weights or {}
+            if shapes_in(present) == shapes_in(built) and not same_tree(present, built):
+                self._initial, self._digested = present, None
+        self._may_begin = False
+
     def reset_weights(self) -> None:
-        """Return to the weights that this build began with.
+        """Return to the weights that it began with: of its build, or loaded before it was trained.
 
         Raises:
             StateError: If it is not built.
@@ -137,7 +153,7 @@ class BaseModel(Shown, Configurable, ABC):
         present, given = shapes_in(self.initial_weights or {}), shapes_in(weights)
         if given != present:
             raise InvalidValueError(f"{self!r} begins with weights of {present}, got {given}.")
-        self._initial, self._digested = dict(weights), None
+        self._initial, self._digested, self._may_begin = dict(weights), None, False
 
     @property
     def is_as_built(self) -> bool:
@@ -162,7 +178,7 @@ class BaseModel(Shown, Configurable, ABC):
 
     @property
     def initial_digest(self) -> str | None:
-        """A digest of the weights that this build began with; None before it.
+        """A digest of the weights that it began with; None before its build.
 
         A model that came from a file has the digest of the build that the file tells of.
         """

@@ -44,6 +44,7 @@ from modularml.splitters import Splitter, as_splitter
 class CrossValidation(Shown, Group):
     """Runs phases once for each of several divisions of the data, each time from the initial weights.
 
+    Those are what the models had when they were first trained: pretrained ones, where such were loaded.
     The rows of the bindings' splits are pooled and divided anew. In each fold the train and the
     validation split have that fold's rows, every scaler is fitted to its training rows alone,
     and weights, optimizers, counters and random numbers are those of the start, so that folds

@@ -344,7 +344,7 @@ class Experiment(Shown):
         A second run goes on from the present weights, and says so where it shows its progress.
 
         Args:
-            fresh: Begin with the weights that the nodes were built with, without moments, fits and
+            fresh: Begin with the weights that the nodes were first trained from, without moments, fits and
                 counted epochs. The history stays.
             stale_only: Run only the phases whose results are stale, unfinished or missing, in the
                 order of the plan; see `status`. Where there are none, nothing is run or recorded.

@@ -24,6 +24,7 @@ from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.resuming import Bookmark, Point, entry_of, point_in, position_in, restore_own
 from modularml.core.experiment.runner import Runner
 from modularml.core.experiment.state import begin_anew, put_back, restored
+from modularml.core.topology.model_node import ModelNode
 from modularml.display.notice import notice
 
 
@@ -104,6 +105,7 @@ class Runs:
         options = display_options(display)
         with self.exclusively(experiment), experiment.random_stream.active():
             runner = self._runner_of(experiment, options)
+            _begin(experiment, phases_of(entry))
             if fresh:
                 begin_anew(experiment)
             self._count_anew(experiment, phases_of(entry))
@@ -202,6 +204,14 @@ class Runs:
             if known is not None and any(node not in known for node in nodes):
                 experiment.epochs_done.pop(phase.label, None)
             self._trained[phase.label] = weakref.WeakSet(nodes)
+
+
+def _begin(experiment: Any, phases: Sequence[ExperimentPhase]) -> None:
+    """Let models that are trained for the first time begin with what weights they have by now."""
+    for phase in phases:
+        for node in phase.nodes(experiment.model_graph) if phase.kind == "train" else ():
+            if isinstance(node, ModelNode):
+                node.model.begin()
 
 
 # -- what may be run -----------------------------------------------------------------

@@ -290,7 +290,7 @@ def _say_data(name: str, found: list[Difference]) -> Iterator[str]:
 def _say_node(name: str, found: list[Difference]) -> Iterator[str]:
     told = [d for d in found if d.path[3] != "initial weights"]
     if not told:
-        yield f"{name} was defined anew, with other initial weights"
+        yield f"{name} was defined anew, or given other weights to begin with"
     for d in told:
         attribute = ".".join(d.path[4:] if d.path[3] == "model" and len(d.path) > 4 else d.path[3:])
         before, after = str(d.before), str(d.after)

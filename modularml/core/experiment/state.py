@@ -85,7 +85,7 @@ def restored(experiment: Changeable, phases: Sequence[ExperimentPhase]) -> Itera
 
 
 def begin_anew(experiment: Changeable) -> None:
-    """Return to the weights that the builds began with: no moments, no fits, no epochs counted."""
+    """Return to the weights that models began with: no moments, no fits, no epochs counted."""
     if experiment.model_graph is not None:
         experiment.model_graph.reset_state()
     experiment.epochs_done = {}

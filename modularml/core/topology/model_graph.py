@@ -342,7 +342,7 @@ class ModelGraph:
             self._build_optimizers(force=False)  # of the parameters that modules have by now
 
     def reset_state(self) -> None:
-        """Return to the weights that the builds began with; moments and fits are forgotten.
+        """Return to the weights that models began with; moments and fits are forgotten.
 
         What a fit phase froze is no longer frozen; what the user froze stays so.
         """

@@ -125,7 +125,7 @@ class TorchBaseModel(nn.Module, BaseModel):
             raise InvalidValueError(raised(self, input_shape, error)) from error
         self._take_shapes(input_shape, made)
         self.changes_input = changes_input(self, input_shape, integers=self.takes_integers)
-        self._initial = self.get_weights()
+        self._built_with(self.get_weights())
 
     def _check_agreement(
         self, given_input: Shape | None, given_output: OutputShape | None, *, rebuild: bool

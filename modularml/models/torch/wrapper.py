@@ -196,13 +196,13 @@ class TorchModelWrapper(BaseModel):
             )
             self.changes_input = changes_input(self._module, asked, kinds=self.input_kinds)
             self.input_shape = asked
-            self._initial = self.get_weights()
+            self._built_with(self.get_weights())
             return
         picked = picking(self._wrapped, self.output)
         self._module, self.output_shape, self.takes_integers = fit_rank(picked, asked)
         self.changes_input = changes_input(self._module, asked, integers=self.takes_integers)
         self.input_shape = asked
-        self._initial = self.get_weights()
+        self._built_with(self.get_weights())
 
     def _instantiate(self, input_shape: Shape, output_shape: Shape | None) -> nn.Module:
         assert self.model_class is not None

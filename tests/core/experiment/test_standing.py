@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from torch import nn
 
-from modularml import Experiment, FeatureSet, FitPhase, Loss, ModelNode
+from modularml import (
+    CrossValidation,
+    CVBinding,
+    Experiment,
+    ExperimentCallback,
+    FeatureSet,
+    FitPhase,
+    Loss,
+    ModelNode,
+)
 from modularml.base.errors import InvalidTypeError, InvalidValueError, UnknownNameError
 from modularml.base.events import RunStarted
 from modularml.callbacks import EarlyStopping
@@ -159,6 +168,41 @@ def test_a_second_run_continues_and_says_so_and_a_fresh_one_begins_anew(lab: Any
     values = [results["train"].losses().data for results in (first, second, fresh)]
     assert values[0] == values[2] != values[1]
     assert len(lab.exp.history) == 3
+
+
+@pytest.mark.parametrize("previewed", [False, True])
+def test_weights_that_were_loaded_before_the_first_training_are_what_models_begin_with(
+    lab: Any, previewed: bool
+) -> None:
+    loaded = {name: np.full_like(weight, 0.25) for name, weight in lab.node.model.get_weights().items()}
+    lab.node.model.set_weights(loaded)
+    phase = lab.train()
+    if previewed:
+        lab.exp.preview_phase(phase)
+    lab.exp.run_phase(phase)
+    lab.node.model.set_weights({name: weight + 1 for name, weight in loaded.items()})
+    lab.exp.run_phase(phase)  # it is trained by now, so these are no beginning
+    begun: list[Any] = []
+
+    class Watch(ExperimentCallback):
+        def on_phase_start(self, *, experiment: Any, phase: Any) -> None:
+            begun.append(lab.node.model.get_weights())
+
+    lab.exp.add_callback(Watch("watch"))
+    lab.exp.execution_plan.add_phase(phase)
+    lab.exp.run(fresh=True)
+    CrossValidation(bindings=CVBinding(lab.data, source_splits="train"), n_folds=2, phase=phase).run()
+    assert len(begun) == 3
+    assert all((of[name] == 0.25).all() for of in begun for name in of)
+
+
+def test_a_fresh_run_before_any_other_begins_with_loaded_weights(lab: Any) -> None:
+    loaded = {name: np.full_like(weight, 0.25) for name, weight in lab.node.model.get_weights().items()}
+    lab.exp.execution_plan.add_phase(lab.train(n_epochs=1))
+    lab.node.model.set_weights(loaded)
+    lab.exp.run(fresh=True)
+    lab.graph.reset_state()
+    assert all((weight == 0.25).all() for weight in lab.node.model.get_weights().values())
 
 
 def test_epochs_count_anew_for_nodes_that_are_defined_anew(done: Any) -> None:
