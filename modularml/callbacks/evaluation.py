@@ -45,6 +45,8 @@ class Evaluation(Callback):
         UnknownNameError: If a metric is unknown.
     """
 
+    _fixed = ("prefix",)  # metrics are named by it when they are given
+
     def __init__(
         self,
         *,

@@ -130,6 +130,7 @@ REFUSED: dict[type, Arguments] = {
     },
     Evaluation: {
         **CALLBACK, "eval_phase": 3, "every_n_epochs": 0, "run_on_start": ANY, "metrics": "acuracy",
+        "prefix": "",
     },
     EvaluationMetric: {"name": ""},
     EvalLossMetric: {"loss": ANY, "reducer": "men", "name": ""},
