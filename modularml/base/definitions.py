@@ -54,9 +54,8 @@ def newer(definition: Definition) -> Definition | None:
     if found is None or found is definition or isinstance(found, type) != isinstance(definition, type):
         return None
     now: Any = definition
-    while (
-        now is not None
-    ):  # a library may have wrapped what is still defined there, as Keras does in its objects
+    # A library may have wrapped what is still defined there, as Keras does in its objects.
+    while now is not None:
         if _content(found) == _content(now):
             return None
         now = getattr(now, "__wrapped__", None)
