@@ -173,8 +173,8 @@ class Evaluation(Callback):
         ready = None if exec_ctx is None else self._ready.get(exec_ctx)
         if ready is None:
             ready = self.eval_phase.ready(scope)
-        if exec_ctx is not None:
-            self._ready[exec_ctx] = ready
+            if exec_ctx is not None:
+                self._ready[exec_ctx] = ready
         execution = ready.execute(scope)
         for event in execution.events:
             if exec_ctx is None or not isinstance(event, BatchesEnded) or event.n_done == execution.n_batches:

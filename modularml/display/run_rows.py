@@ -31,36 +31,35 @@ def run_rows(sources: Sequence[RunSource]) -> list[dict[str, Any]]:
         settings that are not the same in all runs, by the shortest name that tells them apart, then
         the last value of each loss and metric.
     """
-    runs = [(source.name, i, run) for source in sources for i, run in enumerate(source.views())]
-    settings, values = settings_that_differ([run for *_, run in runs]), _values([run for *_, run in runs])
-    return [
-        {
-            "experiment": name,
-            "run": i,
-            "label": run.label,
-            "status": run.status,
-            "duration_s": run.duration_s,
-            **chosen,
-            **reached,
-        }
-        for (name, i, run), chosen, reached in zip(runs, settings, values, strict=True)
+    return [facts | settings | values for facts, settings, values in _parts_of_rows(sources)]
+
+
+def _parts_of_rows(
+    sources: Sequence[RunSource],
+) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, float]]]:
+    """Return of each run what it is, the settings that differ and the last values."""
+    placed = [(source.name, i, run) for source in sources for i, run in enumerate(source.views())]
+    runs = [run for *_, run in placed]
+    facts = [
+        dict(zip(_FACTS, (name, i, run.label, run.status, run.duration_s), strict=True))
+        for name, i, run in placed
     ]
+    return list(zip(facts, settings_that_differ(runs), _values(runs), strict=True))
 
 
 def comparison_table(sources: Sequence[RunSource]) -> str:
     """Return the rows as text, without the columns that there is no room for."""
-    rows = run_rows(sources)
+    rows = _parts_of_rows(sources)
     if not rows:
         return "no runs"
-    runs = [run for source in sources for run in source.views()]
-    settings, values = list(settings_that_differ(runs)[0]), list(_values(runs)[0])
+    settings, values = list(rows[0][1]), list(rows[0][2])
     set_, reached = settings[:_MOST_COLUMNS], values[:_MOST_COLUMNS]
     heads = ["experiment", ">run", "status", ">took", *(f">{name}" for name in (*set_, *reached))]
     told = [
-        [row["experiment"], str(row["run"]), row["status"], format_s(row["duration_s"])]
-        + [_NONE if row[name] is None else str(row[name]) for name in set_]
-        + [_NONE if math.isnan(row[name]) else format_value(row[name]) for name in reached]
-        for row in rows
+        [facts["experiment"], str(facts["run"]), facts["status"], format_s(facts["duration_s"])]
+        + [_NONE if chosen[name] is None else str(chosen[name]) for name in set_]
+        + [_NONE if math.isnan(last[name]) else format_value(last[name]) for name in reached]
+        for facts, chosen, last in rows
     ]
     n_left_out = len(settings) + len(values) - len(set_) - len(reached)
     more = f"\n{n_left_out} more columns: to_pandas()" if n_left_out else ""

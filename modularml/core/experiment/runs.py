@@ -105,10 +105,9 @@ class Runs:
         options = display_options(display)
         with self.exclusively(experiment), experiment.random_stream.active():
             runner = self._runner_of(experiment, options)
-            _begin(experiment, phases_of(entry))
+            self._prepare(experiment, phases_of(entry))
             if fresh:
                 begin_anew(experiment)
-            self._count_anew(experiment, phases_of(entry))
             seed = {} if experiment.ctx.seed is None else {"seed": experiment.ctx.seed}
             record = ExperimentRun(
                 label=entry.label, started_at=now(), metadata=seed | ({"fresh": True} if fresh else {})
@@ -194,8 +193,8 @@ class Runs:
         finally:
             self.bookmark.end()
 
-    def _count_anew(self, experiment: Any, phases: Sequence[ExperimentPhase]) -> None:
-        """Forget the epochs of phases whose nodes were defined anew since they ran."""
+    def _prepare(self, experiment: Any, phases: Sequence[ExperimentPhase]) -> None:
+        """Forget the epochs of phases whose nodes were defined anew, and let models that are new begin."""
         for phase in phases:
             if phase.kind != "train":  # of others none are counted
                 continue
@@ -204,14 +203,9 @@ class Runs:
             if known is not None and any(node not in known for node in nodes):
                 experiment.epochs_done.pop(phase.label, None)
             self._trained[phase.label] = weakref.WeakSet(nodes)
-
-
-def _begin(experiment: Any, phases: Sequence[ExperimentPhase]) -> None:
-    """Let models that are trained for the first time begin with what weights they have by now."""
-    for phase in phases:
-        for node in phase.nodes(experiment.model_graph) if phase.kind == "train" else ():
-            if isinstance(node, ModelNode):
-                node.model.begin()
+            for node in nodes:
+                if isinstance(node, ModelNode):
+                    node.model.begin()
 
 
 # -- what may be run -----------------------------------------------------------------
