@@ -163,7 +163,7 @@ def test_a_record_outlives_a_function_that_no_file_can_give_back(fs: FeatureSet)
         KFold(2, shuffle=True, random_state=np.random.RandomState(0)),
         ConditionSplitter(a={"day": GT(np.datetime64("2024-01-05"))}),
     ],
-    ids=str,
+    ids=lambda splitter: type(splitter).__name__,
 )
 def test_no_splitter_keeps_a_set_from_being_saved(fs: FeatureSet, splitter: Any, tmp_path: Path) -> None:
     fs.split(splitter)
