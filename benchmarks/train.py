@@ -336,7 +336,8 @@ def evaluation() -> None:
 
 def phases() -> None:
     """A hundred phases with next to nothing in them."""
-    experiment, _ = experiment_of(100, [network((10, 32, 1))], 10)
+    sizes = (10, 32, 1)
+    experiment, _ = experiment_of(100, [network(sizes)], sizes[0])
     one = EvalPhase.from_split("one", split="rest")
     for i in range(100):
         experiment.execution_plan.add_phase(EvalPhase.from_split(f"eval {i}", split="rest"))
@@ -345,8 +346,13 @@ def phases() -> None:
         for _ in range(100):
             experiment.run_phase(one)
 
-    times = np.median(interleaved([experiment.run, one_by_one]), axis=0) * 1e3
-    CONSOLE.print(f"100 EvalPhases of a plan: {times[0]:.0f} ms; as 100 runs: {times[1]:.0f} ms (at most 50)")
+    times = interleaved([by_hand(sizes, 3_200, 1, 32), experiment.run, one_by_one])  # of 100 steps
+    _, of_plan, of_runs = ratios(times)
+    ms = np.median(times, axis=0) * 1e3
+    CONSOLE.print(
+        f"100 EvalPhases of a plan: {ms[1]:.0f} ms, each {of_plan:.1f} steps of the loop by hand "
+        f"(at most 2); as runs: {ms[2]:.0f} ms, {of_runs:.1f} steps"
+    )
 
 
 def memory() -> None:
