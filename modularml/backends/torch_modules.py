@@ -6,7 +6,7 @@ before it sets any attribute: around a small network that takes longer than its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import nn
@@ -37,18 +37,34 @@ def parameters(module: nn.Module) -> Iterator[nn.Parameter]:
                 yield parameter
 
 
+def first_parameter(module: nn.Module) -> nn.Parameter | None:
+    """Return the first parameter, which is where a module computes."""
+    return _first(module, lambda parameter: True)
+
+
 def first_floating(module: nn.Module) -> nn.Parameter | None:
     """Return the first parameter that is a floating-point one, whose dtype a module computes in."""
-    return next((p for p in parameters(module) if p.is_floating_point()), None)
+    return _first(module, nn.Parameter.is_floating_point)
+
+
+def _first(module: nn.Module, is_meant: Callable[[nn.Parameter], bool]) -> nn.Parameter | None:
+    for parameter in module._parameters.values():
+        if parameter is not None and is_meant(parameter):
+            return parameter
+    for child in module._modules.values():
+        found = None if child is None else _first(child, is_meant)
+        if found is not None:
+            return found
+    return None
 
 
 def set_mode(module: nn.Module, training: bool) -> None:
     """Put a module in training or evaluation mode, in its own way if it has one."""
     inside = layers(module)
-    if any(type(layer).train is not nn.Module.train for layer in inside):
-        module.train(training)
+    if {type(layer).train for layer in inside} == {nn.Module.train}:
+        _set_modes(dict.fromkeys(inside, training).items())
     else:
-        _set_modes((layer, training) for layer in inside)
+        module.train(training)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from modularml.backends.accelerator import Accelerator
-from modularml.backends.torch_modules import parameters
+from modularml.backends.torch_modules import first_parameter
 from modularml.base.errors import Faults
 from modularml.core.execution.forward import Call, Forward
 from modularml.core.topology.graph_node import GraphNode
@@ -56,7 +56,8 @@ def _device_of(node: ModelNode, default: Accelerator | None) -> torch.device:
 
 
 def _home(module: torch.nn.Module) -> torch.device:
-    return next((p.device for p in parameters(module)), CPU)
+    found = first_parameter(module)
+    return CPU if found is None else found.device
 
 
 @contextmanager

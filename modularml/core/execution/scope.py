@@ -5,9 +5,9 @@ It knows no runner: the stop flag is a function, the path is a tuple of labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from modularml.backends.accelerator import Accelerator
 from modularml.base.errors import StateError
@@ -15,6 +15,52 @@ from modularml.base.events import Event
 from modularml.core.context import ExperimentContext
 from modularml.core.execution.recording import DEFAULT_BUDGET_BYTES, Recording
 from modularml.core.topology.model_graph import ModelGraph
+
+FoundT = TypeVar("FoundT")
+
+
+class Shared:
+    """What the phases of a run found out about data and graph, for those that come after them.
+
+    Whoever lets something run that may change data or graph, says so by `forget`. A module that changes
+    its own settings whenever it is called is no such thing: what is found of it is never what it is now.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, find: Callable[..., FoundT], *arguments: Any) -> FoundT:
+        """Return what `find` returns, or returned for this key before."""
+        if key not in self._found:
+            self._found[key] = find(*arguments)
+        found: FoundT = self._found[key]
+        return found
+
+    def again(
+        self, key: Hashable, question: Hashable, find: Callable[..., FoundT], *arguments: Any
+    ) -> FoundT:
+        """Return what `find` returns, or did if the last question under this key was the same.
+
+        Only one answer is kept, as it may hold whole columns.
+
+        Args:
+            key: What it is about.
+            question: What is asked; nothing answers None but `find`.
+            find: Finds the answer.
+            *arguments: What it is called with.
+        """
+        if question is None:
+            return find(*arguments)
+        asked, found = self._found.get(key, (None, None))
+        if asked != question:
+            found = find(*arguments)
+            self._found[key] = question, found
+        answer: FoundT = found
+        return answer
+
+    def forget(self) -> None:
+        """Find everything anew from here on."""
+        self._found.clear()
 
 
 @dataclass(eq=False)
@@ -91,6 +137,7 @@ class PhaseScope:
         budget_bytes: How much memory the recorded outputs may take.
         start: Where the epochs begin.
         tell: Tells listeners what happens within a step, which the phase's own events cannot.
+        shared: What is known of data and graph already.
     """
 
     run_id: str
@@ -103,6 +150,7 @@ class PhaseScope:
     budget_bytes: int = DEFAULT_BUDGET_BYTES
     start: Start = Start()
     tell: Callable[[Event], None] = field(default=lambda event: None)
+    shared: Shared = field(default_factory=Shared)
 
     def recording(self, loss_nodes: Mapping[str, str], keeps: str = "all") -> Recording:
         """Return the recording that the phase writes to: a new one, or that of the earlier part.

@@ -8,7 +8,7 @@ own by name and a digest of their source.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from modularml.base.config import to_config
@@ -19,6 +19,7 @@ from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.binding import InputBinding
+from modularml.core.execution.scope import Shared
 from modularml.core.experiment.phases.phase import ExperimentPhase, active_graph
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.merge_node import MergeNode
@@ -32,58 +33,47 @@ Tree = dict[str, Any]
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
-class Fingerprints:
-    """What phases consume, one after the other; what they share is described once.
+def fingerprint(phase: ExperimentPhase, shared: Shared | None = None) -> Tree:
+    """Return what `phase` would consume if it ran now.
 
-    Whoever lets something run that may change data or graph, says so by `forget`. A module that changes
-    its own settings whenever it is called is no such thing: what it consumed is never what it is now.
+    Args:
+        phase: The phase.
+        shared: What the phases before it described already.
+
+    Returns:
+        ``data`` (by label of the FeatureSet: columns, rows of splits, scalers), ``graph`` (the
+        nodes that take part, by label, and the optimizer) and ``phase`` (its settings, its losses
+        and callbacks by label, its bindings by node).
     """
-
-    def __init__(self) -> None:
-        self._known: dict[Hashable, Tree] = {}
-
-    def forget(self) -> None:
-        """Describe everything anew from here on."""
-        self._known.clear()
-
-    def of(self, phase: ExperimentPhase) -> Tree:
-        """Return what `phase` would consume if it ran now.
-
-        Returns:
-            ``data`` (by label of the FeatureSet: columns, rows of splits, scalers), ``graph`` (the
-            nodes that take part, by label, and the optimizer) and ``phase`` (its settings, its losses
-            and callbacks by label, its bindings by node).
-        """
-        graph = active_graph(phase.ctx, repr(phase))
-        nodes = {n.label: self._once(("node", n.label), _node, n, graph) for n in phase.nodes(graph)}
-        optimizer = self._once("optimizer", lambda: plain(to_config(graph.optimizer), _text))
-        return {
-            "data": self._data(phase.input_sources, phase.ctx),
-            "graph": {"optimizer": optimizer, "nodes": nodes},
-            "phase": _settings(phase),
-        }
-
-    def _data(self, bindings: list[InputBinding], ctx: ExperimentContext) -> Tree:
-        sources: dict[str, tuple[FeatureSet, dict[str, None], dict[str, None]]] = {}
-        for binding in bindings:
-            found = ctx.get_node(binding.upstream_ref, FeatureSet)
-            _, columns, splits = sources.setdefault(found.label, (found, {}, {}))
-            columns |= dict.fromkeys(binding.upstream_ref.columns)
-            splits |= dict.fromkeys([binding.split] if binding.split is not None else [])
-        return {
-            label: self._once((label, *columns, None, *splits), _of_set, featureset, columns, splits)
-            for label, (featureset, columns, splits) in sources.items()
-        }
-
-    def _once(self, key: Hashable, describe: Callable[..., Tree], *arguments: Any) -> Tree:
-        if key not in self._known:
-            self._known[key] = describe(*arguments)
-        return self._known[key]
+    shared = shared or Shared()
+    tree = shared.again("fingerprint", phase.question, _without_callbacks, phase, shared)
+    # Of the user's own classes, which nobody need be able to describe.
+    callbacks = plain([_described(callback) for callback in phase.callbacks], _text)
+    return {**tree, "phase": {**tree["phase"], "callbacks": callbacks}}
 
 
-def fingerprint(phase: ExperimentPhase) -> Tree:
-    """Return what `phase` would consume if it ran now; see `Fingerprints.of`."""
-    return Fingerprints().of(phase)
+def _without_callbacks(phase: ExperimentPhase, shared: Shared) -> Tree:
+    graph = active_graph(phase.ctx, repr(phase))
+    nodes = {n.label: shared.once(("node", n.label), _node, n, graph) for n in phase.nodes(graph)}
+    optimizer = shared.once("optimizer", lambda: plain(to_config(graph.optimizer), _text))
+    return {
+        "data": _data(phase.input_sources, phase.ctx, shared),
+        "graph": {"optimizer": optimizer, "nodes": nodes},
+        "phase": _settings(phase),
+    }
+
+
+def _data(bindings: list[InputBinding], ctx: ExperimentContext, shared: Shared) -> Tree:
+    sources: dict[str, tuple[FeatureSet, dict[str, None], dict[str, None]]] = {}
+    for binding in bindings:
+        found = ctx.get_node(binding.upstream_ref, FeatureSet)
+        _, columns, splits = sources.setdefault(found.label, (found, {}, {}))
+        columns |= dict.fromkeys(binding.upstream_ref.columns)
+        splits |= dict.fromkeys([binding.split] if binding.split is not None else [])
+    return {
+        label: shared.once(("data", label, *columns, None, *splits), _of_set, featureset, columns, splits)
+        for label, (featureset, columns, splits) in sources.items()
+    }
 
 
 def _of_set(featureset: FeatureSet, columns: Mapping[str, None], splits: Mapping[str, None]) -> Tree:
@@ -138,8 +128,6 @@ def _settings(phase: ExperimentPhase) -> Tree:
         bindings[name] = {"split": binding.split, "sampler": sampler and {**sampler, "show_progress": None}}
     for no_matter in ("compile", "checkpointing"):  # how fast, and what is kept, change no result
         config.pop(no_matter, None)
-    # Of the user's own classes, which nobody need be able to describe.
-    config["callbacks"] = [_described(callback) for callback in phase.callbacks]
     return {"bindings": plain(bindings, _text), **plain(config, _text)}
 
 

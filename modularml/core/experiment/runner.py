@@ -36,12 +36,12 @@ from modularml.base.events import (
 from modularml.core.context import ExperimentContext
 from modularml.core.execution.epochs import BatchEnded, BatchStarted, EpochLeft, Paused
 from modularml.core.execution.recording import HISTORY_BUDGET_BYTES
-from modularml.core.execution.scope import ExecutionContext, PhaseScope, Start
+from modularml.core.execution.scope import ExecutionContext, PhaseScope, Shared, Start
 from modularml.core.experiment.callback_results import as_result
 from modularml.core.experiment.checkpointing import PHASE
 from modularml.core.experiment.checkpoints import Checkpoints
 from modularml.core.experiment.entries import Entry
-from modularml.core.experiment.fingerprint import Fingerprints
+from modularml.core.experiment.fingerprint import fingerprint
 from modularml.core.experiment.history import ExperimentRun, History, PhaseExecution, now
 from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.group import Group
@@ -110,7 +110,7 @@ class Runner:
         self._calling, self._thread = "", threading.get_ident()
         self._phase: ExperimentPhase | None = None
         self._apart = False
-        self._fingerprints = Fingerprints()
+        self._shared = Shared()
 
     def stop(self, by: str = "") -> None:
         """End the run after its present batch.
@@ -148,6 +148,7 @@ class Runner:
                 record.error = f"{type(error).__name__}: {error}".removesuffix(": ")
                 raise
             finally:
+                self._shared.forget()  # whoever shows the run keeps this object, and what it holds
                 record.ended_at = now()
                 record.metadata.pop("stopped_by", None)
                 if self._stop.is_set():
@@ -227,9 +228,9 @@ class Runner:
             if stage != "ended":
                 apart, self._apart = self._apart, self._apart or group.keeps_weights
                 with self.bookmark.within(group, self.experiment), group.stage(self.experiment):
-                    self._fingerprints.forget()  # a fold has rows of its own
+                    self._shared.forget()  # a fold has rows of its own
                     self._run_parts(group, path, record, results)
-                self._fingerprints.forget()
+                self._shared.forget()
                 self._apart = apart
                 if name in record.fingerprint:
                     record.fingerprint[name]["whole"] = not self._stop.is_set()
@@ -347,7 +348,7 @@ class Runner:
             return
         if not self.preview:
             record.fingerprint[name_of(path, self.experiment.label)] = {
-                **self._fingerprints.of(phase),
+                **fingerprint(phase, self._shared),
                 "upstream": upstream(self.history),
                 **({"apart": True} if self._apart else {}),
             }
@@ -404,6 +405,7 @@ class Runner:
             first_epoch=self.experiment.epochs_done.get(phase.label, 0) if phase.kind == "train" else 0,
             watch_batches=watched,
             tell=self._emit,
+            shared=self._shared,
         )
         if self._begin_at is not None and stage in ("running", "finished"):
             at, recorded = self._begin_at, record.results_at(path).recording.get_state()
@@ -415,6 +417,8 @@ class Runner:
     def _draw(self, phase: ExperimentPhase, execution: Execution, scope: PhaseScope) -> None:
         """Do the phase: draw its events, and call its callbacks between them."""
         results = execution.results
+        if not phase.freezes_graph:
+            self._shared.forget()
         started = PhaseStarted(
             run_id=scope.run_id,
             path=scope.path,
@@ -438,8 +442,6 @@ class Runner:
                     self._handle(event, phase, scope, results)
         finally:
             self._count_epochs(phase, scope, results)
-            if not phase.freezes_graph:
-                self._fingerprints.forget()
         self._locate(scope, "finished", self.position.epoch, self.position.batch)
         self._phase_hook(phase, "on_phase_end", scope, results)
 
@@ -552,7 +554,7 @@ class Runner:
                 self._calling = callback.label
                 returned = _call(callback, hook, experiment=self.experiment, **arguments)
                 self._calling = ""
-                self._fingerprints.forget()
+                self._shared.forget()
                 if keep is not None and returned is not None:
                     keep(callback, returned)
         self.position = self.position._replace(hook=hook, n_called=len(callbacks))

@@ -241,7 +241,8 @@ class ModelGraph:
         Raises:
             GraphError: If the nodes form a cycle.
         """
-        return [self.ctx.get_node(label) for label in structure.topological_order(self.upstreams())]
+        members = {node.label: node for node in self._members()}
+        return [members[label] for label in structure.topological_order(self.upstreams())]
 
     @property
     def head_nodes(self) -> list[GraphNode]:

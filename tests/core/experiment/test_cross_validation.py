@@ -46,6 +46,23 @@ def test_the_plan_tells_which_phases_are_one_in_several_folds(study):
     assert [entry.family for entry in plans[1]] == [entry.path for entry in plans[1]]
 
 
+def test_each_fold_evaluates_rows_of_its_own_also_without_a_training_between(study):
+    plan, rows = study.exp.execution_plan, study.data["train"].rows
+    plan.clear()
+    before, alone, after = (
+        EvalPhase.from_split(label, split="train", losses=[study.loss])
+        for label in ("before", "alone", "after")
+    )
+    cv = study.cv(n_folds=3, phase=alone)
+    plan.add_items([before, cv, after])
+    results = study.exp.run()
+    for i, fold in enumerate(cv.parts()):
+        found = results["CV"][f"fold_{i}"]["alone"].stacked_tensors("net", "rows")
+        assert np.array_equal(found, fold.rows[0].train)
+    for label in ("before", "after"):
+        assert np.array_equal(results[label].stacked_tensors("net", "rows"), rows)
+
+
 def test_folds_begin_at_the_initial_weights_also_after_training(study, watched):
     initial = study.node.model.get_weights()
     study.exp.run()

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import modularml as mml
-from modularml.core.experiment.fingerprint import Fingerprints, fingerprint
+from modularml.core.execution.scope import Shared
+from modularml.core.experiment.fingerprint import fingerprint
 
 
 def first(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -52,14 +53,22 @@ def test_what_phases_of_one_run_share_is_described_once_until_something_may_have
 ) -> None:
     bench.graph(bench.node("A"))
     phases = [bench.evaluate(label=f"eval {i}") for i in range(2)]
-    prints = Fingerprints()
-    first, second = map(prints.of, phases)
+    shared = Shared()
+    first, second = (fingerprint(phase, shared) for phase in phases)
     assert first == fingerprint(phases[0])
     assert second["graph"]["nodes"]["A"] is first["graph"]["nodes"]["A"]
     bench.ctx.get_node("A").freeze()
-    assert prints.of(phases[0]) == first
-    prints.forget()
-    assert prints.of(phases[0]) == fingerprint(phases[0]) != first
+    assert fingerprint(phases[0], shared) == first
+    shared.forget()
+    assert fingerprint(phases[0], shared) == fingerprint(phases[0]) != first
+
+
+def test_callbacks_are_told_of_each_phase_though_all_else_is_shared(bench: Any) -> None:
+    bench.graph(bench.node("A"))
+    shared = Shared()
+    bare, called = bench.evaluate(label="a"), bench.evaluate(label="b", callbacks=[Freezes("freezes")])
+    assert [fingerprint(one, shared) for one in (bare, called)] == [fingerprint(bare), fingerprint(called)]
+    assert fingerprint(bare) != fingerprint(called)
 
 
 class Freezes(mml.Callback):

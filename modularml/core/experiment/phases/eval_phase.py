@@ -5,7 +5,7 @@ It knows what is evaluated; how is in `core.execution`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -145,13 +145,24 @@ class EvalPhase(ExperimentPhase):
             if any(len(binding.roles) > 1 for binding in self.input_sources):
                 faults.add("the sampler says how large the batches are; leave batch_size out.")
 
-    def _check(self, graph: ModelGraph, faults: Faults) -> None:
-        super()._check(graph, faults)
+    def _check(self, graph: ModelGraph, nodes: Sequence[GraphNode], faults: Faults) -> None:
+        super()._check(graph, nodes, faults)
         self._refuse_samplers([b for b in self.input_sources if len(b.roles) == 1], faults)
 
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`."""
-        return self.ready(scope).execute(scope)
+        ready = scope.shared.again("evaluation", self.question, self.ready, scope)
+        return ready.execute(scope)
+
+    @property
+    def question(self) -> Hashable:
+        """What it evaluates where, and by what losses and metrics; see `ExperimentPhase.question`."""
+        if any(binding.sampler is not None for binding in self.input_sources):
+            return None  # it draws by the label of the phase
+        data = [(binding.node_ref, binding.upstream_ref, binding.split) for binding in self.input_sources]
+        measures = [*map(id, self.losses), None, *map(id, self.metrics)]
+        nodes = None if self._active is None else tuple(self._active)
+        return (type(self), *data, nodes, self.batch_size, self.accelerator, *measures)
 
     def ready(self, scope: PhaseScope) -> ReadyEval:
         """Resolve the phase in `scope`, for one execution or several."""
@@ -168,7 +179,7 @@ class EvalPhase(ExperimentPhase):
         )
         check_metrics(self.metrics, self.input_sources, scope.ctx, self._where)
         losses = self._on(scope.graph, devices)
-        return ReadyEval(self.label, nodes, devices, resolved, losses, self.metrics)
+        return ReadyEval(nodes, devices, resolved, losses, self.metrics, resolved.feed.n_batches(0))
 
 
 @dataclass(frozen=True)
@@ -176,26 +187,28 @@ class ReadyEval:
     """An evaluation that may be executed again and again, as long as data and graph are as they were.
 
     Attributes:
-        label: The label of the phase.
         nodes: The nodes that run.
         devices: Label of each node -> where it computes.
         resolved: What runs.
         losses: Each loss and the device of its node.
         metrics: What is computed beside the losses.
+        n_batches: How many batches it takes.
     """
 
-    label: str
     nodes: Sequence[GraphNode]
     devices: Mapping[str, torch.device]
     resolved: Resolved
     losses: Sequence[tuple[Loss, torch.device]]
     metrics: Sequence[EvaluationMetric]
+    n_batches: int
 
     def execute(self, scope: PhaseScope) -> Execution:
         """Return one execution; nothing runs until its events are drawn."""
         resolved = self.resolved
         recording = scope.recording(resolved.loss_nodes)
-        results = EvalResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets)
+        results = EvalResults(
+            scope.exec_ctx.phase_label, recording, resolved.heads, resolved.units, resolved.featuresets
+        )
         step = eval_step(resolved)
 
         def measure(epoch: int) -> None:
@@ -208,7 +221,7 @@ class ReadyEval:
         return Execution(
             results=results,
             events=events(),
-            n_batches=resolved.feed.n_batches(0),
+            n_batches=self.n_batches,
             nodes=labels_of(self.nodes),
             devices={label: str(device) for label, device in self.devices.items()},
         )

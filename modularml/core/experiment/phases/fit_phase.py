@@ -130,14 +130,11 @@ class FitPhase(ExperimentPhase):
     def _check_options(self, faults: Faults) -> None:
         faults.attempt(check_choice, self.nan, "nan", NAN)
 
-    def _check(self, graph: ModelGraph, faults: Faults) -> None:
-        super()._check(graph, faults)
+    def _check(self, graph: ModelGraph, nodes: Sequence[GraphNode], faults: Faults) -> None:
+        super()._check(graph, nodes, faults)
         self._refuse_samplers(self.input_sources, faults)
-        if not self._estimators(graph):
+        if not _estimators(nodes):
             faults.add("no active node holds an estimator to fit; torch models are trained by a TrainPhase.")
-
-    def _estimators(self, graph: ModelGraph) -> list[ModelNode]:
-        return [n for n in self.nodes(graph) if isinstance(n, ModelNode) and n.backend == "scikit"]
 
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`.
@@ -148,9 +145,9 @@ class FitPhase(ExperimentPhase):
         graph = scope.graph
         nodes = self._ready_nodes(graph)
         # What an earlier fit froze may be fitted again; what a user froze may not.
-        fitted = [node for node in self._estimators(graph) if node.frozen_by != "user"]
+        fitted = [node for node in _estimators(nodes) if node.frozen_by != "user"]
         if not fitted:
-            labels = [node.label for node in self._estimators(graph)]
+            labels = [node.label for node in _estimators(nodes)]
             raise StateError(f"{self._where}: there is nothing to fit; {labels} are frozen.")
         devices = self._devices(nodes, scope)
         resolved = resolve(
@@ -200,3 +197,7 @@ class FitPhase(ExperimentPhase):
             nodes=labels_of(nodes),
             devices={label: str(device) for label, device in devices.items()},
         )
+
+
+def _estimators(nodes: Sequence[GraphNode]) -> list[ModelNode]:
+    return [node for node in nodes if isinstance(node, ModelNode) and node.backend == "scikit"]

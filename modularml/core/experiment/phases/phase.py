@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -125,7 +125,7 @@ class ExperimentPhase(InYaml, Configurable):
         self.callbacks: list[Callback] = self._meant("callbacks", callbacks, faults)
         self._added_in: dict[int, cells.Cell | None] = {}
         faults.raise_if_any()
-        self._check(graph, faults)
+        self._check(graph, self.nodes(graph), faults)
         faults.raise_if_any()
         cells.define(self, "phase", label, self.ctx)
 
@@ -235,16 +235,15 @@ class ExperimentPhase(InYaml, Configurable):
 
     def _ready_nodes(self, graph: ModelGraph) -> list[GraphNode]:
         """Make ready: check again, as the graph may be another one than at the definition, and seed."""
-        faults = Faults(self._where)
-        self._check(graph, faults)
+        faults, nodes = Faults(self._where), self.nodes(graph)
+        self._check(graph, nodes, faults)
         faults.raise_if_any()
         self._seed_samplers()
-        return self.nodes(graph)
+        return nodes
 
-    def _check(self, graph: ModelGraph, faults: Faults) -> None:
-        """Note every fault of the phase against the graph it will run on."""
+    def _check(self, graph: ModelGraph, nodes: Sequence[GraphNode], faults: Faults) -> None:
+        """Note every fault of the phase against the graph it will run on, and its nodes there."""
         self._check_options(faults)
-        nodes = self.nodes(graph)
         active = [node.label for node in nodes]
         bound = [(self._label_of(b.node_ref), self._label_of(b.upstream_ref)) for b in self.input_sources]
         for node in nodes:
@@ -268,9 +267,9 @@ class ExperimentPhase(InYaml, Configurable):
             elif self._label_of(loss) not in active:
                 faults.add(unknown_name(f"node of the loss {loss.label!r}:", self._label_of(loss), active))
 
-        self._check_roles(graph, faults)
+        self._check_roles(graph, {node.label: node for node in nodes}, faults)
 
-    def _check_roles(self, graph: ModelGraph, faults: Faults) -> None:
+    def _check_roles(self, graph: ModelGraph, nodes: Mapping[str, GraphNode], faults: Faults) -> None:
         """Note the inputs of losses that name no role, or a role or column that is not there."""
         if not self.losses:
             return
@@ -278,7 +277,6 @@ class ExperimentPhase(InYaml, Configurable):
             (self._label_of(binding.node_ref), self._label_of(binding.upstream_ref)): binding
             for binding in self.input_sources
         }
-        nodes = {node.label: node for node in self.nodes(graph)}
         for loss in self.losses:
             label = self._label_of(loss)
             found = _binding_behind(graph, nodes[label], bindings) if label in nodes else None
@@ -339,6 +337,11 @@ class ExperimentPhase(InYaml, Configurable):
         return f"{type(self).__name__}(label={self.label!r})"
 
     # -- doing it ------------------------------------------------------------------
+
+    @property
+    def question(self) -> Hashable:
+        """What it asks of data and graph, beside its callbacks; None if it is nobody else's question."""
+        return None
 
     @property
     def n_epochs(self) -> int:

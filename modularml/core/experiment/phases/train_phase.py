@@ -330,9 +330,9 @@ class TrainPhase(ExperimentPhase):
         if self.metrics and self.result_recording == ResultRecording.NONE:
             faults.add("metrics need outputs, and result_recording='none' keeps none.")
 
-    def _check(self, graph: ModelGraph, faults: Faults) -> None:
-        super()._check(graph, faults)
-        learning = self._learning(graph)
+    def _check(self, graph: ModelGraph, nodes: Sequence[GraphNode], faults: Faults) -> None:
+        super()._check(graph, nodes, faults)
+        learning, trained = _learning(nodes), self._trained(graph, nodes)
         if not self._minimized and not learning:
             faults.add(InvalidValueError("it needs at least one loss to minimize."))
         several = [self._label_of(b.node_ref) for b in self.input_sources if len(b.roles) > 1]
@@ -352,32 +352,28 @@ class TrainPhase(ExperimentPhase):
                     f"the binding of {binding.node_ref.node_label!r} has no sampler; "
                     "make it with InputBinding.for_training(..., sampler=SimpleSampler(batch_size=32))."
                 )
-        trained = {node.label for node in self._trained(graph)}
         clips = self.clip_norm is not None or self.clip_value is not None
-        for learner in self._trained(graph) if clips else ():
+        for learner in trained if clips else ():
             if learner.is_built and learner.has_sparse_gradients:
                 faults.add(f"the gradients of {learner.label!r} are sparse, and torch does not clip such.")
-        for node in self.nodes(graph):
+        for node in nodes:
             learns = isinstance(node, ModelNode) and node.can_learn and not node.is_frozen
-            if (self._minimized or learning) and learns and node.label not in trained:
+            if (self._minimized or learning) and learns and node not in trained:
                 faults.add(
                     f"no loss reaches the node {node.label!r}: put a loss on it or on a node that it feeds, "
                     f"freeze it, or leave it out of active_nodes.{'' if graph.optimizer else _NODE_BY_NODE}"
                 )
         if graph.optimizer is None:
-            for node in self._trained(graph):
+            for node in trained:
                 faults.attempt(own_optimizer, node)
 
     @property
     def _minimized(self) -> list[AppliedLoss]:
         return [loss for loss in self.losses if loss.trainable]
 
-    def _trained(self, graph: ModelGraph) -> list[ModelNode]:
-        reached = nodes_with_gradients(graph, self.nodes(graph), self._minimized)
+    def _trained(self, graph: ModelGraph, nodes: Sequence[GraphNode]) -> list[ModelNode]:
+        reached = nodes_with_gradients(graph, nodes, self._minimized)
         return [node for node in reached if node.can_learn and not node.is_frozen]
-
-    def _learning(self, graph: ModelGraph) -> list[ModelNode]:
-        return [n for n in self.nodes(graph) if isinstance(n, ModelNode) and learns_by_batches(n)]
 
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`.
@@ -387,9 +383,9 @@ class TrainPhase(ExperimentPhase):
         """
         graph = scope.graph
         self._exec_ctx = weakref.ref(scope.exec_ctx)  # which lives as long as the run of the phase
-        learning = self._learning(graph)
-        nodes = nodes_of_losses(graph, self._ready_nodes(graph), self.losses, learning)
-        trained = self._trained(graph)
+        active = self._ready_nodes(graph)
+        learning, trained = _learning(active), self._trained(graph, active)
+        nodes = nodes_of_losses(graph, active, self.losses, learning)
         if not trained and not learning:
             raise StateError(
                 f"{self._where}: there is nothing to train; every torch node that a loss reaches is frozen, "
@@ -512,3 +508,8 @@ class TrainPhase(ExperimentPhase):
             watches=watches,
             where=self._where,
         )
+
+
+def _learning(nodes: Sequence[GraphNode]) -> list[ModelNode]:
+    """Return the estimators that learn from every batch."""
+    return [node for node in nodes if isinstance(node, ModelNode) and learns_by_batches(node)]

@@ -1,8 +1,12 @@
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import modularml as mml
 from modularml.base.config import same_tree
 from modularml.base.errors import InvalidTypeError, InvalidValueError, ModularMLWarning
 from modularml.core.experiment.phases.eval_phase import EvalPhase
@@ -57,3 +61,99 @@ def test_values_that_are_not_finite_end_in_one_warning(bench: Any) -> None:
     ) as told:
         bench.exp.run_phase(bench.evaluate([bench.loss()]))
     assert len(told) == 1
+
+
+class Doubles(mml.Callback):
+    """Doubles the weights, and every feature of the data, after a phase."""
+
+    def on_phase_end(self, *, experiment: Any, phase: Any, results: Any) -> None:
+        module = experiment.ctx.get_node("A").module
+        with torch.no_grad():
+            module.weight *= 2
+        column = experiment.ctx.get_node("Sensor").table.column("features.x.raw")
+        column *= 2
+
+
+@pytest.fixture
+def n_resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The labels of the evaluations that were resolved, in order."""
+    labels: list[str] = []
+    ready = EvalPhase.ready
+
+    def counted(self: EvalPhase, scope: Any) -> Any:
+        labels.append(self.label)
+        return ready(self, scope)
+
+    monkeypatch.setattr(EvalPhase, "ready", counted)
+    return labels
+
+
+def outputs(results: Any) -> list[np.ndarray]:
+    return [results[label].stacked_tensors("A") for label in results.labels]
+
+
+def test_evaluations_of_the_same_one_after_the_other_are_resolved_once(
+    bench: Any, n_resolved: list[str]
+) -> None:
+    bench.graph(bench.node("A"))
+    for label in "abc":
+        bench.exp.execution_plan.add_phase(bench.evaluate(label=label))
+    results = bench.exp.run()
+    assert n_resolved == ["a"]
+    assert results.labels == ["a", "b", "c"]
+    assert all(np.array_equal(one, outputs(results)[0]) for one in outputs(results))
+    bench.exp.run()
+    assert n_resolved == ["a", "a"]
+
+
+OTHERS: list[Callable[[Any], dict[str, Any]]] = [
+    lambda bench: {"split": "train"},
+    lambda bench: {"batch_size": 5},
+    lambda bench: {"losses": [bench.loss()]},
+    lambda bench: {"metrics": "r2"},
+    lambda bench: {"active_nodes": ["A"]},
+    lambda bench: {"accelerator": "cpu"},
+]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=["split", "batch", "loss", "metric", "nodes", "device"])
+def test_evaluations_of_something_else_are_resolved_by_themselves(
+    bench: Any, n_resolved: list[str], other: Callable[[Any], dict[str, Any]]
+) -> None:
+    bench.graph(bench.node("A"))
+    bench.exp.execution_plan.add_phase(bench.evaluate(label="a"))
+    bench.exp.execution_plan.add_phase(bench.evaluate(label="b", **other(bench)))
+    bench.exp.run()
+    assert n_resolved == ["a", "b"]
+
+
+def test_what_may_have_changed_is_resolved_again(bench: Any, n_resolved: list[str]) -> None:
+    bench.graph(bench.node("A"))
+    plan = bench.exp.execution_plan
+    plan.add_phase(bench.evaluate(label="a"))
+    plan.add_phase(bench.train())
+    plan.add_phase(bench.evaluate(label="b", callbacks=[Doubles()]))
+    plan.add_phase(bench.evaluate(label="c"))
+    found = bench.exp.run()
+    assert n_resolved == ["a", "b", "c"]
+    trained = found["b"].stacked_tensors("A")
+    assert not np.allclose(found["a"].stacked_tensors("A"), trained)
+    bias = bench.ctx.get_node("A").module.bias.item()
+    assert np.allclose(found["c"].stacked_tensors("A") - bias, 4 * (trained - bias), atol=1e-5)
+
+
+def test_a_run_that_is_over_holds_no_column(bench: Any, no_collector: None) -> None:
+    bench.graph(bench.node("A"))
+    held: list[Any] = []
+
+    class Watched(EvalPhase):
+        def ready(self, scope: Any) -> Any:
+            found = super().ready(scope)
+            held.append(weakref.ref(found))
+            return found
+
+    events = bench.heard()  # which hold what stops the run
+    phase = Watched("eval", input_sources=bench.evaluate(label="other").input_sources)
+    bench.exp.run_phase(phase)
+    assert events
+    assert [one() for one in held] == [None]
