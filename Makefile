@@ -37,8 +37,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# Whole files go to a few processes; more than four would wait for each other's browsers and kernels.
 pytest: $(READY)
-	$(BIN)/pytest $(if $(CHROMIUM),,-m 'not browser') tests notebooks \
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(if $(CHROMIUM),,-m 'not browser') tests notebooks \
 		--nbval --nbval-current-env --nbval-sanitize-with notebooks/nbval-sanitize.cfg
 
 js: $(MODULES)
