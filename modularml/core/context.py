@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NoReturn, Protocol, Self, TypeVar
 
 from modularml.base.errors import (
     DuplicateLabelError,
@@ -347,6 +347,14 @@ class ExperimentContext:
         self._model_graph = None
 
     # -- copies ------------------------------------------------------------------
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled, by which whatever is of an experiment is refused."""
+        raise InvalidTypeError(
+            "What belongs to an experiment is not pickled: it would take all of it along. Write a file, and "
+            'open it in the other process: path = exp.save("first"); Experiment.load(path). Folds and '
+            "searches do so themselves: n_jobs=."
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ExperimentContext:
         """Return itself: it is where things are, and a copy of one of them stays there too."""

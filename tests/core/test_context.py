@@ -1,4 +1,5 @@
 import gc
+import pickle
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -273,6 +274,15 @@ def test_a_context_does_not_keep_its_experiment_alive() -> None:
 
 
 # The graph.
+
+
+@pytest.mark.parametrize("what", ["exp", "fs", "graph", "node", "phase"])
+def test_what_belongs_to_an_experiment_is_not_pickled_and_says_what_to_do(bench: Any, what: str) -> None:
+    node = bench.node("A")
+    graph = bench.graph(node)
+    found = {"exp": bench.exp, "fs": bench.fs, "graph": graph, "node": node, "phase": bench.evaluate()}
+    with pytest.raises(InvalidTypeError, match=r"not pickled.*exp.save\(.*Experiment.load\(.*n_jobs="):
+        pickle.dumps(found[what])
 
 
 def test_there_is_one_graph_and_the_policy_decides_whether_another_may_replace_it(bench: Any) -> None:

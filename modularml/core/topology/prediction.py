@@ -280,11 +280,13 @@ def _entering(node: GraphNode, ref: FeatureSetReference, shape: Shape | None, da
         data = data.role_data
     if isinstance(data, RoleData):
         data = data["default"]
+    given = type(data).__name__
     data = data.features if isinstance(data, SampleData) else _of_columns(node, ref, data)
     if not hasattr(data, "shape"):
         data = np.asarray(data)
     if isinstance(data, np.ndarray) and data.dtype.kind not in "biufc":
-        raise InvalidTypeError(f"Data for {node!r} must be numbers, got {data.dtype}.")
+        got = f"a {given}; an array or tensor of all samples is taken, a frame, or columns by their keys"
+        raise InvalidTypeError(f"Data for {node!r} must be numbers, got {data.dtype if data.ndim else got}.")
     n_values = int(np.prod(shape or ()))
     if data.ndim and not len(data):
         raise GraphError(f"There are no samples for {node!r}: its data have the shape {tuple(data.shape)}.")

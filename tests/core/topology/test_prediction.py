@@ -9,6 +9,7 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from torch import nn
+from torch.utils.data import DataLoader
 
 import modularml as mml
 from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError, StateError
@@ -53,6 +54,11 @@ def test_new_data_come_in_many_forms_and_give_what_an_evaluation_gives(bench: An
         (np.ones((0, 4)), GraphError, r"no samples for ModelNode.*\(0, 4\)"),
         (3.0, GraphError, r"got \(\)"),
         (np.array([["a"] * 4]), InvalidTypeError, "must be numbers, got <U1"),
+        (
+            DataLoader(np.ones((3, 4))),
+            InvalidTypeError,
+            "numbers, got a DataLoader; an array",
+        ),
         ({"y": np.ones((3, 4))}, InvalidValueError, "Unknown column 'features.x.raw'.*Available: 'y'"),
         ({"L": np.ones((3, 4))}, InvalidValueError, "Unknown input 'R.x'"),
         ({"L": np.ones((3, 4)), "R.x": np.ones((2, 4))}, InvalidValueError, "different numbers of samples"),
