@@ -264,6 +264,9 @@ class SampleSet(Selection):
         """The scalers that were applied, oldest first."""
         return list(self._scaling.records)
 
+    def _scalings(self) -> list[tuple[str, str, str]]:
+        return [record.in_words for record in self._scaling.records]
+
     def fit_transform(
         self,
         scaler: Any,

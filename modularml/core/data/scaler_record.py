@@ -48,6 +48,17 @@ class ScalerRecord:
         """Return the full names of its columns in a representation."""
         return [str(Column(self.domain, key, rep)) for key in self.keys]
 
+    @property
+    def in_words(self) -> tuple[str, str, str]:
+        """What it scales, by what, and what that was fitted to."""
+        scaler = self.scaler_obj
+        told = " ".join(repr(scaler.wrapped).split())
+        return (
+            f"{self.domain}: {', '.join(self.keys)}",
+            scaler.scaler_name if told.startswith("<") else told.removesuffix("()"),
+            "all rows" if self.fit_split is None else self.fit_split,
+        )
+
     def apply(self, table: SampleCollection) -> SampleCollection:
         """Return a table with the scaled columns.
 

@@ -21,8 +21,10 @@ from modularml.display.sparks import histogram
 _N_BINS = 24
 _N_BINNED = 100_000
 _HEADS = ("column", "shape", "dtype", "missing", "values")
+_SCALED_HEADS = ("scaled", "by", "fitted to")
 _SHARED_HEADS = ("shared by", "rows", "equal samples", "tag values")
 _N_SHOWN = 10
+_MAX_TEXT = 60
 _N_SPLITS_SHOWN = 4
 _NOTHING_SHARED = "No two splits share rows, equal samples or tag values."
 
@@ -76,18 +78,26 @@ def summarize(data: ColumnReader, parts: Mapping[str, ColumnReader]) -> list[Col
     return lines
 
 
-def as_text(data: ColumnReader, splits: Mapping[str, ColumnReader], shared: Sequence[Overlap]) -> str:
+def as_text(
+    data: ColumnReader,
+    splits: Mapping[str, ColumnReader],
+    scalings: Sequence[tuple[str, str, str]],
+    shared: Sequence[Overlap],
+) -> str:
     """Return a summary as aligned text.
 
     Args:
         data: The samples.
         splits: Split -> its samples.
+        scalings: What was scaled, by what, and what that was fitted to.
         shared: What pairs of splits share.
     """
     rows = [_HEADS, *((c.name, c.shape, c.dtype, c.missing, c.values) for c in summarize(data, {}))]
     lines = [repr(data), *_aligned(rows)]
     if splits:
         lines += ["", *_aligned([("split", "samples", "share"), *_split_rows(splits, data.n_samples)])]
+    if scalings:
+        lines += ["", *_aligned([_SCALED_HEADS, *_scaled_rows(scalings)])]
     if shared:
         lines += ["", *_aligned([_SHARED_HEADS, *_shared_rows(shared)])]
     elif len(splits) > 1:
@@ -96,7 +106,11 @@ def as_text(data: ColumnReader, splits: Mapping[str, ColumnReader], shared: Sequ
 
 
 def as_html(
-    data: ColumnReader, splits: Mapping[str, ColumnReader], shared: Sequence[Overlap], label: str | None
+    data: ColumnReader,
+    splits: Mapping[str, ColumnReader],
+    scalings: Sequence[tuple[str, str, str]],
+    shared: Sequence[Overlap],
+    label: str | None,
 ) -> Html:
     """Return a summary as a card with a small histogram of each column.
 
@@ -105,6 +119,7 @@ def as_html(
     Args:
         data: The samples.
         splits: Split -> its samples.
+        scalings: What was scaled, by what, and what that was fitted to.
         shared: What pairs of splits share.
         label: The name of the samples; None if they have none.
     """
@@ -116,6 +131,8 @@ def as_html(
     parts = [table(heads, [[*row, *[""] * (n_heads - len(row))] for row in rows])]
     if splits:
         parts.append(table(("split", ">samples", ">share"), _split_rows(splits, data.n_samples)))
+    if scalings:
+        parts.append(table(_SCALED_HEADS, _scaled_rows(scalings)))
     if shared:
         parts.append(table(("shared by", ">rows", ">equal samples", "tag values"), _shared_rows(shared)))
     elif len(splits) > 1:
@@ -180,7 +197,11 @@ def _histograms(name: str, parts: Sequence[ColumnReader]) -> tuple[tuple[int, ..
 
 
 def _split_rows(splits: Mapping[str, ColumnReader], n_samples: int) -> list[tuple[str, str, str]]:
-    return [(name, str(len(s)), f"{len(s) / n_samples:.1%}") for name, s in splits.items()]
+    return [(name, f"{len(s):,}", f"{len(s) / n_samples:.1%}") for name, s in splits.items()]
+
+
+def _scaled_rows(scalings: Sequence[tuple[str, str, str]]) -> list[tuple[str, ...]]:
+    return [tuple(shortened(text, _MAX_TEXT) for text in row) for row in scalings]
 
 
 def _shared_rows(shared: Sequence[Overlap]) -> list[tuple[str, str, str, str]]:

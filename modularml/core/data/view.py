@@ -317,10 +317,14 @@ class Selection(ColumnReader):
 
     def summary(self) -> str:
         """Return a table of columns and splits as text."""
-        return as_text(self, self.splits, self.leakage())
+        return as_text(self, self.splits, self._scalings(), self.leakage())
 
     def _repr_html_(self) -> str:
-        return as_html(self, self.splits, self.leakage(), self.label)
+        return as_html(self, self.splits, self._scalings(), self.leakage(), self.label)
+
+    def _scalings(self) -> list[tuple[str, str, str]]:
+        """Return what was scaled, in words: nothing, for the set has the scalers."""
+        return []
 
     @property
     def splits(self) -> dict[str, FeatureSetView]:

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from sklearn.preprocessing import MinMaxScaler
 
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.summary import summarize
@@ -122,3 +123,29 @@ def test_moments_are_told_as_short_as_they_can_be() -> None:
     fs = FeatureSet.from_dict("A", data, "x", None, ["d", "s", "t"])
     values = [column.values for column in summarize(fs, {})][1:]
     assert values == ["2024-01-01 to 2024-03-01T12:30", "1:00:00 to 3:00:00", "none"]
+
+
+class Halves:
+    """A scaler of one's own, which says nothing of itself."""
+
+    def fit(self, X: np.ndarray) -> "Halves":
+        return self
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        return X / 2
+
+
+def test_scalers_are_told_with_what_they_were_fitted_to(fs: FeatureSet) -> None:
+    fs.split_random({"train": 0.8, "test": 0.2})
+    assert "fitted to" not in fs.summary() + fs._repr_html_()
+    fs.fit_transform(MinMaxScaler((0, 2)), domain="features", keys="voltage", fit_to_split="train")
+    fs.fit_transform(Halves(), domain="targets")
+    lines = fs.summary().splitlines()
+    told = lines[lines.index("") :]
+    assert [re.split("  +", line) for line in told if line.startswith(("scaled", "features", "targets"))] == [
+        ["scaled", "by", "fitted to"],
+        ["features: voltage", "MinMaxScaler(feature_range=(0, 2))", "train"],
+        ["targets: soh, rul", "Halves", "all rows"],
+    ]
+    assert "<td>MinMaxScaler(feature_range=(0, 2))</td><td>train</td>" in fs._repr_html_()
+    assert "fitted to" not in fs["train"].summary()
