@@ -96,12 +96,12 @@ def as_text(
     lines = [repr(data), *_aligned(rows)]
     if splits:
         lines += ["", *_aligned([("split", "samples", "share"), *_split_rows(splits, data.n_samples)])]
-    if scalings:
-        lines += ["", *_aligned([_SCALED_HEADS, *_scaled_rows(scalings)])]
     if shared:
         lines += ["", *_aligned([_SHARED_HEADS, *_shared_rows(shared)])]
     elif len(splits) > 1:
         lines += ["", _NOTHING_SHARED]
+    if scalings:
+        lines += ["", *_aligned([_SCALED_HEADS, *_scaled_rows(scalings)])]
     return "\n".join(lines)
 
 
@@ -131,12 +131,12 @@ def as_html(
     parts = [table(heads, [[*row, *[""] * (n_heads - len(row))] for row in rows])]
     if splits:
         parts.append(table(("split", ">samples", ">share"), _split_rows(splits, data.n_samples)))
-    if scalings:
-        parts.append(table(_SCALED_HEADS, _scaled_rows(scalings)))
     if shared:
         parts.append(table(("shared by", ">rows", ">equal samples", "tag values"), _shared_rows(shared)))
     elif len(splits) > 1:
         parts.append(Html(f"<p class='k'>{_NOTHING_SHARED}</p>"))
+    if scalings:
+        parts.append(table(_SCALED_HEADS, _scaled_rows(scalings)))
     return card(type(data).__name__, label, *parts, note=f"{data.n_samples:,} samples", classes="wide")
 
 
