@@ -22,8 +22,8 @@ FoundT = TypeVar("FoundT")
 class Shared:
     """What the phases of a run found out about data and graph, for those that come after them.
 
-    Whoever lets something run that may change data or graph, says so by `forget`. A module that changes
-    its own settings whenever it is called is no such thing: what is found of it is never what it is now.
+    Whoever lets something run that may change data or graph says so by `forget`: phases that learn,
+    callbacks, the stage of a fold. Models that answer, losses, metrics and listeners are trusted not to.
     """
 
     def __init__(self) -> None:
@@ -39,21 +39,21 @@ class Shared:
     def again(
         self, key: Hashable, question: Hashable, find: Callable[..., FoundT], *arguments: Any
     ) -> FoundT:
-        """Return what `find` returns, or did if the last question under this key was the same.
+        """Return what `find` returns, or returned before if the last question under this key was the same.
 
-        Only one answer is kept, as it may hold whole columns.
+        Only one answer is kept, as it may hold whole columns; it is gone before another one is found.
 
         Args:
             key: What it is about.
-            question: What is asked; nothing answers None but `find`.
+            question: What is asked; an answer to None is not kept.
             find: Finds the answer.
             *arguments: What it is called with.
         """
-        if question is None:
-            return find(*arguments)
-        asked, found = self._found.get(key, (None, None))
-        if asked != question:
+        asked, found = self._found.pop(key, (None, None))
+        if question is None or asked != question:
+            del found
             found = find(*arguments)
+        if question is not None:
             self._found[key] = question, found
         answer: FoundT = found
         return answer

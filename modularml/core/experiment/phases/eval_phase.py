@@ -157,12 +157,12 @@ class EvalPhase(ExperimentPhase):
     @property
     def question(self) -> Hashable:
         """What it evaluates where, and by what losses and metrics; see `ExperimentPhase.question`."""
-        if any(binding.sampler is not None for binding in self.input_sources):
-            return None  # it draws by the label of the phase
+        if type(self) is not EvalPhase or any(b.sampler is not None for b in self.input_sources):
+            return None  # a class of the user's own may ask for more, and samplers draw by the phase's label
         data = [(binding.node_ref, binding.upstream_ref, binding.split) for binding in self.input_sources]
         measures = [*map(id, self.losses), None, *map(id, self.metrics)]
         nodes = None if self._active is None else tuple(self._active)
-        return (type(self), *data, nodes, self.batch_size, self.accelerator, *measures)
+        return (*data, nodes, self.batch_size, self.accelerator, *measures)
 
     def ready(self, scope: PhaseScope) -> ReadyEval:
         """Resolve the phase in `scope`, for one execution or several."""

@@ -340,7 +340,10 @@ class ExperimentPhase(InYaml, Configurable):
 
     @property
     def question(self) -> Hashable:
-        """What it asks of data and graph, beside its callbacks; None if it is nobody else's question."""
+        """All it is made of but label and callbacks; phases of the same are resolved once, see `Shared`.
+
+        None where it is resolved by itself.
+        """
         return None
 
     @property

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import modularml as mml
 from modularml.base.config import same_tree
@@ -74,18 +75,29 @@ class Doubles(mml.Callback):
         column *= 2
 
 
+class Resolved:
+    """The labels of the evaluations that were resolved, in order, and what they were resolved to."""
+
+    def __init__(self) -> None:
+        self.labels: list[str] = []
+        self.found: list[weakref.ref[Any]] = []
+        self.n_there: list[int] = []  # of those before, while one was resolved
+
+
 @pytest.fixture
-def n_resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The labels of the evaluations that were resolved, in order."""
-    labels: list[str] = []
+def resolved(monkeypatch: pytest.MonkeyPatch) -> Resolved:
+    seen = Resolved()
     ready = EvalPhase.ready
 
-    def counted(self: EvalPhase, scope: Any) -> Any:
-        labels.append(self.label)
-        return ready(self, scope)
+    def watched(self: EvalPhase, scope: Any) -> Any:
+        seen.labels.append(self.label)
+        seen.n_there.append(sum(one() is not None for one in seen.found))
+        found = ready(self, scope)
+        seen.found.append(weakref.ref(found))
+        return found
 
-    monkeypatch.setattr(EvalPhase, "ready", counted)
-    return labels
+    monkeypatch.setattr(EvalPhase, "ready", watched)
+    return seen
 
 
 def outputs(results: Any) -> list[np.ndarray]:
@@ -93,17 +105,17 @@ def outputs(results: Any) -> list[np.ndarray]:
 
 
 def test_evaluations_of_the_same_one_after_the_other_are_resolved_once(
-    bench: Any, n_resolved: list[str]
+    bench: Any, resolved: Resolved
 ) -> None:
     bench.graph(bench.node("A"))
     for label in "abc":
         bench.exp.execution_plan.add_phase(bench.evaluate(label=label))
     results = bench.exp.run()
-    assert n_resolved == ["a"]
+    assert resolved.labels == ["a"]
     assert results.labels == ["a", "b", "c"]
     assert all(np.array_equal(one, outputs(results)[0]) for one in outputs(results))
     bench.exp.run()
-    assert n_resolved == ["a", "a"]
+    assert resolved.labels == ["a", "a"]
 
 
 OTHERS: list[Callable[[Any], dict[str, Any]]] = [
@@ -118,16 +130,16 @@ OTHERS: list[Callable[[Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize("other", OTHERS, ids=["split", "batch", "loss", "metric", "nodes", "device"])
 def test_evaluations_of_something_else_are_resolved_by_themselves(
-    bench: Any, n_resolved: list[str], other: Callable[[Any], dict[str, Any]]
+    bench: Any, resolved: Resolved, other: Callable[[Any], dict[str, Any]]
 ) -> None:
     bench.graph(bench.node("A"))
     bench.exp.execution_plan.add_phase(bench.evaluate(label="a"))
     bench.exp.execution_plan.add_phase(bench.evaluate(label="b", **other(bench)))
     bench.exp.run()
-    assert n_resolved == ["a", "b"]
+    assert resolved.labels == ["a", "b"]
 
 
-def test_what_may_have_changed_is_resolved_again(bench: Any, n_resolved: list[str]) -> None:
+def test_what_may_have_changed_is_resolved_again(bench: Any, resolved: Resolved) -> None:
     bench.graph(bench.node("A"))
     plan = bench.exp.execution_plan
     plan.add_phase(bench.evaluate(label="a"))
@@ -135,25 +147,52 @@ def test_what_may_have_changed_is_resolved_again(bench: Any, n_resolved: list[st
     plan.add_phase(bench.evaluate(label="b", callbacks=[Doubles()]))
     plan.add_phase(bench.evaluate(label="c"))
     found = bench.exp.run()
-    assert n_resolved == ["a", "b", "c"]
+    assert resolved.labels == ["a", "b", "c"]
     trained = found["b"].stacked_tensors("A")
     assert not np.allclose(found["a"].stacked_tensors("A"), trained)
     bias = bench.ctx.get_node("A").module.bias.item()
     assert np.allclose(found["c"].stacked_tensors("A") - bias, 4 * (trained - bias), atol=1e-5)
 
 
-def test_a_run_that_is_over_holds_no_column(bench: Any, no_collector: None) -> None:
+class FirstNodes(EvalPhase):
+    """Evaluates the first `n` nodes alone."""
+
+    def __init__(self, label: str, *, n: int, **options: Any) -> None:
+        self.n = n
+        super().__init__(label, **options)
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"n": self.n}
+
+    def nodes(self, graph: Any) -> Any:
+        return super().nodes(graph)[: self.n]
+
+
+def test_evaluations_of_a_class_of_the_users_own_are_resolved_by_themselves(bench: Any) -> None:
+    bench.graph(*bench.chain(nn.Linear(4, 3), nn.Linear(3, 1)))
+    sources = bench.evaluate().input_sources
+    for label, n in [("a", 1), ("b", 2)]:
+        bench.exp.execution_plan.add_phase(FirstNodes(label, n=n, input_sources=sources))
+    results = bench.exp.run()
+    assert [results[label].stacked_tensors(node).shape[-1] for label, node in ["aA", "bB"]] == [3, 1]
+    consumed = bench.exp.history[-1].fingerprint
+    assert [consumed[label]["phase"]["n"] for label in "ab"] == [1, 2]
+
+
+def test_columns_of_one_evaluation_are_gone_before_those_of_another_are_made(
+    bench: Any, resolved: Resolved, no_collector: None
+) -> None:
     bench.graph(bench.node("A"))
-    held: list[Any] = []
+    for label, split in [("a", "test"), ("b", "train"), ("c", "test")]:
+        bench.exp.execution_plan.add_phase(bench.evaluate(label=label, split=split))
+    bench.exp.run()
+    assert resolved.labels == ["a", "b", "c"]
+    assert resolved.n_there == [0, 0, 0]
 
-    class Watched(EvalPhase):
-        def ready(self, scope: Any) -> Any:
-            found = super().ready(scope)
-            held.append(weakref.ref(found))
-            return found
 
+def test_a_run_that_is_over_holds_no_column(bench: Any, resolved: Resolved, no_collector: None) -> None:
+    bench.graph(bench.node("A"))
     events = bench.heard()  # which hold what stops the run
-    phase = Watched("eval", input_sources=bench.evaluate(label="other").input_sources)
-    bench.exp.run_phase(phase)
+    bench.exp.run_phase(bench.evaluate())
     assert events
-    assert [one() for one in held] == [None]
+    assert [one() for one in resolved.found] == [None]
