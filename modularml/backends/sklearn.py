@@ -91,6 +91,14 @@ def dry_fit(estimator: Any, n_features: int) -> np.ndarray | None:
         return None
 
 
+def writes_into_input(estimator: Any) -> bool:
+    """Tell whether the estimator, or a step of it, was told to save the copy of the samples it is handed."""
+    settings: dict[str, Any] = getattr(estimator, "get_params", dict)()
+    return any(
+        value is False and name.rpartition("__")[2].startswith("copy") for name, value in settings.items()
+    )
+
+
 def allows_nan(estimator: Any) -> bool:
     """Tell whether the estimator, or the first step of the pipeline, takes features that are NaN."""
     first = estimator.steps[0][1] if hasattr(estimator, "steps") else estimator

@@ -27,6 +27,8 @@ TRAINING_MODES = ("auto", "partial_fit", "batch_fit")
 class ScikitModelWrapper(BaseModel):
     """Wraps an estimator; it is fitted in place.
 
+    What it is handed stays as it is, even with ``copy=False``: it may be the data of a FeatureSet.
+
     Args:
         model: The estimator; a pipeline is one too.
         training_mode: With ``"partial_fit"`` the estimator learns on top of what it knows: batch by batch
@@ -71,6 +73,7 @@ class ScikitModelWrapper(BaseModel):
         self.partial_fit_kwargs = dict(partial_fit_kwargs) if partial_fit_kwargs else None
         self.estimator = model
         self._initial = self._sklearn.copied(model)
+        self._needs_copies = self._sklearn.writes_into_input(model)
         self.input_shape = self.output_shape = None
 
     def __repr__(self) -> str:
@@ -233,8 +236,11 @@ class ScikitModelWrapper(BaseModel):
             self._note_shapes(x)
 
     def _samples(self, x: Any, y: Any) -> tuple[np.ndarray, ...]:
-        rows = self._sklearn.as_rows(x)
+        rows = self._own(self._sklearn.as_rows(x))
         return (rows,) if y is None else (rows, self._sklearn.as_targets(y))
+
+    def _own(self, rows: np.ndarray) -> np.ndarray:
+        return rows.copy() if self._needs_copies else rows
 
     def _note_shapes(self, x: Any) -> None:
         if self.input_shape is None:
@@ -250,7 +256,8 @@ class ScikitModelWrapper(BaseModel):
         if not self.is_fitted:
             raise StateError(f"{type(self.estimator).__name__} is not fitted; run a FitPhase or fit() first.")
         answer = getattr(self.estimator, self.resolved_output_method)
-        outputs: np.ndarray = self._sklearn.as_outputs(answer(self._sklearn.rows_for(self.estimator, x)))
+        rows = self._own(self._sklearn.rows_for(self.estimator, x))
+        outputs: np.ndarray = self._sklearn.as_outputs(answer(rows))
         return outputs
 
     def get_weights(self) -> dict[str, np.ndarray]:

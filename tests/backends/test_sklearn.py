@@ -51,6 +51,21 @@ def test_fitted_is_after_the_fit(estimator: object) -> None:
     assert backend.is_fitted(backend.copied(estimator))
 
 
+@pytest.mark.parametrize(
+    ("estimator", "writes"),
+    [
+        (StandardScaler(), False),
+        (StandardScaler(copy=False), True),
+        (make_pipeline(StandardScaler(), PCA(copy=False)), True),
+        (Ridge(copy_X=False, fit_intercept=False), True),
+        (Ridge(fit_intercept=False), False),
+        (Mean(), False),
+    ],
+)
+def test_it_may_have_been_told_to_write_into_what_it_is_handed(estimator: object, writes: bool) -> None:
+    assert backend.writes_into_input(estimator) is writes
+
+
 def test_an_unfitted_copy_has_the_parameters_alone() -> None:
     twin = backend.unfitted(Ridge(alpha=3).fit(X, LABELS))
     assert twin.alpha == 3

@@ -51,6 +51,28 @@ def test_regressors_answer_one_row_a_sample(estimator: object) -> None:
     np.testing.assert_array_equal(model(X)[:, 0], estimator.predict(X.reshape(40, 6)))
 
 
+IN_PLACE = [
+    (StandardScaler(copy=False), StandardScaler()),
+    (LinearRegression(copy_X=False), LinearRegression()),
+    (PCA(2, copy=False), PCA(2)),
+    (KMeans(2, copy_x=False, random_state=0), KMeans(2, random_state=0)),
+    (make_pipeline(StandardScaler(copy=False), Ridge()), make_pipeline(StandardScaler(), Ridge())),
+]
+
+
+@pytest.mark.parametrize(("in_place", "copying"), IN_PLACE, ids=name_of)
+def test_what_it_is_handed_stays_as_it_is(in_place: object, copying: object) -> None:
+    handed = X.copy()
+    answers = []
+    for estimator in (in_place, copying):
+        model = ScikitModelWrapper(estimator)
+        model.fit(handed, Y)
+        answers += [model(handed), model(handed)]
+    np.testing.assert_array_equal(handed, X)
+    for answer in answers:
+        np.testing.assert_allclose(answer, answers[-1], atol=1e-9)
+
+
 @pytest.mark.parametrize("estimator", CLASSIFIERS, ids=name_of)
 def test_classifiers_answer_labels(estimator: object) -> None:
     model = ScikitModelWrapper(estimator)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 import modularml as mml
@@ -116,6 +117,21 @@ def test_evaluations_of_the_same_one_after_the_other_are_resolved_once(
     assert all(np.array_equal(one, outputs(results)[0]) for one in outputs(results))
     bench.exp.run()
     assert resolved.labels == ["a", "a"]
+
+
+def test_an_estimator_that_works_in_place_changes_neither_data_nor_the_next_evaluation(bench: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((60, 4)) + 3
+    fs = bench.data("Raw", x=x.copy())
+    bench.graph(bench.node("A", bench.ref(fs), StandardScaler(copy=False)))
+    sources = [mml.InputBinding.for_evaluation(node="A")]
+    plan = bench.exp.execution_plan
+    plan.add_phase(mml.FitPhase("fit", input_sources=sources))
+    for label in "ab":
+        plan.add_phase(EvalPhase(label, input_sources=sources))
+    fitted, *evaluated = outputs(bench.exp.run())
+    assert np.array_equal(fs.table.column("features.x.raw"), x)
+    assert np.allclose(fitted, StandardScaler().fit_transform(x))
+    assert all(np.array_equal(one, fitted) for one in evaluated)
 
 
 OTHERS: list[Callable[[Any], dict[str, Any]]] = [
