@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch import as_array
-from modularml.backends.torch_modules import first_floating, modes_kept, parameters, set_mode
+from modularml.backends.torch_modules import modes_kept, parameters, set_mode
 from modularml.base.errors import GraphError, StateError
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.streams import DEFAULT_ROLE, roles_among, stream_of
@@ -170,12 +170,10 @@ def forward_call(
     if node.takes_list:
         return _of_several(node, came)
     module = _sparing(node)
-    own = own_dtype(node)
-    wanted = torch.int64 if node.model.takes_integers else own or torch.get_default_dtype()
-    gives = own or (came[0] if not node.model.takes_integers else None) or torch.get_default_dtype()
-    if came[0] is not None and (came[0] == wanted or (own is None and not node.model.takes_integers)):
-        return module, gives
-    return (lambda batch: module(batch.to(wanted))), gives
+    if node.dtype is None and not node.model.takes_integers and came[0] is not None:
+        return module, came[0]  # without parameters it takes what comes
+    (wanted,) = node.input_dtypes
+    return (module if came[0] == wanted else lambda batch: module(batch.to(wanted))), dtype_of(node)
 
 
 def _of_several(
@@ -207,17 +205,10 @@ def _alike(batches: Sequence[Any], node: GraphNode) -> list[torch.Tensor]:
     return [batch.to(dtype) for batch in batches]
 
 
-def own_dtype(node: GraphNode) -> torch.dtype | None:
-    """Return the dtype of a node's parameters; None where it has none, and so takes any."""
-    if not isinstance(node, ModelNode) or node.backend != "torch":
-        return None
-    parameter = first_floating(node.module)
-    return None if parameter is None else parameter.dtype
-
-
 def dtype_of(node: GraphNode) -> torch.dtype:
     """Return the dtype that a node computes in: that of its parameters, else torch's default."""
-    return own_dtype(node) or torch.get_default_dtype()
+    own = node.dtype if isinstance(node, ModelNode) else None
+    return own or torch.get_default_dtype()
 
 
 def entering_dtypes(node: GraphNode) -> list[torch.dtype | None]:

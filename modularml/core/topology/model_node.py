@@ -258,10 +258,15 @@ class ModelNode(GraphNode):
     forward = forward_single = __call__
 
     @property
+    def dtype(self) -> torch.dtype | None:
+        """The dtype of its module's floating-point parameters, which it computes in; None without any."""
+        parameter = first_floating(self.module) if self.backend == "torch" else None
+        return None if parameter is None else parameter.dtype
+
+    @property
     def input_dtypes(self) -> list[torch.dtype]:
         """The dtype that the torch module takes each input in: that of its parameters, integers or bools."""
-        parameter = first_floating(self.module)
-        floating = torch.get_default_dtype() if parameter is None else parameter.dtype
+        floating = self.dtype or torch.get_default_dtype()
         kinds = self.model.input_kinds or ["int" if self.model.takes_integers else "float"] * self._n_inputs
         return [dtype_of(kind, floating) for kind in kinds]
 

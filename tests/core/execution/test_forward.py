@@ -78,6 +78,8 @@ def test_all_nodes_that_are_not_built_are_named(bench: Any) -> None:
 def test_a_node_computes_in_the_dtype_of_its_parameters(bench: Any, dtype: torch.dtype) -> None:
     first, second = bench.chain(nn.Linear(4, 2).to(dtype), nn.Flatten())
     bench.graph(optimizer=None)
+    assert first.dtype is dtype
+    assert second.dtype is None
     assert dtype_of(first) is dtype
     assert dtype_of(second) is torch.get_default_dtype()
 
