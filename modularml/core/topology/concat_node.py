@@ -17,10 +17,16 @@ from modularml.core.topology.merge_node import MergeNode
 PAD_MODES = ("constant", "reflect", "replicate", "circular")
 
 
+def _with_axes(shape: torch.Size, rank: int, first: int) -> tuple[int, ...]:
+    """Return a shape whose samples have as many axes as `rank`, new ones of length 1 before theirs."""
+    return (*shape[:first], *(1,) * (rank + first - len(shape)), *shape[first:])
+
+
 class ConcatNode(MergeNode):
     """Joins its inputs along an axis of their samples.
 
-    Axis 0 joins ``(1, 16)`` and ``(1, 16)`` to ``(2, 16)``, axis -1 to ``(1, 32)``.
+    Axis 0 joins ``(1, 16)`` and ``(1, 16)`` to ``(2, 16)``, axis -1 to ``(1, 32)``. Beside an input of more
+    dimensions, ``(16,)`` counts as ``(1, 16)``.
 
     Args:
         label: Its name; unique in the experiment.
@@ -99,9 +105,8 @@ class ConcatNode(MergeNode):
             InvalidValueError: If they have no such axis, differ along another one, or cannot be padded.
         """
         first = int(includes_batch_dim)
-        rank = values[0].ndim - first
-        if any(value.ndim - first != rank for value in values):
-            raise InvalidValueError("the inputs have different numbers of dimensions; reshape them before.")
+        rank = max(value.ndim for value in values) - first
+        values = [value.reshape(_with_axes(value.shape, rank, first)) for value in values]
         if not -rank <= self.concat_axis < rank:
             raise InvalidValueError(f"samples of {rank} dimensions have no axis {self.concat_axis}.")
         axis = self.concat_axis % rank + first
@@ -112,7 +117,7 @@ class ConcatNode(MergeNode):
                 if any(value.shape[dim] != largest[dim] for value in values):
                     raise InvalidValueError(
                         f"they differ along axis {dim - first}, and are joined along axis "
-                        f"{axis - first}. Join them along another axis, or use pad_inputs=True."
+                        f"{axis - first}. Join them along another concat_axis, or use pad_inputs=True."
                     )
             return torch.cat(list(values), axis)
         return torch.cat(

@@ -32,3 +32,16 @@ def test_axes_are_counted_without_the_samples(bench: Any) -> None:
         node = mml.ConcatNode("C", upstreams, axis, register=False)
         assert node.build([(1, 16), (1, 16)]).output_shape == shape
         assert node.build([(4, 1, 16)] * 2, includes_batch_dim=True).output_shape == shape
+
+
+def test_an_input_of_fewer_axes_counts_as_one_with_axes_of_length_1_before(bench: Any) -> None:
+    flat, row, rows = torch.rand(3, 5), torch.rand(3, 1, 2), torch.rand(3, 2, 5)
+    node = mml.ConcatNode("C", [bench.node("L"), bench.node("R")], -1)
+    assert torch.equal(node.apply_merge([flat, row]), torch.cat([flat[:, None], row], -1))
+    assert torch.equal(node.apply_merge([row[0], flat[0]], includes_batch_dim=False)[0, 2:], flat[0])
+    below = mml.ConcatNode("B", [bench.node("T"), bench.node("U")], 0)
+    assert torch.equal(below.apply_merge([rows, flat]), torch.cat([rows, flat[:, None]], 1))
+    with pytest.raises(
+        GraphError, match=r"'T' \(5,\), 'U' \(1, 2\): they differ along axis 1, .* another concat_axis"
+    ):
+        below.build([(5,), (1, 2)])
