@@ -108,7 +108,8 @@ class SplitOverlapWarning(ModularMLWarning):
 def warn(text: str, kind: type[ModularMLWarning] = ModularMLWarning) -> None:
     """Warn of the line of the user's that led here, however deep in this package it is noticed."""
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "modularml":
+    within = ("modularml", "contextlib")  # whose frames lie between a ``with`` and what it enters
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in within:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, kind, stacklevel=level)
 

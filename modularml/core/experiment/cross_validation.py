@@ -10,15 +10,19 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from modularml.base.config import to_config
 from modularml.base.errors import (
     Faults,
     InvalidTypeError,
     InvalidValueError,
+    SplitOverlapWarning,
     StateError,
     check_int,
     check_label,
     unknown_name,
+    warn,
 )
 from modularml.base.rows import as_names, check_seed
 from modularml.core import cells
@@ -251,6 +255,7 @@ class CrossValidation(Shown, Group):
     @contextlib.contextmanager
     def stage(self, experiment: Any) -> Iterator[None]:
         """Begin at the initial weights, write no checkpoints, and have all as before afterwards."""
+        self._warn_of_leaks()
         with restored(experiment, self.flatten()), experiment.disable_checkpointing():
             begin_anew(experiment)
             yield
@@ -300,6 +305,30 @@ class CrossValidation(Shown, Group):
                 )
         faults.raise_if_any()
 
+    def _warn_of_leaks(self) -> None:
+        """Tell of splits that phases read which no fold changes, although their rows are divided."""
+        for binding in self.bindings:
+            featureset = binding.featureset(self.ctx)
+            changed, pooled = {binding.train_split_name, binding.val_split_name}, binding.pooled(featureset)
+            for record in featureset.splitter_records:
+                changed |= set(record.produced_splits) if record.applied_to in changed else set()
+            for reader, split in _read_of(featureset, self.all):
+                if split in changed or not (split is None or split in featureset.available_splits):
+                    continue
+                rows = featureset.rows if split is None else featureset.get_split(split).rows
+                n = np.intersect1d(rows, pooled).size
+                if n == 0:
+                    continue
+                what = "all rows" if split is None else f"split {split!r}"
+                share = f"all {n}" if n == len(rows) else f"{n}"
+                warn(
+                    f"{self._where}: {reader} reads {what} of {binding.fs!r}, the same in each fold, but "
+                    f"{share} of its rows are divided anew, so that folds train on them, too. For the rows "
+                    f"that a fold validates on, say val_split_name={split or 'val'!r}; else leave these out "
+                    "of source_splits.",
+                    SplitOverlapWarning,
+                )
+
     def _divided(self, binding: CVBinding, featureset: FeatureSet) -> list[FoldRows]:
         pooled = binding.pooled(featureset)
         folds = divisions(
@@ -338,3 +367,22 @@ def _as_bindings(given: Any, where: str) -> list[Any]:
             f"got {given!r}."
         )
     return list(given)
+
+
+def _read_of(
+    featureset: FeatureSet, entries: Iterable[ExperimentPhase | Group]
+) -> Iterator[tuple[str, str | None]]:
+    """Yield who of the phases, and of the evaluations within them, reads which split of a FeatureSet.
+
+    Those of a cross-validation within are left to that.
+    """
+    for entry in entries:
+        if isinstance(entry, Group):
+            yield from () if isinstance(entry, CrossValidation) else _read_of(featureset, entry.all)
+            continue
+        within = [c.eval_phase for c in entry.callbacks if hasattr(c, "eval_phase")]
+        for phase in (entry, *within):
+            reader = f"the phase {entry.label!r}" if phase is entry else f"an evaluation in {entry.label!r}"
+            of_set = [b for b in phase.input_sources if phase.ctx.get_node(b.upstream_ref) is featureset]
+            for split in dict.fromkeys(binding.split for binding in of_set):
+                yield reader, split

@@ -16,8 +16,15 @@ from modularml import (
     InputBinding,
     PhaseGroup,
 )
-from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError, UnknownNameError
+from modularml.base.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    SplitOverlapWarning,
+    StateError,
+    UnknownNameError,
+)
 from modularml.base.events import RunStarted
+from modularml.callbacks import Evaluation
 
 # -- what a fold is ------------------------------------------------------------------
 
@@ -230,6 +237,31 @@ def test_unknown_names_are_told_with_the_nearest(study):
         cv.run()
     with pytest.raises(ValueError, match="no phase reads the split 'fit' of 'data'"):
         study.cv(study.binding(train_split_name="fit")).run()
+
+
+def test_rows_that_are_trained_on_and_evaluated_in_one_fold_are_warned_of(study):
+    plan = study.exp.execution_plan
+    plan.add_eval_phase("late", split="test", losses=[study.loss])
+    n = len(study.data["test"])
+    told = rf"'late' reads split 'test' of 'data', .* all {n} of its rows are divided.*val_split_name='test'"
+    pooled = study.cv(CVBinding(study.data, ["train", "test"]), n_folds=2)
+    with pytest.warns(SplitOverlapWarning, match=told) as caught:
+        pooled.run()
+    assert [one.filename for one in caught] == [__file__]
+    plan.remove_phase("late")
+    plan["train"].add_callback(Evaluation.from_split(split="test", losses=[study.loss]))
+    with pytest.warns(SplitOverlapWarning, match="an evaluation in 'train' reads split 'test'"):
+        pooled.run()
+    study.cv(n_folds=2).run()  # rows that are not divided are evaluated in every fold alike
+    study.cv(
+        CVBinding(study.data, ["train", "test"], val_split_name="test"), n_folds=2, phase=plan["train"]
+    ).run()
+
+
+def test_parts_of_what_a_fold_has_are_no_leak(study):
+    study.data["train"].split_random({"fit": 0.8, "stop": 0.2}, seed=0)
+    study.exp.execution_plan.add_eval_phase("early", split="stop", losses=[study.loss])
+    study.cv(n_folds=2).run()
 
 
 def test_a_featureset_that_the_active_experiment_does_not_have_is_told_at_the_line(study):
