@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -91,7 +92,8 @@ class OutputMetric(EvaluationMetric):
     Args:
         metric: The name of a scorer of scikit-learn (``"accuracy"``, ``"r2"``, ...; greater is
             better), a class or object of torchmetrics, or a function ``(outputs, targets) -> float`` of
-            two arrays.
+            two arrays, ``(n_samples, ...)`` without axes of length 1. One whose first argument is
+            ``y_true``, as those of scikit-learn have it, is called with the targets first.
         name: The name that it is logged by; None is its own.
         node: The label of the node; None where one has targets.
         inputs: What it is called with, as in an `AppliedLoss`: ``("outputs.size", "targets.size")`` for
@@ -159,8 +161,9 @@ class OutputMetric(EvaluationMetric):
         metric = self.metric() if isinstance(self.metric, type) else self.metric
         if _scorers().is_torchmetric(metric):
             return float(_scorers().computed(metric, outputs, targets))
+        outputs, targets = _without_ones(outputs), _without_ones(targets)
         try:
-            value = metric(outputs, targets)
+            value = metric(targets, outputs) if _takes_targets_first(metric) else metric(outputs, targets)
         except Exception as error:
             raise InvalidValueError(
                 f"The metric {self.name!r} was given outputs {outputs.shape} and targets {targets.shape} and "
@@ -204,6 +207,19 @@ class OutputMetric(EvaluationMetric):
                 f"{labels}; name one: OutputMetric({self.metric!r}, node=...)."
             )
         return labels[0]
+
+
+def _without_ones(values: np.ndarray) -> np.ndarray:
+    """Return values ``(n, ...)`` so that ``argmax(1)`` is over classes and numbers are ``(n,)``."""
+    return values.reshape(len(values), *(n for n in values.shape[1:] if n != 1))
+
+
+def _takes_targets_first(metric: Any) -> bool:
+    try:
+        names = list(inspect.signature(metric).parameters)
+    except (TypeError, ValueError):  # a function written in C says nothing of itself
+        return False
+    return names[:1] == ["y_true"]
 
 
 _MEANT = {
