@@ -176,17 +176,21 @@ def loss_forms(loss: Callable[..., Any], name: str, reduction: str) -> LossForms
     )
 
 
-def refused_call(loss: Callable[..., Any], n_inputs: int) -> str | None:
-    """Return why a loss cannot be called with so many inputs; None where it can, or does not say."""
+def refused_call(loss: Callable[..., Any], inputs: Sequence[str]) -> str | None:
+    """Return why a loss cannot be called with these inputs, in order; None where it can, or is silent."""
     function = loss.forward if isinstance(loss, torch.nn.Module) else loss
     try:
         signature = inspect.signature(function)
     except ValueError:  # a function written in C says nothing of itself
         return None
     try:
-        signature.bind(*range(n_inputs))
+        signature.bind(*inputs)
     except TypeError as error:
         return f"it takes {', '.join(_argument_names(function)) or 'nothing'}: {error}"
+    if _argument_names(function)[:1] == ("y_true",) and inputs[0].startswith("outputs"):
+        return (
+            f"it takes y_true first, which are the targets: inputs={[*inputs[1:2], inputs[0], *inputs[2:]]}"
+        )
     return None
 
 

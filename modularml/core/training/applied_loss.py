@@ -152,7 +152,7 @@ class AppliedLoss(Shown, Configurable):
         if isinstance(self.inputs, dict):
             self._check_names(faults)
         elif named:
-            why = self.loss.refused_call(len(self.inputs))
+            why = self.loss.refused_call([str(name) for name in self.inputs])
             if why is not None:
                 faults.add(LossError(f"it cannot be called with inputs={self.inputs}; {why}"))
         faults.raise_if_any()

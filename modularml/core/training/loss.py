@@ -159,11 +159,11 @@ class Loss(Shown, Configurable):
         """The names of the loss's inputs, in the order of a call."""
         return tuple(self.build().arguments)
 
-    def refused_call(self, n_inputs: int) -> str | None:
-        """Return why it cannot be called with so many inputs; None where it can, or cannot tell yet."""
+    def refused_call(self, inputs: Sequence[str]) -> str | None:
+        """Return why it cannot be called with these inputs; None where it can, or cannot tell yet."""
         if self._made is None:
             return None
-        why: str | None = load(self.backend).losses.refused_call(self._made, n_inputs)
+        why: str | None = load(self.backend).losses.refused_call(self._made, inputs)
         return why
 
     def align(self, inputs: Sequence[Any], *, where: str = "") -> tuple[Any, ...]:

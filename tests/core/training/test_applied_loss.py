@@ -83,9 +83,19 @@ def between(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return (outputs - targets).square()
 
 
+def underestimated(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+    return (y_true - y_pred).clamp(min=0)
+
+
+def test_a_loss_that_takes_targets_first_is_given_them_so() -> None:
+    AppliedLoss(underestimated, Node(), ["targets", "outputs"])
+    AppliedLoss(underestimated, Node(), {"y_pred": "outputs", "y_true": "targets"})
+
+
 @pytest.mark.parametrize(
     ("loss", "inputs", "match"),
     [
+        (underestimated, ("outputs", "targets"), r"y_true first.*: inputs=\['targets', 'outputs'\]"),
         ("cosine_embedding", ("outputs", "outputs"), "takes input1, input2, target: .*'target'"),
         ("mse", ("outputs",), r"inputs=\['outputs'\]; it takes input, target: missing"),
         (F.mse_loss, ("outputs", "targets", "tags.w", "tags.v", "tags.u", "tags.t", "tags.s"), "too many"),
