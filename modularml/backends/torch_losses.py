@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn.modules import loss as _modules
 
+from modularml.backends.torch_broadcasts import watched
 from modularml.base.config import parameters_of
 from modularml.base.errors import LossError, unknown_name
 
@@ -225,9 +226,18 @@ def _torch_forms(loss: Any, short: str, reduction: str) -> tuple[LossFunction, L
 
 
 def _custom_forms(loss: Callable[..., Any], name: str, reduction: str) -> tuple[LossFunction, LossFunction]:
+    seen = False
+
+    def called(*inputs: torch.Tensor) -> Any:
+        nonlocal seen
+        if torch.compiler.is_compiling() or seen or (n := _n_samples(inputs)) < 2:
+            return loss(*inputs)
+        seen = True  # once, for it takes time
+        return watched(loss, inputs, n, f"Loss {name!r}")
+
     def checked(*inputs: torch.Tensor) -> torch.Tensor:
         try:
-            values = loss(*inputs)
+            values = called(*inputs)
         except Exception as error:  # of the user's own code, which may expect other shapes
             came = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in inputs if isinstance(x, torch.Tensor))
             error.add_note(f"Loss {name!r} was called with {came}; the first axis of each is the samples.")
@@ -242,9 +252,9 @@ def _custom_forms(loss: Callable[..., Any], name: str, reduction: str) -> tuple[
 
     def per_sample(*inputs: torch.Tensor) -> torch.Tensor:
         values = checked(*inputs)
-        if values.ndim == 0 or len(values) != len(inputs[0]):
+        if values.ndim == 0 or len(values) != _n_samples(inputs):
             raise LossError(
-                f"Loss {name!r} returned shape {tuple(values.shape)} for {len(inputs[0])} samples, so "
+                f"Loss {name!r} returned shape {tuple(values.shape)} for {_n_samples(inputs)} samples, so "
                 "samples cannot be weighted. Return one value per sample."
             )
         if values.ndim == 1:
@@ -252,6 +262,10 @@ def _custom_forms(loss: Callable[..., Any], name: str, reduction: str) -> tuple[
         return values.flatten(1).sum(1) if reduction == "sum" else values.flatten(1).mean(1)
 
     return scalar, per_sample
+
+
+def _n_samples(inputs: Sequence[Any]) -> int:
+    return next((len(x) for x in inputs if isinstance(x, torch.Tensor)), 0)  # others are modules
 
 
 # Shapes.
