@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 
 from modularml.backends.accelerator import Accelerator
@@ -408,13 +409,18 @@ class TrainPhase(ExperimentPhase):
             trains=True,
         )
         check_metrics(self.metrics, self.input_sources, scope.ctx, self._where)
-        found, step, begin, several = self._steps(graph, resolved, trained, devices, scope)
+        found, step, begin_steps, several = self._steps(graph, resolved, trained, devices, scope)
+        flags = {node: node.is_frozen for node in active}
         recording = scope.recording(resolved.loss_nodes, self.result_recording)
         recording.minimized = [loss.label for loss in self._minimized]
         announced = {name for c in self.callbacks for name in getattr(c, "metric_names", ())}
         optimizers = {stage.rate: stage.optimizer for stage in found if stage.optimizer is not None}
         rates = Rates(optimizers, recording, announced)
         results = TrainResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets)
+
+        def begin(n_samples: np.ndarray, n_done: int) -> None:
+            self._check_flags(flags)
+            begin_steps(n_samples, n_done)
 
         def before_end(epoch: int) -> None:
             rates.record(epoch)
@@ -445,6 +451,15 @@ class TrainPhase(ExperimentPhase):
             rates={name: optimizer.rate for name, optimizer in optimizers.items()},
             devices={label: str(device) for label, device in devices.items()},
         )
+
+    def _check_flags(self, flags: Mapping[GraphNode, bool]) -> None:
+        """Refuse to go on as before where a callback has frozen or unfrozen nodes meanwhile."""
+        changed = [node.label for node, was_frozen in flags.items() if node.is_frozen != was_frozen]
+        if changed:
+            raise StateError(
+                f"{self._where}: {changed} were frozen or unfrozen while it trains; which nodes it trains is "
+                "decided when it begins. Train in two phases, and freeze or unfreeze between them."
+            )
 
     def _steps(
         self,

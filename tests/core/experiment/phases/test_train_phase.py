@@ -12,6 +12,7 @@ from modularml.base.errors import InvalidTypeError, InvalidValueError, ModularML
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution.binding import InputBinding
+from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.experiment import Experiment
 from modularml.core.experiment.phases.train_phase import ResultRecording, TrainPhase
 from modularml.core.topology.model_graph import ModelGraph
@@ -116,6 +117,50 @@ def test_when_everything_is_frozen_there_is_nothing_to_train(bench: Any) -> None
         bench.exp.run_phase(phase)
     graph.unfreeze()
     bench.exp.run_phase(phase)
+
+
+class Freezes(Callback):
+    """Freezes a node, in one hook of one epoch."""
+
+    def __init__(self, node: Any, hook: str, epoch: int = 0) -> None:
+        super().__init__()
+        self.node, self.hook, self.epoch = node, hook, epoch
+
+    def on_phase_start(self, **_: Any) -> None:
+        self._act("on_phase_start", 0)
+
+    def on_epoch_start(self, *, exec_ctx: Any, **_: Any) -> None:
+        self._act("on_epoch_start", exec_ctx.epoch_idx)
+
+    def on_epoch_end(self, *, exec_ctx: Any, **_: Any) -> None:
+        self._act("on_epoch_end", exec_ctx.epoch_idx)
+
+    def _act(self, hook: str, epoch: int) -> None:
+        if (hook, epoch) == (self.hook, self.epoch):
+            self.node.freeze()
+
+
+@pytest.mark.parametrize(
+    ("hook", "epoch"), [("on_phase_start", 0), ("on_epoch_start", 1), ("on_epoch_end", 1)]
+)
+def test_a_node_that_is_frozen_while_it_is_trained_is_not_trained_on_in_silence(
+    bench: Any, hook: str, epoch: int
+) -> None:
+    nodes = bench.chain(nn.Linear(4, 2), nn.Linear(2, 1))
+    bench.graph(*nodes)
+    phase = bench.train([bench.loss("B")], n_epochs=3, callbacks=[Freezes(nodes[0], hook, epoch)])
+    with pytest.raises(StateError, match=r"\['A'\] were frozen or unfrozen while it trains.*two phases"):
+        bench.exp.run_phase(phase)
+
+
+def test_a_node_may_be_frozen_for_what_comes_next(bench: Any) -> None:
+    nodes = bench.chain(nn.Linear(4, 2), nn.Linear(2, 1))
+    bench.graph(*nodes)
+    freezes = Freezes(nodes[0], "on_epoch_end", 1)
+    bench.exp.run_phase(bench.train([bench.loss("B")], n_epochs=2, callbacks=[freezes]))
+    before = copy.deepcopy(nodes[0].module.state_dict())
+    bench.exp.run_phase(bench.train([bench.loss("B")]))
+    assert all(torch.equal(value, before[name]) for name, value in nodes[0].module.state_dict().items())
 
 
 # Through an experiment.
