@@ -24,14 +24,13 @@ every `EpochEnded`. So a listener costs the same at any step rate.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from modularml.base.errors import ModularMLWarning
+from modularml.base.errors import warn
 
 BATCH_EVENTS_PER_S = 20
 
@@ -321,9 +320,7 @@ class EventBus:
             except Exception as error:  # noqa: BLE001 - the audience may fail in any way
                 if listener in self._listeners:  # it may have taken itself off before
                     self._listeners.remove(listener)
-                warnings.warn(
+                warn(
                     f"A listener failed on {type(event).__name__} and was removed: "
-                    f"{type(error).__name__}: {error}",
-                    ModularMLWarning,
-                    stacklevel=2,
+                    f"{type(error).__name__}: {error}"
                 )

@@ -6,11 +6,10 @@ It knows neither view from within: both are listeners on the event bus.
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Callable
 from typing import Any
 
-from modularml.base.errors import ModularMLWarning
+from modularml.base.errors import warn
 from modularml.base.events import DisplayOptions, EventBus
 from modularml.display.diagram import Diagram
 from modularml.display.environment import in_notebook
@@ -84,11 +83,7 @@ def show_runs(book: RunBook, text: str) -> dict[str, str]:
         try:
             token = _widget_view(NOTEBOOK_BROWSER)(book)
         except Exception as error:  # noqa: BLE001 - the static form is there all the same
-            warnings.warn(
-                f"The browser of runs cannot be shown: {type(error).__name__}: {error}",
-                ModularMLWarning,
-                stacklevel=3,
-            )
+            warn(f"The browser of runs cannot be shown: {type(error).__name__}: {error}")
     return {"text/plain": text, "text/html": runs_html(book.sources, token)}
 
 
@@ -96,10 +91,6 @@ def _open_notebook_view(bus: EventBus) -> Callable[[], None]:
     try:
         view = _widget_view(NOTEBOOK_VIEW)()
     except Exception as error:  # noqa: BLE001 - a run must not die of its audience
-        warnings.warn(
-            f"The progress panel cannot be shown: {type(error).__name__}: {error}",
-            ModularMLWarning,
-            stacklevel=3,
-        )
+        warn(f"The progress panel cannot be shown: {type(error).__name__}: {error}")
         return lambda: None
     return bus.subscribe(view)

@@ -1,10 +1,13 @@
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import modularml
 from modularml.base import errors
 from modularml.base.errors import (
     DuplicateLabelError,
@@ -21,6 +24,7 @@ from modularml.base.errors import (
     nearest,
     unknown_name,
 )
+from modularml.core.training.loss import Loss
 
 KINDS = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, Exception)]
 
@@ -158,3 +162,24 @@ def test_a_fault_that_is_noted_again_is_told_once() -> None:
         faults.add("no such device")
     with pytest.raises(ValueError, match="^here: no such device$"):
         faults.raise_if_any()
+
+
+def test_all_warnings_are_of_the_line_of_the_user() -> None:
+    folder = Path(modularml.__file__).parent
+    callers = [path for path in folder.rglob("*.py") if "warnings.warn(" in path.read_text("utf-8")]
+    assert callers == [folder / "base" / "errors.py"]
+
+
+class PReLULoss(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.PReLU()
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return self.inner(outputs - targets).square()
+
+
+def test_a_warning_from_deep_within_names_the_file_of_its_caller() -> None:
+    with pytest.warns(ModularMLWarning, match="no optimizer trains those of a loss") as caught:
+        Loss(PReLULoss())
+    assert [one.filename for one in caught] == [__file__]

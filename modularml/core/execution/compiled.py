@@ -7,7 +7,6 @@ compiler gives up.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch.func import functional_call, grad_and_value
 
 from modularml.backends.torch_compiler import Compiled, NotCompiledError
 from modularml.backends.torch_functional import FunctionalUpdate, why_no_function
-from modularml.base.errors import ModularMLWarning
+from modularml.base import errors
 from modularml.core.execution.feed import EpochFeed
 from modularml.core.execution.resolution import Resolved
 from modularml.core.execution.train_loop import Stage
@@ -243,7 +242,7 @@ class CompiledSteps:
 
 def warn(where: str, reason: str) -> None:
     """Say that a phase is not compiled, and why."""
-    warnings.warn(f"{where} runs without compile=True: {reason}.", ModularMLWarning, stacklevel=2)
+    errors.warn(f"{where} runs without compile=True: {reason}.")
 
 
 class _Pass(torch.nn.Module):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from modularml.base.errors import ModularMLWarning
+from modularml.base.errors import warn
 from modularml.base.events import (
     BATCH_EVENTS_PER_S,
     BatchesDrawn,
@@ -304,11 +303,9 @@ def _warn_unless_finite(scope: PhaseScope, recording: Recording, epoch: int) -> 
         return True
     batch, loss = np.argwhere(~np.isfinite(values))[0]
     label = list(recording.loss_nodes)[loss]
-    warnings.warn(
+    warn(
         f"The loss {label!r} of phase {'/'.join(scope.path)!r} is {values[batch, loss]} since epoch {epoch}, "
         f"batch {batch}. The data or the weights hold NaN or infinity: FeatureSet.summary() says which "
-        "columns do, and weights that were lost in training ask for a lower learning rate.",
-        ModularMLWarning,
-        stacklevel=2,
+        "columns do, and weights that were lost in training ask for a lower learning rate."
     )
     return False

@@ -6,7 +6,6 @@ It knows no forward call and no optimizer.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch_losses import Alignment, LossInput
-from modularml.base.errors import InvalidTypeError, LossError, ModularMLWarning, StateError
+from modularml.base.errors import InvalidTypeError, LossError, StateError, warn
 from modularml.core.data.columns import DOMAINS
 from modularml.core.data.reference import FeatureSetReference, doubled_in
 from modularml.core.data.table import side_by_side, stack
@@ -248,7 +247,7 @@ def arguments_of(
                 _check_shares(source[data.rows[key]], where)
     twice = done_twice(loss.loss.name, getattr(getattr(node, "model", None), "model", None))
     if trains and twice is not None:
-        warnings.warn(f"{where}: {twice}", ModularMLWarning, stacklevel=2)
+        warn(f"{where}: {twice}")
     for (_, one, key, source), pick, seen, how in zip(named, picks, inputs, alignments, strict=True):
         if source is None:
             # An estimator's outputs may be of any numeric dtype.

@@ -7,7 +7,6 @@ nothing where it is not overridden.
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -15,10 +14,10 @@ from modularml.base.config import Configurable
 from modularml.base.errors import (
     Faults,
     InvalidTypeError,
-    ModularMLWarning,
     UnknownNameError,
     check_label,
     unknown_name,
+    warn,
 )
 from modularml.base.registry import Registry
 from modularml.display.card import Shown
@@ -178,11 +177,9 @@ def _tell_shared_metrics(callbacks: Sequence[Any], where: str) -> None:
         names = getattr(callback, "metric_names", ())
         shared = [name for name in names if logged.setdefault(name, callback) is not callback]
         if shared:
-            warnings.warn(
+            warn(
                 f"{where}: two callbacks, {logged[shared[0]].label!r} and {callback.label!r}, log the metric "
-                f"{shared[0]!r}, and the later value stays. Evaluation(prefix='test_') gives other names.",
-                ModularMLWarning,
-                stacklevel=5,
+                f"{shared[0]!r}, and the later value stays. Evaluation(prefix='test_') gives other names."
             )
 
 

@@ -6,17 +6,16 @@ It knows no file format and no experiment: it keeps the list, others write.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from modularml.base.errors import (
     InvalidValueError,
-    ModularMLWarning,
     StateError,
     UnknownNameError,
     check_label,
     unknown_name,
+    warn,
 )
 from modularml.core.experiment.checkpointing import EXPERIMENT, Checkpointing
 from modularml.io.names import safe_name, with_suffix
@@ -76,12 +75,10 @@ class CheckpointStore:
         self.absent = {name: path for name, path in self.absent.items() if name not in self.paths}
         others = self.of_others()
         if others:
-            warnings.warn(
+            warn(
                 f"The folder {str(folder)!r} holds {len(others)} checkpoint(s) of other runs. They can be "
                 "restored by their path, and a run that was broken off is gone on with by it: "
-                f"exp.resume({str(others[-1])!r}) from the newest.",
-                ModularMLWarning,
-                stacklevel=3,
+                f"exp.resume({str(others[-1])!r}) from the newest."
             )
 
     def of_others(self) -> list[Path]:

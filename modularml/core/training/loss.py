@@ -5,14 +5,13 @@ It knows no node and no batch: the loop hands it tensors.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from modularml.backends.backend import Backend, load
 from modularml.base.config import Configurable
-from modularml.base.errors import InvalidTypeError, LossError, ModularMLWarning, check_choice
+from modularml.base.errors import InvalidTypeError, LossError, check_choice, warn
 from modularml.display.card import Shown
 from modularml.io.objects import load_object, save_object
 
@@ -112,11 +111,10 @@ class Loss(Shown, Configurable):
         if not callable(source):
             raise LossError(f"The factory of loss {self.name!r} returned {source!r}, which cannot be called.")
         if any(p.requires_grad for p in getattr(source, "parameters", tuple)()):
-            warnings.warn(
+            warn(
                 f"Loss {self.name!r} has parameters that ask for gradients, and no optimizer trains those of "
-                "a loss. Put what is learnt in a node, or let them ask for none: requires_grad_(False).",
-                ModularMLWarning,
-                stacklevel=4,
+                "a loss. Put what is learnt in the node's module, inputs=['outputs', 'targets', 'module'], "
+                "or let them ask for none: requires_grad_(False)."
             )
         made: Callable[..., Any] = source
         return made

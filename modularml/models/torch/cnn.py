@@ -5,12 +5,10 @@ It knows only its shapes.
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import nn
 
-from modularml.base.errors import InvalidValueError, ModularMLWarning, check_int
+from modularml.base.errors import InvalidValueError, check_int, warn
 from modularml.models.model import Shape, n_values, padded, same_values
 from modularml.models.torch.layers import activation_class, check_dropout
 from modularml.models.torch.module import TorchBaseModel
@@ -112,9 +110,7 @@ class SequentialCNN(TorchBaseModel):
     def _add_head(self, n_in: int, output_shape: Shape | None) -> None:
         if output_shape is None:
             output_shape = (1, self.init_args["hidden_dim"])
-            warnings.warn(
-                f"SequentialCNN has no output_shape; it takes {output_shape}.", ModularMLWarning, stacklevel=4
-            )
+            warn(f"SequentialCNN has no output_shape; it takes {output_shape}.")
         self.layers.append(nn.Flatten())
         self.layers.append(nn.Linear(n_in, n_values(output_shape)))
         self.layers.append(nn.Unflatten(1, padded(output_shape)))

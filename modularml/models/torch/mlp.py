@@ -5,12 +5,10 @@ It knows only its shapes.
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import nn
 
-from modularml.base.errors import ModularMLWarning, check_int
+from modularml.base.errors import check_int, warn
 from modularml.models.model import Shape, n_values, padded
 from modularml.models.torch.layers import activation_class, check_dropout
 from modularml.models.torch.module import TorchBaseModel
@@ -59,9 +57,7 @@ class SequentialMLP(TorchBaseModel):
         n_layers, width, dropout = (self.init_args[k] for k in ("n_layers", "hidden_dim", "dropout"))
         if output_shape is None:
             output_shape = (1, width)
-            warnings.warn(
-                f"SequentialMLP has no output_shape; it takes {output_shape}.", ModularMLWarning, stacklevel=3
-            )
+            warn(f"SequentialMLP has no output_shape; it takes {output_shape}.")
         self._shape = padded(output_shape)
         layers: list[nn.Module] = []
         n_in = n_values(input_shape)
