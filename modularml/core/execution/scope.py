@@ -181,6 +181,13 @@ class PhaseScope:
 
     @property
     def graph(self) -> ModelGraph:
-        """The model graph that the phase runs on."""
-        graph: ModelGraph = self.ctx.model_graph
+        """The model graph that the phase runs on.
+
+        Raises:
+            StateError: If there is none any more.
+        """
+        graph: ModelGraph | None = self.ctx.model_graph
+        if graph is None:
+            where = "/".join(self.path)
+            raise StateError(f"{where!r} has no ModelGraph to run on any more; make one first.")
         return graph

@@ -17,6 +17,7 @@ from modularml.core.experiment.background import Background
 from modularml.core.experiment.checkpoint_store import CheckpointStore
 from modularml.core.experiment.checkpointing import EXPERIMENT, Checkpointing
 from modularml.core.experiment.goals import check_logged, goal_in
+from modularml.core.experiment.host import Host
 from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
@@ -69,7 +70,7 @@ class Checkpoints(CheckpointStore):
                 )
 
     def save(
-        self, experiment: Any, bookmark: Bookmark, name: str, *, overwrite: bool, meta: Mapping[str, Any]
+        self, experiment: Host, bookmark: Bookmark, name: str, *, overwrite: bool, meta: Mapping[str, Any]
     ) -> Path:
         """Write a checkpoint now; see `Experiment.save_checkpoint`."""
         self.settle()
@@ -79,7 +80,7 @@ class Checkpoints(CheckpointStore):
         bookmark.turn_to(target)
         return target
 
-    def on(self, experiment: Any, bookmark: Bookmark, moment: str, label: str) -> None:
+    def on(self, experiment: Host, bookmark: Bookmark, moment: str, label: str) -> None:
         """Write a checkpoint of the experiment if one is due.
 
         Raises:
@@ -101,7 +102,7 @@ class Checkpoints(CheckpointStore):
 
     def within(
         self,
-        experiment: Any,
+        experiment: Host,
         bookmark: Bookmark,
         phase: ExperimentPhase,
         moment: str,

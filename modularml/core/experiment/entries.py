@@ -9,6 +9,7 @@ from typing import Any
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
 from modularml.core import cells
+from modularml.core.experiment.host import Host
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
@@ -16,7 +17,7 @@ from modularml.core.experiment.phases.phase_group import PhaseGroup
 Entry = ExperimentPhase | Group
 
 
-def own_plan(experiment: Any, method: str) -> PhaseGroup:
+def own_plan(experiment: Host, method: str) -> PhaseGroup:
     """Return the plan of an experiment, if it can be run.
 
     Raises:
@@ -32,7 +33,7 @@ def own_plan(experiment: Any, method: str) -> PhaseGroup:
     return plan
 
 
-def own(experiment: Any, entry: Any, kind: Any, method: str) -> Any:
+def own(experiment: Host, entry: Any, kind: Any, method: str) -> Any:
     """Return what `entry` is by now, if it is of a kind (None: any) and can be run in this experiment.
 
     Raises:
@@ -59,7 +60,7 @@ def own(experiment: Any, entry: Any, kind: Any, method: str) -> Any:
     return entry
 
 
-def refreshed(experiment: Any, entry: Any) -> Any:
+def refreshed(experiment: Host, entry: Any) -> Any:
     """Let what cells defined anew meet what named it before; return what `entry` is by now."""
     cells.settle()
     if experiment.model_graph is not None:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from modularml.base.errors import CallbackError
 from modularml.base.events import (
@@ -24,7 +24,6 @@ from modularml.base.events import (
     EpochEnded,
     EpochStarted,
     Event,
-    EventBus,
     GroupEnded,
     GroupStarted,
     PhaseEnded,
@@ -33,7 +32,6 @@ from modularml.base.events import (
     RunEnded,
     RunStarted,
 )
-from modularml.core.context import ExperimentContext
 from modularml.core.execution.epochs import BatchEnded, BatchStarted, EpochLeft, Paused
 from modularml.core.execution.recording import HISTORY_BUDGET_BYTES
 from modularml.core.execution.scope import ExecutionContext, PhaseScope, Shared, Start
@@ -43,6 +41,7 @@ from modularml.core.experiment.checkpoints import Checkpoints
 from modularml.core.experiment.entries import Entry
 from modularml.core.experiment.fingerprint import fingerprint
 from modularml.core.experiment.history import ExperimentRun, History, PhaseExecution, now
+from modularml.core.experiment.host import Host
 from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase
@@ -50,7 +49,6 @@ from modularml.core.experiment.position import Position
 from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.resuming import Bookmark
 from modularml.core.experiment.staleness import name_of, upstream
-from modularml.core.experiment.state import Changeable
 from modularml.display.live import open_live_view
 
 Results = PhaseResults | PhaseGroupResults
@@ -64,13 +62,6 @@ _HOOK_OF_EVENT: dict[type[Event], str] = {
 
 _NOT_YET_TOLD = (BatchStarted, BatchEnded, EpochEnded)
 """Events of batches, of which nobody is told but callbacks, and those that are told after the hooks."""
-
-
-class Host(Changeable, Protocol):
-    """An experiment as the runner sees it."""
-
-    ctx: ExperimentContext
-    events: EventBus
 
 
 class Runner:

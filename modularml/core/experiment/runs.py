@@ -19,8 +19,9 @@ from modularml.core.experiment.checkpoints import Checkpoints
 from modularml.core.experiment.display_options import display_options
 from modularml.core.experiment.entries import Entry, own, phases_of
 from modularml.core.experiment.history import ExperimentRun, History, now
+from modularml.core.experiment.host import Host
 from modularml.core.experiment.outdated import outdated
-from modularml.core.experiment.phases.phase import ExperimentPhase
+from modularml.core.experiment.phases.phase import ExperimentPhase, active_graph
 from modularml.core.experiment.resuming import Bookmark, Point, entry_of, point_in, position_in, restore_own
 from modularml.core.experiment.runner import Runner
 from modularml.core.experiment.state import begin_anew, put_back, restored
@@ -78,7 +79,7 @@ class Runs:
             self._runner = None
 
     @contextlib.contextmanager
-    def exclusively(self, experiment: Any) -> Iterator[None]:
+    def exclusively(self, experiment: Host) -> Iterator[None]:
         """Let no run begin within a ``with`` block.
 
         Raises:
@@ -93,7 +94,7 @@ class Runs:
 
     def begin(
         self,
-        experiment: Any,
+        experiment: Host,
         entry: Entry,
         display: Mapping[str, Any],
         *,
@@ -125,7 +126,7 @@ class Runs:
             return self.bookmark.point
         return point_in(read(self.bookmark.checkpoint))
 
-    def go_on(self, experiment: Any, point: Point, given: Entry | None, display: Mapping[str, Any]) -> Any:
+    def go_on(self, experiment: Host, point: Point, given: Entry | None, display: Mapping[str, Any]) -> Any:
         """Go on from a point; see `Experiment.resume`.
 
         Args:
@@ -151,7 +152,7 @@ class Runs:
             record.go_on(earlier, str(position))
             return self._follow(experiment, runner, record, entry, whole_plan=whole_plan, point=point)
 
-    def preview(self, experiment: Any, entry: Entry, display: Mapping[str, Any]) -> Any:
+    def preview(self, experiment: Host, entry: Entry, display: Mapping[str, Any]) -> Any:
         """Run an entry without a trace; see `Experiment.preview_phase`."""
         self.tell_outdated(entry)
         options = display_options(display)
@@ -173,12 +174,12 @@ class Runs:
             notice(None, "\n".join(words))
         self._told = told
 
-    def _runner_of(self, experiment: Any, options: DisplayOptions, **how: Any) -> Runner:
+    def _runner_of(self, experiment: Host, options: DisplayOptions, **how: Any) -> Runner:
         return Runner(experiment, self.history, self.bookmark, self._checkpoints, options, **how)
 
     def _follow(
         self,
-        experiment: Any,
+        experiment: Host,
         runner: Runner,
         record: ExperimentRun,
         entry: Entry,
@@ -193,12 +194,12 @@ class Runs:
         finally:
             self.bookmark.end()
 
-    def _prepare(self, experiment: Any, phases: Sequence[ExperimentPhase]) -> None:
+    def _prepare(self, experiment: Host, phases: Sequence[ExperimentPhase]) -> None:
         """Forget the epochs of phases whose nodes were defined anew, and let models that are new begin."""
         for phase in phases:
             if phase.kind != "train":  # of others none are counted
                 continue
-            nodes = phase.nodes(experiment.model_graph)
+            nodes = phase.nodes(active_graph(experiment.ctx, repr(phase)))
             known = self._trained.get(phase.label)
             if known is not None and any(node not in known for node in nodes):
                 experiment.epochs_done.pop(phase.label, None)

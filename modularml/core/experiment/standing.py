@@ -14,6 +14,7 @@ from modularml.core import cells
 from modularml.core.experiment.comparison import Diff, compare
 from modularml.core.experiment.fingerprint import Tree, fingerprint
 from modularml.core.experiment.history import ExperimentRun
+from modularml.core.experiment.host import Host
 from modularml.core.experiment.outdated import outdated
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
@@ -55,7 +56,7 @@ def _standing(entry: ExperimentPhase | Group) -> Standing:
         return Standing(kind, {FAULT: str(error)}, ())
 
 
-def status_of(experiment: Any, group: Group) -> Status:
+def status_of(experiment: Host, group: Group) -> Status:
     """Compare what the entries of a group consumed when they ran last with what they would consume now."""
     standings = {name: _standing(entry) for name, entry in entries_of(group)}
     present = {name: (standing.kind, standing.tree) for name, standing in standings.items()}
@@ -70,7 +71,7 @@ def alone(entry: ExperimentPhase | Group) -> PhaseGroup:
     return around
 
 
-def stale_runs(experiment: Any) -> dict[int, tuple[str, ...]]:
+def stale_runs(experiment: Host) -> dict[int, tuple[str, ...]]:
     """Return for each run by its index, if it holds stale results, what is stale in it, and why."""
     told: dict[int, tuple[str, ...]] = {}
     for entry in status_to_show(experiment):
@@ -79,7 +80,7 @@ def stale_runs(experiment: Any) -> dict[int, tuple[str, ...]]:
     return told
 
 
-def status_to_show(experiment: Any) -> Status:
+def status_to_show(experiment: Host) -> Status:
     """Return the status to stand beside something: empty before the first run.
 
     What cells defined anew is in the plan by then, as in a run; nothing is built, which would draw weights.
@@ -106,7 +107,7 @@ def only(group: PhaseGroup, names: set[str], above: str = "") -> PhaseGroup:
     return with_only
 
 
-def diff_of(experiment: Any, before: Run | None, after: Run | None) -> Diff:
+def diff_of(experiment: Host, before: Run | None, after: Run | None) -> Diff:
     """Compare what two runs consumed; None is the last run, and for `after` what there is now."""
     history: list[ExperimentRun] = experiment.history
     first = _index(history, len(history) - 1 if before is None else before)

@@ -25,6 +25,7 @@ from modularml.core.context import ExperimentContext, staging
 from modularml.core.data import entrance
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.checkpoint_store import moved
+from modularml.core.experiment.host import Host
 from modularml.core.topology import graph_entrance, graph_file, graph_state, graph_tree
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
@@ -35,7 +36,7 @@ from modularml.io.objects import no_surprises
 from modularml.io.yaml import load_yaml, save_yaml
 
 
-def save_experiment(experiment: Any, path: str | Path, *, overwrite: bool) -> Path:
+def save_experiment(experiment: Host, path: str | Path, *, overwrite: bool) -> Path:
     """Write an experiment and everything it needs to one file."""
     with uncopied():
         tree = tree_of(experiment)
@@ -46,7 +47,7 @@ NOTHING = {"progress": None, "outside": None, "point": None, "checkpoint": None}
 """What an experiment has that no run was begun of."""
 
 
-def tree_of(experiment: Any, *, history: bool = True) -> dict[str, Any]:
+def tree_of(experiment: Host, *, history: bool = True) -> dict[str, Any]:
     """Return an experiment and everything it needs as a tree.
 
     Args:
@@ -125,7 +126,7 @@ def load_experiment(
     return experiment, absent
 
 
-def save_as_yaml(experiment: Any, path: str | Path, *, overwrite: bool) -> Path:
+def save_as_yaml(experiment: Host, path: str | Path, *, overwrite: bool) -> Path:
     """Write how an experiment is made to a YAML file; see `Experiment.to_yaml`."""
     graph = None if experiment.model_graph is None else graph_tree.tree_of(experiment.model_graph)
     return save_yaml(path, {"config": experiment.get_config(), "model_graph": graph}, overwrite=overwrite)
@@ -148,7 +149,7 @@ def experiment_of_yaml(cls: Any, path: str | Path, *, symbols: Mapping[str, Any]
 
 
 def checkpoint_of(
-    experiment: Any, path: Path, name: str, meta: Mapping[str, Any], *, at_once: bool
+    experiment: Host, path: Path, name: str, meta: Mapping[str, Any], *, at_once: bool
 ) -> Callable[[], Path]:
     """Return what writes the present state of an experiment; `path` is replaced if it is there.
 
@@ -174,7 +175,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return tree
 
 
-def restore_checkpoint(experiment: Any, path: Path) -> bool:
+def restore_checkpoint(experiment: Host, path: Path) -> bool:
     """Put an experiment back into the state of a checkpoint.
 
     Returns:

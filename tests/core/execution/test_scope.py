@@ -1,11 +1,15 @@
 from typing import Any
 
+import pytest
+
+from modularml.base.errors import StateError
 from modularml.core.execution.scope import Shared
 
 
 def test_a_scope_leads_to_the_graph_of_its_context(bench: Any) -> None:
     scope = bench.scope()
-    assert scope.graph is None
+    with pytest.raises(StateError, match="'p' has no ModelGraph to run on any more"):
+        _ = scope.graph
     graph = bench.graph(bench.node("A"))
     assert scope.graph is graph
 

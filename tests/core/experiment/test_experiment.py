@@ -218,6 +218,15 @@ def test_an_empty_plan_or_group_is_refused_and_not_recorded(lab: Any) -> None:
     assert lab.exp.history == []
 
 
+def test_a_phase_whose_graph_is_gone_says_so(lab: Any) -> None:
+    phases = [lab.train(), lab.evaluate()]
+    lab.exp.ctx.remove_model_graph()
+    for phase in phases:
+        for run in (lab.exp.run_phase, lab.exp.preview_phase):
+            with pytest.raises(StateError, match=rf"{phase.label}.* has no ModelGraph"):
+                run(phase)
+
+
 def test_what_is_no_phase_or_no_group_is_refused(lab: Any) -> None:
     group = PhaseGroup("g", [lab.evaluate()])
     for run in (lab.exp.run_phase, lab.exp.preview_phase):
