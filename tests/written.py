@@ -26,12 +26,12 @@ from modularml import (
     TrainPhase,
 )
 from modularml.base.errors import CallbackError
+from modularml.core.experiment.display_options import QUIET
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
 from modularml.splitters import RandomSplitter
 
 HOSTILE = "[red]net[/] <&>"
-QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 
 
 class Failing(Callback):

@@ -17,13 +17,13 @@ from sklearn.preprocessing import StandardScaler
 
 import modularml as mml
 from modularml import callbacks, models, predicates, samplers, scalers, splitters
+from modularml.core.experiment.display_options import QUIET
 from modularml.models.torch import SequentialMLP
 from tests.opened import opened
 
 HOSTILE = """a&b<script>alert(1)</script><img src=x onerror=alert(1)>"'`#;{}[]|<!--$x$"""
 MAX_BYTES = 150_000
 MAX_CARD_BYTES = 12_000
-QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 
 
 class Everything:

@@ -24,10 +24,9 @@ from modularml import (
 )
 from modularml.base.errors import StateError
 from modularml.base.registration import RegistrationPolicy
+from modularml.core.experiment.display_options import QUIET
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
-
-QUIET = {"show_training_progress": False}
 
 
 class Lab:

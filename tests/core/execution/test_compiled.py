@@ -16,13 +16,13 @@ from modularml.base.errors import ModularMLWarning
 from modularml.base.events import CompileStarted, RunStarted
 from modularml.core.execution import compiled
 from modularml.core.experiment.callback import Callback
+from modularml.core.experiment.display_options import QUIET
 from modularml.core.training.loss import Loss
 from modularml.core.training.optimizer import Optimizer
 from modularml.core.training.schedule import Schedule
 from modularml.samplers import SimpleSampler
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
-QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 
 
 @pytest.fixture

@@ -30,8 +30,6 @@ from modularml import (
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
 
-QUIET = {"show_sampler_progress": False, "show_training_progress": False}
-
 
 class Lab:
     """An experiment with data, one node and a graph, and short ways to make its phases."""

@@ -12,12 +12,11 @@ import pytest
 
 from modularml import CrossValidation, CVBinding, Optimizer, compare, inspect
 from modularml.base.errors import FileFormatError, InvalidTypeError
+from modularml.core.experiment.display_options import QUIET
 from modularml.display.run_book import RunBook
 from modularml.inspection.run_views import FileRuns
 from modularml.io import codec
 from tests.opened import opened
-
-QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 
 
 @pytest.fixture

@@ -31,9 +31,8 @@ from modularml.base.errors import (
 )
 from modularml.callbacks import EarlyStopping
 from modularml.core.experiment.checkpointing import PHASE, is_better
+from modularml.core.experiment.display_options import QUIET
 from modularml.io import codec
-
-QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 
 
 class Script(Callback):

@@ -32,9 +32,8 @@ from modularml import (
 from modularml.base.errors import CallbackError, ModularMLWarning, StateError
 from modularml.base.events import EpochEnded, RunStarted
 from modularml.callbacks import EarlyStopping, Evaluation
+from modularml.core.experiment.display_options import QUIET
 from modularml.models.torch import SequentialMLP
-
-QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 
 
 class Brake(Callback):

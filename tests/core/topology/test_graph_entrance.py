@@ -5,8 +5,8 @@ import pytest
 
 from modularml import Experiment, ModelGraph
 from modularml.base.errors import StateError
+from modularml.core.experiment.display_options import QUIET
 
-QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 X = np.random.default_rng(1).standard_normal((5, 3)).astype(np.float32)
 
 

@@ -35,6 +35,7 @@ from modularml.base.errors import (
     StateError,
     UnknownNameError,
 )
+from modularml.core.experiment.display_options import QUIET
 from modularml.io import codec
 from modularml.models.torch import SequentialMLP, TorchModelWrapper
 from modularml.samplers import SimpleSampler
@@ -51,7 +52,6 @@ class Net(nn.Module):
         return self.layer(x)
 
 
-QUIET = {"show_sampler_progress": False, "show_training_progress": False}
 X = np.random.default_rng(1).standard_normal((5, 3)).astype(np.float32)
 
 
