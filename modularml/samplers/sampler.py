@@ -384,9 +384,11 @@ def _check_drawn(drawn: Any, names: Sequence[str], n_samples: int) -> tuple[dict
                 f"{n_samples} samples, 0 to {n_samples - 1}."
             )
     weights = drawn[1] and {role: np.asarray(of_role) for role, of_role in drawn[1].items()}
-    lengths = {role: len(array) for role, array in [*roles.items(), *(weights or {}).items()]}
-    if len({*map(len, roles.values()), *map(len, (weights or {}).values())}) > 1:
-        raise InvalidValueError(f"_draw must return as many rows for each role, and weights, got {lengths}.")
+    lengths = {f"rows of {role!r}": len(rows) for role, rows in roles.items()}
+    lengths |= {f"weights of {role!r}": len(of_role) for role, of_role in (weights or {}).items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{n} {what}" for what, n in lengths.items())
+        raise InvalidValueError(f"_draw must return as many rows for each role, and weights, got {told}.")
     return roles, weights
 
 

@@ -236,7 +236,7 @@ class Own(Sampler):
         (({"default": np.eye(2, dtype=int)}, None), r"of shape \(2, 2\)"),
         (({"default": np.array([-1, 0])}, None), "from -1 to 0, but there are"),
         (({"default": np.array([0, 10_000])}, None), "from 0 to 10000, but there are"),
-        (({"default": np.arange(4)}, {"default": np.ones(3)}), "as many rows"),
+        (({"default": np.arange(4)}, {"default": np.ones(3)}), "4 rows of 'default', 3 weights of 'default'"),
     ],
 )
 def test_what_a_sampler_of_ones_own_draws_is_looked_at(cells: Any, drawn: Any, match: str) -> None:
