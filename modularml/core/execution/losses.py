@@ -15,7 +15,7 @@ import torch
 
 from modularml.backends.torch_losses import Alignment, LossInput
 from modularml.base.errors import InvalidTypeError, LossError, StateError, warn
-from modularml.core.data.columns import DOMAINS
+from modularml.core.context import ExperimentContext
 from modularml.core.data.reference import FeatureSetReference, doubled_in
 from modularml.core.data.table import side_by_side, stack
 from modularml.core.execution.advice import done_twice
@@ -24,9 +24,8 @@ from modularml.core.execution.forward import dtype_of
 from modularml.core.execution.streams import InputName, input_name, inputs_like, stream_of
 from modularml.core.execution.units import Units
 from modularml.core.topology.graph_node import GraphNode
-from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.topology.origin import Entry, Joined, Origin
+from modularml.core.topology.origin import Entry, Joined, Origin, columns_of, entries_of, origin_of
 from modularml.core.training.applied_loss import AppliedLoss
 
 LossCall = Callable[[Sequence[Any]], torch.Tensor]
@@ -36,7 +35,7 @@ class EnteringData:
     """The columns that reach the nodes, by where they enter the graph.
 
     Args:
-        graph: The graph.
+        ctx: Where the labels of their FeatureSets are looked up.
         nodes: The nodes that run.
         roles: Key of each entry -> the roles of its samples.
         devices: Label of each node -> where it computes; the CPU where it is not named.
@@ -49,15 +48,15 @@ class EnteringData:
 
     def __init__(
         self,
-        graph: ModelGraph,
+        ctx: ExperimentContext,
         nodes: Sequence[GraphNode],
         roles: Mapping[str, Sequence[str]],
         devices: Mapping[str, torch.device],
         rows: Mapping[str, np.ndarray],
     ) -> None:
-        self.graph, self._roles, self.devices, self.rows = graph, roles, devices, rows
+        self.ctx, self._roles, self.devices, self.rows = ctx, roles, devices, rows
         self._nodes = {node.label: node for node in nodes}
-        self._origins = {node.label: graph.origin(node) for node in nodes}
+        self._origins = {node.label: origin_of(node, "targets", ctx) for node in nodes}
         self.keys = {label: origin.key for label, origin in self._origins.items()}
         self.joined: dict[str, str] = {}
         for origin in self._origins.values():
@@ -69,7 +68,7 @@ class EnteringData:
 
     def entries(self, node: str) -> list[str]:
         """Return the keys of all entries whose samples reach a node."""
-        return [entry.key for entry in self.graph.entries(self._nodes[node])]
+        return [entry.key for entry in entries_of(self._nodes[node], self.ctx)]
 
     def roles(self, node: str) -> Sequence[str]:
         """Return the roles of the samples that reach a node."""
@@ -102,7 +101,7 @@ class EnteringData:
         """Return how those targets are scaled, by stream; joined ones have no units of their own."""
         entries = {origin.key: origin for origin in self._origins.values() if isinstance(origin, Entry)}
         return {
-            stream_of(key, part=part): Units.of_targets(self.graph.ctx.get_node(entries[key].ref), source)
+            stream_of(key, part=part): Units.of_targets(self.ctx.get_node(entries[key].ref), source)
             for (key, part), source in targets.items()
             if isinstance(source, Stack)
         }
@@ -110,7 +109,7 @@ class EnteringData:
     def _parts(self, origin: Origin) -> list[tuple[str | None, str | None]]:
         """Return key and column of each target where they differ in shape, else one entry for all."""
         if isinstance(origin, Entry):
-            table = self.graph.ctx.get_node(origin.ref).table
+            table = self.ctx.get_node(origin.ref).table
             names = origin.columns("targets")
             if len({table.column(name).shape[1:] for name in names}) > 1:
                 return [(name.split(".")[1], name) for name in names]
@@ -123,8 +122,7 @@ class EnteringData:
 
     def names(self, node: str) -> dict[str, tuple[str, ...]]:
         """Return the full names of the columns that reach a node, by domain."""
-        found = self._nodes[node]
-        return {domain: self.graph.origin(found, domain).columns(domain) for domain in DOMAINS}
+        return columns_of(self._nodes[node], self.ctx)
 
     def of_node(self, node: str, domain: str, where: str, column: str | None = None) -> tuple[str, Source]:
         """Return the columns of a domain that reach a node, or one of them, and the key of their entry.
@@ -133,7 +131,7 @@ class EnteringData:
             StateError: If there are none.
             InvalidTypeError: If they hold text.
         """
-        origin = self.graph.origin(self._nodes[node], domain)
+        origin = origin_of(self._nodes[node], domain, self.ctx)
         if not origin.columns(domain):
             raise StateError(f"{where} needs {domain}, but the reference of {origin.key!r} names none.")
         while column is not None and isinstance(origin, Joined):
@@ -147,7 +145,7 @@ class EnteringData:
     def _stack(self, origin: Origin, domain: str, column: str | None = None) -> Source:
         if isinstance(origin, Joined):
             return JoinedStack([(part.key, self._stack(part, domain)) for part in origin.parts], origin.how)
-        table = self.graph.ctx.get_node(origin.ref).table
+        table = self.ctx.get_node(origin.ref).table
         names = origin.columns(domain) if column is None else (column,)
         together = side_by_side if domain == "features" else stack
         return Stack({name: table.column(name) for name in names}, together)
@@ -282,7 +280,7 @@ def arguments_of(
 
 def _advice(loss: AppliedLoss, node: GraphNode, data: EnteringData) -> str:
     """Say what else may have been meant where outputs and targets do not fit together."""
-    told = doubled_in(entry.ref for entry in data.graph.entries(node))
+    told = doubled_in(entry.ref for entry in entries_of(node, data.ctx))
     targets = list(dict.fromkeys(name.split(".")[1] for name in data.names(node.label)["targets"]))
     if len(targets) > 1 and "targets" in loss.arguments:
         output = next((one.partition(".")[2] for one in loss.arguments if one.startswith("outputs.")), "")

@@ -140,7 +140,7 @@ def resolve(
     sources = _sources(inputs, where, batch_size, nan)
     roles = {one.key: one.binding.roles for one in inputs}
     devices = devices or {}
-    data = EnteringData(graph, nodes, roles, devices, {one.key: one.view.rows for one in inputs})
+    data = EnteringData(graph.ctx, nodes, roles, devices, {one.key: one.view.rows for one in inputs})
     columns: list[tuple[str, Column]] = []
     dtypes = [dtype for node in nodes for dtype in entering_dtypes(node)]
     for (node, ref), dtype in zip(entering, dtypes, strict=True):

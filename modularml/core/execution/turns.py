@@ -16,6 +16,7 @@ from modularml.base.errors import Faults
 from modularml.core.execution.epochs import Step
 from modularml.core.execution.resolution import Resolved
 from modularml.core.topology.model_graph import ModelGraph
+from modularml.core.topology.origin import entries_of
 from modularml.core.training.applied_loss import AppliedLoss
 
 SCHEDULES = {"alternate_strict": "zip_strict", "alternate_cycle": "zip_cycle"}
@@ -46,7 +47,7 @@ def turns_of(graph: ModelGraph, resolved: Resolved, losses: Sequence[AppliedLoss
     by_sampler: dict[int, set[str]] = {}
     for source in resolved.feed.sources:
         by_sampler.setdefault(id(source.sampler), set()).add(source.head)
-    needs = {node.label: {entry.key for entry in graph.entries(node)} for node in resolved.nodes}
+    needs = {node.label: {entry.key for entry in entries_of(node, graph.ctx)} for node in resolved.nodes}
     faults = Faults(where)
     for label, node in resolved.loss_nodes.items():
         if not any(needs[node] <= entries for entries in by_sampler.values()):

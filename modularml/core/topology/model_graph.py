@@ -42,7 +42,6 @@ from modularml.core.topology.diagram import graph_spec
 from modularml.core.topology.graph_node import GraphNode, UpstreamReference
 from modularml.core.topology.merge_node import MergeNode
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.topology.origin import Entry, Origin, entries_of, origin_of
 from modularml.core.topology.summary import GraphSummary
 from modularml.core.training.optimizer import Optimizer, as_optimizer
 from modularml.display.diagram import Diagram
@@ -318,14 +317,6 @@ class ModelGraph:
         self._was_built = True
         self._built_with = {node.node_id: node.upstream_refs for node in self._members()}
         return self
-
-    def origin(self, node: GraphNode, domain: str = "targets") -> Origin:
-        """Where the targets or tags come from that belong to the outputs of `node`."""
-        return origin_of(node, domain, self.ctx)
-
-    def entries(self, node: GraphNode) -> list[Entry]:
-        """The FeatureSets whose samples reach `node`, and where they enter the graph."""
-        return entries_of(node, self.ctx)
 
     def _build_optimizers(self, *, force: bool) -> None:
         optimizers.build_optimizers(self, self._models(), force=force)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modularml.core.context import ExperimentContext
+from modularml.core.data.columns import DOMAINS
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.data.table import stack
 from modularml.core.topology.graph_node import GraphNode
@@ -115,6 +116,11 @@ def origin_of(node: GraphNode, domain: str, ctx: ExperimentContext) -> Origin:
             distinct.setdefault(_meaning(origin, domain, ctx), origin)
     parts = tuple(distinct.values())
     return Joined(parts, how) if len(parts) > 1 else parts[0] if parts else of_inputs[0]
+
+
+def columns_of(node: GraphNode, ctx: ExperimentContext) -> dict[str, tuple[str, ...]]:
+    """Return the full names of the columns that belong to the outputs of a node, by domain."""
+    return {domain: origin_of(node, domain, ctx).columns(domain) for domain in DOMAINS}
 
 
 def _meaning(origin: Origin, domain: str, ctx: ExperimentContext) -> Any:

@@ -191,7 +191,7 @@ def test_branches_of_one_trunk_bring_their_targets_once(bench: Any) -> None:
     nested = mml.ConcatNode("N", [concat, bench.node("X")])
     graph = bench.graph(left, right, concat, nested, bench.ctx.get_node("X"))
     assert building.target_shape(nested, graph.ctx) == (1,)
-    assert EnteringData(graph, [nested], {"L": ("default",)}, {}, {}).joined == {}
+    assert EnteringData(graph.ctx, [nested], {"L": ("default",)}, {}, {}).joined == {}
 
 
 def test_a_tail_behind_a_merge_takes_the_shape_of_the_targets_that_it_keeps(bench: Any) -> None:

@@ -27,7 +27,6 @@ from modularml.base.errors import (
 from modularml.base.events import Event
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
-from modularml.core.data.columns import DOMAINS
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import GraphNodeReference
 from modularml.core.execution.binding import InputBinding
@@ -41,7 +40,7 @@ from modularml.core.experiment.phases.diagram import phase_spec
 from modularml.core.topology import structure
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
-from modularml.core.topology.origin import entry_of
+from modularml.core.topology.origin import columns_of, entry_of, origin_of
 from modularml.core.training.applied_loss import AppliedLoss
 from modularml.core.training.loss import Loss
 from modularml.core.training.losses import Losses, applied_losses
@@ -286,7 +285,7 @@ class ExperimentPhase(InYaml, Configurable):
                 where = f"the loss {loss.label!r} on {label!r}"
                 if name.startswith("outputs.") and not nodes[label].is_built:
                     continue  # its outputs are known when it is built, and looked at when the phase runs
-                columns = {domain: graph.origin(nodes[label], domain).columns(domain) for domain in DOMAINS}
+                columns = columns_of(nodes[label], self.ctx)
                 faults.attempt(input_name, name, found.roles, columns, where, nodes[label].output_names)
 
     def _refuse_samplers(self, bindings: Sequence[InputBinding], faults: Faults) -> None:
@@ -394,7 +393,7 @@ def _target_keys(graph: ModelGraph) -> Callable[[str], list[str]]:
     """Return the function from a node to the keys of the targets that reach it."""
 
     def keys(node: str) -> list[str]:
-        found = graph.origin(graph.ctx.get_node(node, GraphNode)).columns("targets")
+        found = columns_of(graph.ctx.get_node(node, GraphNode), graph.ctx)["targets"]
         return [name.split(".")[1] for name in found]
 
     return keys
@@ -409,7 +408,7 @@ def _binding_behind(
     graph: ModelGraph, node: GraphNode, bindings: Mapping[tuple[str, str], InputBinding]
 ) -> InputBinding | None:
     """Return the binding of the data whose rows belong to the outputs of a node."""
-    key = graph.origin(node).rows.key
+    key = origin_of(node, "targets", graph.ctx).rows.key
     for head in graph.head_nodes:
         for ref in head.featureset_refs:
             if entry_of(head, ref, graph.ctx).key == key:
