@@ -13,7 +13,6 @@ import numpy as np
 
 from modularml.base.errors import warn
 from modularml.base.keywords import checked_keywords
-from modularml.base.rows import is_missing
 from modularml.core.data import columns as names
 from modularml.core.data.batch import SampleData
 from modularml.core.data.columns import FEATURES, SAMPLE_UUIDS, TAGS, TARGETS, Column
@@ -389,26 +388,9 @@ class ColumnReader(ABC):
         found = column[index][::step] if isinstance(index, slice) else column[index[::step]]
         return found.reshape(-1)
 
-    def count_gaps(self, name: str) -> tuple[int, int]:
-        """Return how many samples of a column hold something missing, and how many an infinity."""
-        counts = [_n_gaps(values) for values in self.chunks(name)]
-        return sum(n for n, _ in counts), sum(n for _, n in counts)
-
 
 def locked(array: np.ndarray) -> np.ndarray:
     """Return an array, or a view of it, that cannot be written to; the array itself stays as it is."""
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _n_gaps(values: np.ndarray) -> tuple[int, int]:
-    is_float = values.dtype.kind == "f"
-    # A sum is finite unless a value is not (or it overflows), and costs no array of bools.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if values.dtype.kind in "biu" or (is_float and np.isfinite(values.sum())):
-            return 0, 0
-    of_samples = values.reshape(len(values), -1)
-    found = [is_missing(of_samples), *([np.isinf(of_samples)] if is_float else [])]
-    counts = [int(np.count_nonzero(mask.any(axis=1))) for mask in found]
-    return counts[0], counts[1] if is_float else 0

@@ -61,7 +61,7 @@ def summarize(data: ColumnReader, parts: Mapping[str, ColumnReader]) -> list[Col
     lines = []
     for name in data.columns:
         column = data.table.column(name)
-        n_missing, n_infinite = data.count_gaps(name)
+        n_missing, n_infinite = count_gaps(data, name)
         text = _in_words(data, name)
         if n_infinite:
             text += f"; {n_infinite} infinite"
@@ -138,6 +138,24 @@ def as_html(
     if scalings:
         parts.append(table(_SCALED_HEADS, _scaled_rows(scalings)))
     return card(type(data).__name__, label, *parts, note=f"{data.n_samples:,} samples", classes="wide")
+
+
+def count_gaps(data: ColumnReader, name: str) -> tuple[int, int]:
+    """Return how many samples of a column hold something missing, and how many an infinity."""
+    counts = [_n_gaps(values) for values in data.chunks(name)]
+    return sum(n for n, _ in counts), sum(n for _, n in counts)
+
+
+def _n_gaps(values: np.ndarray) -> tuple[int, int]:
+    is_float = values.dtype.kind == "f"
+    # A sum is finite unless a value is not (or it overflows), and costs no array of bools.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if values.dtype.kind in "biu" or (is_float and np.isfinite(values.sum())):
+            return 0, 0
+    of_samples = values.reshape(len(values), -1)
+    found = [is_missing(of_samples), *([np.isinf(of_samples)] if is_float else [])]
+    counts = [int(np.count_nonzero(mask.any(axis=1))) for mask in found]
+    return counts[0], counts[1] if is_float else 0
 
 
 def _in_words(data: ColumnReader, name: str) -> str:

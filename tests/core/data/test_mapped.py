@@ -7,6 +7,7 @@ import numpy as np
 
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
+from modularml.core.data.summary import count_gaps
 from modularml.samplers import SimpleSampler
 
 N_SAMPLES, N_VALUES = 20_000, 256
@@ -23,7 +24,7 @@ def test_no_column_is_copied_where_only_rows_are_chosen(tmp_path: Path) -> None:
         batches = iter(SimpleSampler(batch_size=100, shuffle=True, source=fs["train"]))
         next(batches)["default"].materialize_batch(features="x")
         fs["train"].to_torch_dataset(features="x")[[1, 2, 3]]
-        fs.count_gaps("features.x.raw")
+        count_gaps(fs, "features.x.raw")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert few.n_samples == 2

@@ -86,15 +86,6 @@ def test_a_set_without_tags_has_none() -> None:
     assert (fs.get_tags(), fs.get_targets(), fs.get_tag_keys(), fs.get_tag_shapes()) == ({}, {}, [], {})
 
 
-def test_gaps_are_counted() -> None:
-    x = np.zeros((5, 2))
-    x[1] = np.nan
-    x[3, 0], x[3, 1] = np.inf, -np.inf
-    fs = FeatureSet.from_dict("A", {"x": x, "y": np.arange(5), "z": [1e308] * 5}, ["x", "z"], "y")
-    assert [fs.count_gaps(name) for name in fs.columns] == [(1, 1), (0, 0), (0, 0)]
-    assert fs.take([0, 2]).count_gaps("features.x.raw") == (0, 0)
-
-
 def test_what_is_handed_out_cannot_change_the_set(fs: FeatureSet) -> None:
     before = fs.table.copy(deep=True)
     batch = next(iter(SimpleSampler(batch_size=8, source=fs)))["default"].materialize_batch("dict")
