@@ -13,8 +13,8 @@ import numpy as np
 
 from modularml.backends.torch_losses import Alignment
 from modularml.core.execution.columns import Column, Stack, column_of
+from modularml.core.execution.entering import EnteringData
 from modularml.core.execution.forward import array_of, tensor_of
-from modularml.core.execution.losses import EnteringData
 from modularml.core.execution.streams import stream_of
 from modularml.core.topology.model_node import ModelNode
 from modularml.models import ScikitModelWrapper

@@ -14,141 +14,19 @@ import numpy as np
 import torch
 
 from modularml.backends.torch_losses import Alignment, LossInput
-from modularml.base.errors import InvalidTypeError, LossError, StateError, warn
-from modularml.core.context import ExperimentContext
-from modularml.core.data.reference import FeatureSetReference, doubled_in
-from modularml.core.data.table import side_by_side, stack
+from modularml.base.errors import LossError, warn
+from modularml.core.data.reference import doubled_in
 from modularml.core.execution.advice import done_twice
-from modularml.core.execution.columns import Column, JoinedStack, Source, Stack, column_of, dtype_in_torch
+from modularml.core.execution.columns import Column, Source, Stack, column_of, dtype_in_torch
+from modularml.core.execution.entering import EnteringData
 from modularml.core.execution.forward import dtype_of
 from modularml.core.execution.streams import InputName, input_name, inputs_like, stream_of
-from modularml.core.execution.units import Units
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.topology.origin import Entry, Joined, Origin, columns_of, entries_of, origin_of
+from modularml.core.topology.origin import entries_of
 from modularml.core.training.applied_loss import AppliedLoss
 
 LossCall = Callable[[Sequence[Any]], torch.Tensor]
-
-
-class EnteringData:
-    """The columns that reach the nodes, by where they enter the graph.
-
-    Args:
-        ctx: Where the labels of their FeatureSets are looked up.
-        nodes: The nodes that run.
-        roles: Key of each entry -> the roles of its samples.
-        devices: Label of each node -> where it computes; the CPU where it is not named.
-        rows: Key of each entry -> the rows that the phase may draw.
-
-    Attributes:
-        keys: Label of each node -> key of the data whose rows and targets belong to its outputs.
-        joined: Key of data that are joined of several entries -> key of the entry whose rows count.
-    """
-
-    def __init__(
-        self,
-        ctx: ExperimentContext,
-        nodes: Sequence[GraphNode],
-        roles: Mapping[str, Sequence[str]],
-        devices: Mapping[str, torch.device],
-        rows: Mapping[str, np.ndarray],
-    ) -> None:
-        self.ctx, self._roles, self.devices, self.rows = ctx, roles, devices, rows
-        self._nodes = {node.label: node for node in nodes}
-        self._origins = {node.label: origin_of(node, "targets", ctx) for node in nodes}
-        self.keys = {label: origin.key for label, origin in self._origins.items()}
-        self.joined: dict[str, str] = {}
-        for origin in self._origins.values():
-            self._note(origin)
-
-    def _note(self, origin: Origin) -> None:
-        if isinstance(origin, Joined):
-            self.joined[origin.key] = origin.rows.key
-
-    def entries(self, node: str) -> list[str]:
-        """Return the keys of all entries whose samples reach a node."""
-        return [entry.key for entry in entries_of(self._nodes[node], self.ctx)]
-
-    def roles(self, node: str) -> Sequence[str]:
-        """Return the roles of the samples that reach a node."""
-        return self._roles[self._origins[node].rows.key]
-
-    def features(self, node: GraphNode, ref: FeatureSetReference, dtype: torch.dtype | None) -> Column:
-        """Return the features that a FeatureSet brings to a node, in the dtype that they enter in."""
-        source = self._stack(Entry("", ref), "features")
-        if dtype is torch.int64 and source.dtype.kind not in "biu":
-            raise InvalidTypeError(
-                f"{node!r} takes integers, as an embedding does, and {list(ref.features)} hold "
-                f"{source.dtype}. Convert the columns to integers before they enter the FeatureSet."
-            )
-        return column_of(source, Alignment(dtype=dtype), self.devices.get(node.label))
-
-    def targets(self) -> dict[tuple[str, str | None], Source]:
-        """Return the targets that belong to the outputs of the nodes.
-
-        Returns:
-            By their key, and where they differ in shape by the key of each target.
-        """
-        return {
-            (origin.key, part): self._stack(origin, "targets", column)
-            for origin in {origin.key: origin for origin in self._origins.values()}.values()
-            if origin.columns("targets")
-            for part, column in self._parts(origin)
-        }
-
-    def units(self, targets: Mapping[tuple[str, str | None], Source]) -> dict[str, Units]:
-        """Return how those targets are scaled, by stream; joined ones have no units of their own."""
-        entries = {origin.key: origin for origin in self._origins.values() if isinstance(origin, Entry)}
-        return {
-            stream_of(key, part=part): Units.of_targets(self.ctx.get_node(entries[key].ref), source)
-            for (key, part), source in targets.items()
-            if isinstance(source, Stack)
-        }
-
-    def _parts(self, origin: Origin) -> list[tuple[str | None, str | None]]:
-        """Return key and column of each target where they differ in shape, else one entry for all."""
-        if isinstance(origin, Entry):
-            table = self.ctx.get_node(origin.ref).table
-            names = origin.columns("targets")
-            if len({table.column(name).shape[1:] for name in names}) > 1:
-                return [(name.split(".")[1], name) for name in names]
-        return [(None, None)]
-
-    def taught(self, node: str) -> tuple[str, Source] | None:
-        """Return the targets that reach a node, as they are, and the key of their data; None without any."""
-        origin = self._origins[node]
-        return (origin.key, self._stack(origin, "targets")) if origin.columns("targets") else None
-
-    def names(self, node: str) -> dict[str, tuple[str, ...]]:
-        """Return the full names of the columns that reach a node, by domain."""
-        return columns_of(self._nodes[node], self.ctx)
-
-    def of_node(self, node: str, domain: str, where: str, column: str | None = None) -> tuple[str, Source]:
-        """Return the columns of a domain that reach a node, or one of them, and the key of their entry.
-
-        Raises:
-            StateError: If there are none.
-            InvalidTypeError: If they hold text.
-        """
-        origin = origin_of(self._nodes[node], domain, self.ctx)
-        if not origin.columns(domain):
-            raise StateError(f"{where} needs {domain}, but the reference of {origin.key!r} names none.")
-        while column is not None and isinstance(origin, Joined):
-            origin = next(part for part in origin.parts if column in part.columns(domain))
-        self._note(origin)
-        found = self._stack(origin, domain, column)
-        if found.dtype.kind not in "biufc":
-            raise InvalidTypeError(f"{where}: {domain} of dtype {found.dtype} cannot enter a loss.")
-        return origin.key, found
-
-    def _stack(self, origin: Origin, domain: str, column: str | None = None) -> Source:
-        if isinstance(origin, Joined):
-            return JoinedStack([(part.key, self._stack(part, domain)) for part in origin.parts], origin.how)
-        table = self.ctx.get_node(origin.ref).table
-        names = origin.columns(domain) if column is None else (column,)
-        together = side_by_side if domain == "features" else stack
-        return Stack({name: table.column(name) for name in names}, together)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +62,48 @@ class Arguments:
         return tuple(one.stream for one in self.inputs if isinstance(one, Argument))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Pick:
+    """One of several values side by side: `index` of the first axis of `shape`."""
+
+    shape: tuple[int, ...]
+    index: int
+
+    def apply(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.reshape(tensor.shape[0], *self.shape)[:, self.index]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the name of an input stands for.
+
+    Attributes:
+        name: The name.
+        named: What it says.
+        key: The label of the node for outputs, else the key of the entry.
+        source: The columns; None for outputs.
+        pick: Which of the outputs are meant; None is all.
+    """
+
+    name: str
+    named: InputName
+    key: str
+    source: Source | None
+    pick: _Pick | None = None
+
+    @property
+    def stream(self) -> str:
+        return stream_of(self.key, self.named.role, self.named.output)
+
+    def as_input(self, node: GraphNode) -> LossInput:
+        if self.source is not None:
+            dtype = dtype_in_torch(self.source)
+            return LossInput(name=self.name, shape=self.source.shape, dtype=dtype, is_output=False)
+        shape = tuple(node.shape_of_output(self.named.output) or ())
+        shape = shape if self.pick is None else self.pick.shape[1:]
+        return LossInput(name=self.name, shape=shape, dtype=dtype_of(node), is_output=True)
+
+
 def arguments_of(
     loss: AppliedLoss,
     node: GraphNode,
@@ -209,52 +129,31 @@ def arguments_of(
     where = f"The loss {loss.label!r} on {node.label!r}"
     roles, names = data.roles(node.label), data.names(node.label)
 
-    def found(name: str) -> tuple[InputName, str, Source | None]:
+    def found(name: str) -> _Found:
         named = input_name(name, roles, names, where, node.output_names)
         if named.domain == "outputs":
-            return named, node.label, None
-        return named, *data.of_node(node.label, named.domain, where, named.column)
+            return _Found(name, named, node.label, None, _pick(node, named, data, where))
+        return _Found(name, named, *data.of_node(node.label, named.domain, where, named.column))
 
-    named = [(name, *found(name)) for name in loss.arguments if name != "module"]
-    picks = [_pick(node, one, data, where) if source is None else None for _, one, _, source in named]
-    inputs = [
-        LossInput(
-            name=name,
-            shape=tuple(node.shape_of_output(one.output) or ()) if pick is None else pick.shape[1:],
-            dtype=dtype_of(node),
-            is_output=True,
-        )
-        if source is None
-        else LossInput(name=name, shape=source.shape, dtype=dtype_in_torch(source), is_output=False)
-        for (name, one, _, source), pick in zip(named, picks, strict=True)
-    ]
-    arguments: list[Argument | torch.nn.Module] = []
-    device = data.devices.get(node.label)
+    called = [found(name) for name in loss.arguments if name != "module"]
+    inputs = [one.as_input(node) for one in called]
     try:
         alignments = loss.loss.align(inputs, where=repr(node.label)) if inputs else ()
     except LossError as error:
         raise LossError(f"{error}{_advice(loss, node, data)}") from error
-    if inputs and loss.loss.build().kind == "classes":
-        _, _, key, source = named[-1]
-        if isinstance(source, Stack) and source.dtype.kind in "iu" and key in data.rows:
-            n_classes = next((n for n in inputs[0].shape if n > 1), 1)
-            _check_labels(source[data.rows[key]], n_classes, loss.loss.ignored_label, where)
-    if loss.loss.build().wants_shares:
-        for _, one, key, source in named:
-            if one.domain == "targets" and isinstance(source, Stack) and key in data.rows:
-                _check_shares(source[data.rows[key]], where)
+    _check_targets(loss, called, inputs, data, where)
     twice = done_twice(loss.loss.name, getattr(getattr(node, "model", None), "model", None))
     if trains and twice is not None:
         warn(f"{where}: {twice}")
-    for (_, one, key, source), pick, seen, how in zip(named, picks, inputs, alignments, strict=True):
-        if source is None:
+    device = data.devices.get(node.label)
+    arguments: list[Argument | torch.nn.Module] = []
+    for one, seen, how in zip(called, inputs, alignments, strict=True):
+        if one.source is None:
             # An estimator's outputs may be of any numeric dtype.
             aligned = how if node.backend == "torch" else replace(how, dtype=seen.dtype)
-            read = _reading(pick, aligned)
-            stream = stream_of(key, one.role, one.output)
-            arguments.append(Argument(stream=stream, column=None, read=read))
+            arguments.append(Argument(stream=one.stream, column=None, read=_reading(one.pick, aligned)))
         else:
-            arguments.append(_argument(stream_of(key, one.role), source, how, columns, device))
+            arguments.append(_argument(one.stream, column_of(one.source, how, device), columns))
     for i, name in enumerate(loss.arguments):
         if name == "module":
             if not isinstance(node, ModelNode):
@@ -262,19 +161,12 @@ def arguments_of(
             arguments.insert(i, node.module)
     weights = []
     if trains and loss.class_weight is not None:
-        one, key, source = next(of[1:] for of in named if of[1].domain == "targets")
-        column = _class_weights(loss.class_weight, source, data.rows.get(key), loss.loss.ignored_label, where)
-        columns.append((stream_of(key, one.role), column.to(device)))
-        weights.append(Argument(stream=stream_of(key, one.role), column=len(columns) - 1))
+        of = next(one for one in called if one.named.domain == "targets")
+        column = _class_weights(loss.class_weight, of, data, loss.loss.ignored_label, where)
+        weights.append(_argument(of.stream, column.to(device), columns))
     if loss.sample_weight is not None:
-        one, key, source = found(loss.sample_weight)
-        assert source is not None
-        if math.prod(source.shape) != 1:
-            raise LossError(f"{where}: the weights {loss.sample_weight!r} must be one number a sample.")
-        if isinstance(source, Stack) and key in data.rows:
-            _check_weights(source[data.rows[key]], loss.sample_weight, where)
-        number = Alignment(shape=(), dtype=torch.float32)
-        weights.append(_argument(stream_of(key, one.role), source, number, columns, device))
+        of = found(loss.sample_weight)
+        weights.append(_argument(of.stream, _sample_weights(of, data, device, where), columns))
     return Arguments(inputs=arguments, weights=weights)
 
 
@@ -287,6 +179,23 @@ def _advice(loss: AppliedLoss, node: GraphNode, data: EnteringData) -> str:
         meant = inputs_like(output, targets) if output else ["outputs", f"targets.{targets[0]}"]
         told += f" The targets are {targets}; to compare with one of them, name it: inputs={meant}."
     return told
+
+
+def _check_targets(
+    loss: AppliedLoss, called: Sequence[_Found], inputs: Sequence[LossInput], data: EnteringData, where: str
+) -> None:
+    """Refuse targets that the loss cannot mean anything by."""
+    forms = loss.loss.build()
+    last = called[-1].source if called else None
+    if forms.kind == "classes" and last is not None and last.dtype.kind in "iu":
+        labels = data.values(called[-1].key, last)
+        if labels is not None:
+            n_classes = next((n for n in inputs[0].shape if n > 1), 1)
+            _check_labels(labels, n_classes, loss.loss.ignored_label, where)
+    for one in called if forms.wants_shares else ():
+        shares = data.values(one.key, one.source) if one.named.domain == "targets" else None
+        if shares is not None:
+            _check_shares(shares, where)
 
 
 def _check_labels(labels: np.ndarray, n_classes: int, ignored: int | None, where: str) -> None:
@@ -312,20 +221,26 @@ def _check_shares(targets: np.ndarray, where: str) -> None:
         )
 
 
-def _check_weights(weights: np.ndarray, name: str, where: str) -> None:
-    """Refuse weights that would turn the loss of a sample into a gain, or into nothing that counts."""
-    n_wrong = np.count_nonzero(~((weights >= 0) & (weights < np.inf)))
-    if n_wrong:
+def _sample_weights(of: _Found, data: EnteringData, device: torch.device | None, where: str) -> Column:
+    """Return a column of weights; refuse such as turn a loss into a gain, or into nothing that counts."""
+    assert of.source is not None
+    if math.prod(of.source.shape) != 1:
+        raise LossError(f"{where}: the weights {of.name!r} must be one number a sample.")
+    weights = data.values(of.key, of.source)
+    n_wrong = 0 if weights is None else np.count_nonzero(~((weights >= 0) & (weights < np.inf)))
+    if weights is not None and n_wrong:
         raise LossError(
-            f"{where}: of the weights {name!r} {n_wrong} of {weights.size} are negative, NaN or infinite; a "
-            "sample that is not to count has the weight 0."
+            f"{where}: of the weights {of.name!r} {n_wrong} of {weights.size} are negative, NaN or infinite; "
+            "a sample that is not to count has the weight 0."
         )
+    return column_of(of.source, Alignment(shape=(), dtype=torch.float32), device)
 
 
 def _class_weights(
-    given: str | Mapping[Any, float], source: Source | None, rows: Any, ignored: int | None, where: str
+    given: str | Mapping[Any, float], of: _Found, data: EnteringData, ignored: int | None, where: str
 ) -> torch.Tensor:
     """Return the weight of each sample by its class, ``(n_rows_total,)``; other rows do not matter."""
+    source, rows = of.source, data.rows.get(of.key)
     if not isinstance(source, Stack) or rows is None or math.prod(source.shape) != 1:
         raise LossError(f"{where}: class_weight needs one target a sample, of one FeatureSet.")
     labels = source[:].reshape(-1)
@@ -353,26 +268,9 @@ def _class_weights(
     return torch.from_numpy(of_rows.astype(np.float32))
 
 
-def _argument(
-    stream: str,
-    source: Source,
-    how: Alignment,
-    columns: list[tuple[str, Column]],
-    device: torch.device | None,
-) -> Argument:
-    columns.append((stream, column_of(source, how, device)))
+def _argument(stream: str, column: Column, columns: list[tuple[str, Column]]) -> Argument:
+    columns.append((stream, column))
     return Argument(stream=stream, column=len(columns) - 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Pick:
-    """One of several values side by side: `index` of the first axis of `shape`."""
-
-    shape: tuple[int, ...]
-    index: int
-
-    def apply(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.reshape(tensor.shape[0], *self.shape)[:, self.index]
 
 
 def _pick(node: GraphNode, named: InputName, data: EnteringData, where: str) -> _Pick | None:

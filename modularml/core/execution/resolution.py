@@ -18,11 +18,12 @@ from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import Input, check_finite, check_lengths, check_view
 from modularml.core.execution.columns import Column, Source, rows_of
+from modularml.core.execution.entering import EnteringData
 from modularml.core.execution.feed import Feed
 from modularml.core.execution.feed import Source as RowSource
 from modularml.core.execution.forward import Forward, built, entering_dtypes
 from modularml.core.execution.lessons import lesson_of
-from modularml.core.execution.losses import Arguments, EnteringData, LossCall, arguments_of, loss_call
+from modularml.core.execution.losses import Arguments, LossCall, arguments_of, loss_call
 from modularml.core.execution.placement import CPU, connect, on_one_device
 from modularml.core.execution.streams import label_and_role, parts_among, stream_of
 from modularml.core.execution.units import Units

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import modularml as mml
 from modularml.base.errors import GraphError, InvalidTypeError, InvalidValueError
-from modularml.core.execution.losses import EnteringData
+from modularml.core.execution.entering import EnteringData
 from modularml.core.topology import building
 from modularml.samplers import PairedSampler, SimilarityCondition, SimpleSampler
 
