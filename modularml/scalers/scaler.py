@@ -55,6 +55,7 @@ class Scaler(Shown, Configurable):
         self._object: Any = wrapped
         self.scaler = scaler_registry.name_of(type(wrapped)) or type(wrapped)
         self._is_fitted = not isinstance(given, type) and _looks_fitted(given)
+        self._takes_labels = _takes_labels(wrapped)
 
     @property
     def wrapped(self) -> Any:
@@ -78,7 +79,7 @@ class Scaler(Shown, Configurable):
 
     def fit(self, X: np.ndarray) -> Self:
         """Learn from an array of shape ``(n_samples, n_features)``."""
-        self._object.fit(X)
+        self._object.fit(self._as_taken(X))
         self._is_fitted = True
         return self
 
@@ -90,8 +91,8 @@ class Scaler(Shown, Configurable):
         """
         if not self._is_fitted:
             raise StateError(f"{self!r} is not fitted; call fit first.")
-        made = self._object.transform(X)
-        return np.asarray(made.toarray() if hasattr(made, "toarray") else made)
+        made = self._object.transform(self._as_taken(X))
+        return self._as_table(made.toarray() if hasattr(made, "toarray") else made)
 
     def fit_transform(self, X: np.ndarray) -> np.ndarray:
         """Learn from the array and return it, scaled."""
@@ -108,7 +109,14 @@ class Scaler(Shown, Configurable):
             raise NotImplementedError(f"{self.scaler_name} cannot be inverted.")
         if not self._is_fitted:
             raise StateError(f"{self!r} is not fitted; call fit first.")
-        return np.asarray(self._object.inverse_transform(X))
+        return self._as_table(self._object.inverse_transform(self._as_taken(X)))
+
+    def _as_taken(self, X: np.ndarray) -> np.ndarray:
+        return X[:, 0] if self._takes_labels and X.ndim == 2 and X.shape[1] == 1 else X
+
+    def _as_table(self, made: Any) -> np.ndarray:
+        values = np.asarray(made)
+        return values[:, None] if self._takes_labels and values.ndim == 1 else values
 
     def clone_unfitted(self) -> Self:
         """Return a scaler of the same kind that has learnt nothing."""
@@ -165,6 +173,15 @@ class Scaler(Shown, Configurable):
 
 def _is_sklearn(scaler: object) -> bool:
     return type(scaler).__module__.startswith("sklearn.")
+
+
+def _takes_labels(scaler: Any) -> bool:
+    """Tell whether it, or the first step of a pipeline, takes one label or text a sample, not a table."""
+    first = scaler.steps[0][1] if getattr(scaler, "steps", None) else scaler
+    if not hasattr(first, "__sklearn_tags__"):
+        return False
+    tags = first.__sklearn_tags__()
+    return bool(tags.target_tags.one_d_labels or tags.input_tags.string) and not tags.input_tags.two_d_array
 
 
 def _check_is_scaler(given: Any) -> None:

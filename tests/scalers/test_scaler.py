@@ -4,7 +4,10 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-from sklearn.preprocessing import StandardScaler
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import LabelEncoder, StandardScaler
 
 from modularml.base.config import from_config, to_config
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
@@ -125,3 +128,23 @@ def test_the_registry_knows_classes_of_users() -> None:
         assert "Halver" in supported_scalers and "Halver" in Scaler.get_supported_scalers()
     finally:
         del scaler_registry["Halver"]
+
+
+def test_what_takes_labels_gets_the_one_column_one_dimensional(tmp_path: Any) -> None:
+    labels = np.array(["well", "ill", "well"])
+    scaler = Scaler(LabelEncoder()).fit(labels[:, None])
+    restored = Scaler.load(scaler.save(tmp_path / "labels"))
+    for one in (scaler, scaler.clone_unfitted().fit(labels[:, None]), restored):
+        assert one.transform(labels[:, None]).tolist() == [[1], [0], [1]]
+        assert one.inverse_transform(np.array([[1], [0]])).tolist() == [["well"], ["ill"]]
+
+
+@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: make_pipeline(one, TruncatedSVD(2))])
+def test_what_takes_texts_does_so_also_as_the_first_step_of_a_pipeline(wrap: Any, tmp_path: Any) -> None:
+    texts = np.array(["a cat", "a dog", "no cat", "cat and dog"])
+    made = wrap(TfidfVectorizer()).fit_transform(texts)
+    scaler = Scaler(wrap(TfidfVectorizer())).fit(texts[:, None])
+    expected = made.toarray() if hasattr(made, "toarray") else made
+    np.testing.assert_allclose(abs(scaler.transform(texts[:, None])), abs(expected), atol=1e-12)
+    restored = Scaler.load(scaler.save(tmp_path / "texts"))
+    assert np.array_equal(restored.transform(texts[:, None]), scaler.transform(texts[:, None]))

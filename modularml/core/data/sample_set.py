@@ -282,7 +282,7 @@ class SampleSet(Selection):
 
         Args:
             scaler: A `Scaler`, or anything that it takes; it is not changed. Of one key of the
-                features it may make more numbers or fewer, as an encoder does.
+                features it may make more numbers or fewer, as an encoder or a vectorizer of text does.
             domain: ``"features"`` or ``"targets"``.
             keys: The keys to scale together; None for all of the domain.
             fit_to_split: The split to fit to; None for all rows.

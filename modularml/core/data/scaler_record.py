@@ -112,7 +112,7 @@ class ScalerRecord:
         """Say what scikit-learn says of the data with the columns that they are of."""
         try:
             yield
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise InvalidValueError(
                 f"{self.scaler_obj.wrapped!r} refuses the {self.domain} {list(self.keys)}: {error}"
             ) from error

@@ -9,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError, ModularMLWarning, UnknownNameError
@@ -281,6 +282,14 @@ def test_a_scaler_that_works_in_place_cannot_reach_the_raw_data(fs: FeatureSet) 
         fs.fit_transform(Doubles(), domain="features", keys="voltage")
     np.testing.assert_array_equal(fs.column("voltage"), before)
     assert fs.columns == fs.select(rep="raw").columns
+
+
+def test_a_vectorizer_that_refuses_several_columns_names_them() -> None:
+    fs = FeatureSet.from_dict("notes", {"a": ["x", "y"], "b": ["u", "v"]}, ["a", "b"])
+    with pytest.raises(
+        InvalidValueError, match=r"'notes': CountVectorizer\(\) refuses the features \['a', 'b'\]"
+    ):
+        fs.fit_transform(CountVectorizer(), domain="features")
 
 
 def test_text_is_encoded_by_a_scaler_and_given_back(fs: FeatureSet, tmp_path: Path) -> None:
