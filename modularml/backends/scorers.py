@@ -15,7 +15,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer, get_scorer_names
 
-from modularml.base.errors import InvalidValueError
+from modularml.base.errors import InvalidValueError, warn
 
 _OF_NUMBERS = ("r2", "max_error", "explained_variance", "d2_absolute_error_score")
 _SEVERAL = np.arange(3)
@@ -49,12 +49,18 @@ def score(name: str, outputs: np.ndarray, targets: np.ndarray) -> float:
     y = _single(known) if of_numbers else _labels(name, known)
     recorded = _Values(made) if of_numbers else _ManyLabels(made) if y.ndim > 1 else _Classes(made, y)
     try:
-        return float(get_scorer(name)(recorded, np.zeros((len(made), 1)), y))
+        value = float(get_scorer(name)(recorded, np.zeros((len(made), 1)), y))
     except ValueError as error:
         raise InvalidValueError(
             f"The metric {name!r} cannot be computed of outputs {outputs.shape} ({outputs.dtype}) and "
             f"targets {targets.shape} ({targets.dtype}): {str(error).rstrip('.')}.{_variants(name)}"
         ) from error
+    if isinstance(recorded, _Classes) and recorded.took_labels_for_scores:
+        warn(
+            f"The metric {name!r} ranks or weighs scores, and the outputs are labels, which say less: let "
+            "the estimator give probabilities, ScikitModelWrapper(estimator, output_method='predict_proba')."
+        )
+    return value
 
 
 def check(name: str, targets: np.ndarray) -> None:
@@ -146,6 +152,9 @@ class _Classes(ClassifierMixin, BaseEstimator):
         found = np.unique(labels)
         is_index = found.dtype.kind in "iub" and found.min(initial=0) >= 0 and found.max(initial=0) < n
         self.classes_ = np.arange(n) if is_index or len(found) != n else found
+        whole = values.shape[1] == 1 and np.isfinite(values).all()
+        self.are_labels = bool(whole and np.array_equal(values, np.round(values)))
+        self.took_labels_for_scores = False
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -154,12 +163,12 @@ class _Classes(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, x: Any) -> np.ndarray:
-        column = self.values[:, 0]
-        if self.values.shape[1] == 1 and np.array_equal(column, column.astype(np.int64)):
-            return column.astype(np.int64)
+        if self.are_labels:
+            return self.values[:, 0].astype(np.int64)
         return self.classes_[self.predict_proba(x).argmax(1)]
 
     def predict_proba(self, x: Any) -> np.ndarray:
+        self.took_labels_for_scores = self.are_labels
         values = self.values.astype(np.float64)
         within = (values >= 0).all() and (values <= 1).all()
         if values.shape[1] == 1:
@@ -171,6 +180,7 @@ class _Classes(ClassifierMixin, BaseEstimator):
         return powers / powers.sum(1, keepdims=True)
 
     def decision_function(self, x: Any) -> np.ndarray:
+        self.took_labels_for_scores = self.are_labels
         if self.values.shape[1] == 2:  # of two classes scikit-learn wants one number, for the second
             return self.values[:, 1] - self.values[:, 0]
         return self.values[:, 0] if self.values.shape[1] == 1 else self.values

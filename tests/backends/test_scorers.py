@@ -8,7 +8,7 @@ import torchmetrics
 from sklearn import metrics
 
 from modularml.backends import scorers
-from modularml.base.errors import InvalidValueError
+from modularml.base.errors import InvalidValueError, ModularMLWarning
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.standard_normal((40, 1, 3)).astype(np.float32)
@@ -94,6 +94,17 @@ def test_labels_that_a_classifier_predicted_and_names_of_classes() -> None:
     assert scorers.score("accuracy", predicted, targets) == expected
     probabilities = np.eye(3)[predicted[:, 0] - 5]
     assert scorers.score("accuracy", probabilities, targets) == expected
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_labels_in_the_place_of_scores_are_warned_of(dtype: type) -> None:
+    predicted = (BINARY ^ (RNG.random((40, 1)) < 0.2)).astype(dtype)
+    with pytest.warns(ModularMLWarning, match=r"'roc_auc' ranks .*output_method='predict_proba'"):
+        assert scorers.score("roc_auc", predicted, BINARY) == metrics.roc_auc_score(BINARY, predicted)
+    with pytest.warns(ModularMLWarning, match="'neg_log_loss' ranks or weighs scores"):
+        scorers.score("neg_log_loss", predicted, BINARY)
+    scorers.score("f1", predicted, BINARY)
+    scorers.score("roc_auc", predicted * 0.9, BINARY)
 
 
 def test_what_cannot_be_compared_is_told_with_its_shapes() -> None:
