@@ -114,10 +114,22 @@ def warn(text: str, kind: type[ModularMLWarning] = ModularMLWarning) -> None:
     warnings.warn(text, kind, stacklevel=level)
 
 
+_ELSEWHERE = {
+    "random_state": "seed",
+    "n_splits": "n_folds",
+    "cv": "splitter",
+    "learning_rate": "lr",
+    "hidden_layer_sizes": "hidden_dim",
+}
+"""What other libraries call something -> what it is called here."""
+
+
 def nearest(name: object, allowed: Iterable[str]) -> str | None:
     """Return the allowed name that `name` was most likely meant to be."""
     by_lower = {a.lower(): a for a in allowed}
     meant = str(name).lower()
+    if _ELSEWHERE.get(meant) in by_lower:
+        return _ELSEWHERE[meant]
     found = difflib.get_close_matches(meant, by_lower, n=5, cutoff=0.6)
     # The most alike first, but "adma" is one slip away from "adam", and three from "adamax".
     return by_lower[min(found, key=lambda near: _slips(meant, near))] if found else None

@@ -6,6 +6,7 @@ It knows no phase by class: it reads the recording and the graph of the experime
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from modularml.base.errors import InvalidValueError, check_choice, check_int
@@ -60,9 +61,11 @@ class EarlyStopping(Callback):
         self.monitor = monitor
         self.mode = None if mode is None else check_choice(mode, "mode", ("min", "max"))
         self.patience = check_int(patience, "EarlyStopping: patience")
+        given: object = min_delta
+        if not (isinstance(given, Real) and math.isfinite(min_delta) and min_delta >= 0):
+            got = f"{min_delta!r} ({type(min_delta).__name__})"
+            raise InvalidValueError(f"EarlyStopping: min_delta must be a number of at least 0, got {got}.")
         self.min_delta = float(min_delta)
-        if not (math.isfinite(self.min_delta) and self.min_delta >= 0):
-            raise InvalidValueError(f"EarlyStopping: min_delta must be at least 0, got {min_delta!r}.")
         self.restore_best = bool(restore_best)
         self._forget()
 

@@ -61,6 +61,8 @@ def test_the_nearest_name_is_one_of_the_allowed_and_a_name_is_nearest_to_itself(
 
 def test_case_does_not_keep_a_name_from_being_found() -> None:
     assert nearest("ADAM", ["sgd", "adam"]) == "adam"
+    assert nearest("n_splits", ["splitter", "n_folds"]) == "n_folds"  # as scikit-learn calls it
+    assert nearest("random_state", ["n_folds", "state"]) is None
     assert nearest("qqqq", ["sgd", "adam"]) is None
     assert nearest("adma", ["adadelta", "adamax", "adam", "radam"]) == "adam"
     assert nearest("trian", ["brain", "train"]) == "train"

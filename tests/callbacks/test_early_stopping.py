@@ -119,7 +119,14 @@ def test_every_run_of_the_phase_begins_anew(regression: Regression) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"mode": "least"}, {"patience": 0}, {"min_delta": -1.0}, {"min_delta": float("nan")}]
+    "arguments",
+    [
+        {"mode": "least"},
+        {"patience": 0},
+        {"min_delta": -1.0},
+        {"min_delta": float("nan")},
+        {"min_delta": "small"},
+    ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidValueError):

@@ -145,9 +145,10 @@ class FeatureSet(SampleSet):
                 if groups differ in size or a tag has several values in one.
         """
         with told_of(_named(label)):
-            features = as_names(feature_cols, "feature_cols")
-            targets, tags = as_names(target_cols, "target_cols"), as_names(tag_cols, "tag_cols")
-            by = as_names(group_by, "group_by"), as_names(sort_by, "sort_by")
+            named = interchange.column_names
+            features = named(feature_cols, "feature_cols")
+            targets, tags = named(target_cols, "target_cols"), named(tag_cols, "tag_cols")
+            by = named(group_by, "group_by"), named(sort_by, "sort_by")
             data = interchange.from_pandas(df, dict.fromkeys((*features, *targets, *tags)), tags, *by)
         return cls.from_dict(label, data, features, targets, tags)
 

@@ -20,6 +20,7 @@ from modularml.base.errors import (
     unknown_name,
 )
 from modularml.base.optional import optional
+from modularml.base.rows import as_names
 from modularml.io.writing import writing
 
 
@@ -38,6 +39,18 @@ def to_pandas(columns: Mapping[str, np.ndarray]) -> Any:
         return pandas.Series(array).where(array != "", None) if array.dtype.kind == "U" else array
 
     return pandas.DataFrame({name: series(array) for name, array in columns.items()})
+
+
+def column_names(value: Any, what: str) -> tuple[str, ...]:
+    """Return the columns that are named, as a tuple.
+
+    Raises:
+        InvalidTypeError: If one is not named by text, as a DataFrame's columns may be, and a column here is.
+    """
+    try:
+        return as_names(value, what)
+    except InvalidTypeError as error:
+        raise InvalidTypeError(f"{error} df.rename(columns=str) makes names of numbers.") from None
 
 
 def from_pandas(
@@ -89,7 +102,9 @@ def _check_columns(df: Any, names: Iterable[str]) -> None:
     faults = Faults("The DataFrame")
     for name in names:
         if name not in df.columns:
-            faults.add(UnknownNameError(unknown_name("column", name, df.columns)))
+            told = unknown_name("column", name, df.columns)
+            told += " It is in its index: pass df.reset_index()." if name in df.index.names else ""
+            faults.add(UnknownNameError(told))
         elif df[name].ndim > 1:
             faults.add(f"{df[name].shape[1]} columns are named {name!r}; a name must stand for one")
     faults.raise_if_any()
@@ -211,7 +226,11 @@ def _table(data: Any) -> Any:
         try:
             return arrow.table(data)
         except arrow.ArrowInvalid as error:
-            raise InvalidValueError(f"pyarrow cannot read the {type(data).__name__}: {error}") from error
+            told = f"pyarrow cannot read the {type(data).__name__}: {error}"
+            if hasattr(data, "to_frame"):  # a Series, often a row as df.iloc[0] gives it
+                kind = type(data).__name__
+                told = f"A {kind} is one row or one column; pass a frame, as df.iloc[[0]] or df[['x']]."
+            raise InvalidValueError(told) from error
     if isinstance(data, Mapping) and callable(getattr(data, "with_format", None)):
         raise InvalidTypeError(
             f"A {type(data).__name__} holds several tables, {list(data)}; pass one of them."

@@ -62,6 +62,21 @@ def test_what_pyarrow_cannot_read_is_told() -> None:
         FeatureSet.from_arrow("P", pl.DataFrame({"x": pl.Series([1], dtype=pl.Int128)}), "x")
 
 
+def test_what_a_frame_is_asked_for_and_does_not_have_as_a_column_is_told_where_it_is() -> None:
+    df = pd.DataFrame({"a": [1, 2], "b": [3, 4], 0: [5, 6]})
+    with pytest.raises(UnknownNameError, match=r"Unknown column 'b'.*in its index: pass df.reset_index\(\)"):
+        FeatureSet.from_pandas("x", df.set_index("b"), ["a"], tag_cols="b")
+    with pytest.raises(InvalidTypeError, match=r"feature_cols must be .* got 0. df.rename\(columns=str\)"):
+        FeatureSet.from_pandas("x", df, ["a", 0])
+    assert FeatureSet.from_pandas("x", df.rename(columns=str), ["a", "0"]).n_samples == 2
+
+
+def test_one_row_of_a_frame_is_told_from_a_frame() -> None:
+    df = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    with pytest.raises(InvalidValueError, match=r"A Series is one row or one column.*df.iloc\[\[0\]\]"):
+        FeatureSet.from_arrow("x", df.iloc[0], "a")
+
+
 def test_groups_without_an_order_keep_their_rows() -> None:
     fs = FeatureSet.from_pandas("P", frame(), "voltage", group_by=["cycle", "site"])
     assert fs.column("voltage").tolist() == np.arange(12.0).reshape(3, 4).tolist()
