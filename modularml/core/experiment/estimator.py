@@ -45,7 +45,8 @@ def estimator_of(experiment: Any) -> BaseEstimator:
     """Return an experiment as an estimator; see `Experiment.as_estimator`."""
     recipe = recipe_of(experiment)
     of_classes = recipe.loss in CLASS_LOSSES or _classifies(experiment.model_graph.tail_nodes[0])
-    return ExperimentClassifier(recipe) if of_classes else ExperimentRegressor(recipe)
+    kind = ExperimentClassifier if of_classes else ExperimentRegressor
+    return kind(recipe, random_state=experiment.ctx.seed)
 
 
 def _classifies(node: Any) -> bool:
@@ -62,7 +63,8 @@ class ExperimentEstimator(BaseEstimator):
 
     Args:
         recipe: What experiments are made of.
-        random_state: An int decides weights, batches and splits; None draws them.
+        random_state: An int decides weights, batches and splits; None draws them. It is the seed that the
+            experiment has.
         settings: Name -> value of such parameters that differ from the recipe; ``set_params`` fills it.
 
     Attributes:

@@ -114,6 +114,16 @@ def test_tags_of_the_featureset_are_left_out():
     assert node.featureset_refs[0].tags  # those of the experiment stay
 
 
+def test_an_experiment_with_a_seed_is_a_repeatable_estimator():
+    x, y = samples()
+    exp = regression()
+    assert exp.as_estimator().random_state is None
+    exp.ctx.seed = 5
+    first, second = (clone(exp.as_estimator()).fit(x, y) for _ in range(2))
+    assert first.random_state == 5
+    assert np.array_equal(first.predict(x), second.predict(x))
+
+
 def test_the_random_state_decides_and_clones_share_nothing():
     x, y = samples()
     first = regression().as_estimator().set_params(random_state=3).fit(x, y)
