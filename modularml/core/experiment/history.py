@@ -77,7 +77,8 @@ class ExperimentRun(Shown):
         phases: The phases it executed, in order.
         error: The text of the exception that ended it, if one did.
         metadata: Versions, the seed and other plain facts; ``"resumed"`` lists when and where it went
-            on, if it did, and ``"stopped_by"`` says who asked it to stop.
+            on, if it did, ``"stopped_by"`` says who asked it to stop, and ``"continues"`` after how many
+            epochs of earlier runs a train phase, by its path, began.
         fingerprint: Phase -> what it consumed, as a plain tree; see `fingerprint.fingerprint`.
         checkpoints: Names of the checkpoints that were written meanwhile.
         id: Tells runs of one label apart.

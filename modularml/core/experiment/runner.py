@@ -262,6 +262,8 @@ class Runner:
         entry = self._execution_of(phase, path, record)
         stage = self._stage_of(path)
         scope = self._scope(phase, path, record, stage)
+        if scope.first_epoch:
+            record.metadata.setdefault("continues", {})["/".join(path)] = scope.first_epoch
         results: PhaseResults | None = None
         self._phase = phase
         try:

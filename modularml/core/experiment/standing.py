@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modularml.base.errors import InvalidTypeError, ModularMLError, UnknownNameError
+from modularml.base.trees import Difference
 from modularml.core import cells
 from modularml.core.experiment.comparison import Diff, compare
 from modularml.core.experiment.fingerprint import Tree, fingerprint
@@ -19,7 +20,7 @@ from modularml.core.experiment.outdated import outdated
 from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
-from modularml.core.experiment.staleness import FAULT, STALE, Status, resolve, status
+from modularml.core.experiment.staleness import FAULT, STALE, Status, name_of, resolve, status
 
 Run = int | str | ExperimentRun
 
@@ -114,12 +115,27 @@ def diff_of(experiment: Host, before: Run | None, after: Run | None) -> Diff:
     name = f"run {first}"
     if after is not None:
         second = _index(history, after)
-        return compare(history[first].fingerprint, history[second].fingerprint, (name, f"run {second}"))
+        told = compare(history[first].fingerprint, history[second].fingerprint, (name, f"run {second}"))
+        continued = _continued(history[first], history[second], experiment.label)
+        words = [f"{phase!r} began after {d.after} epochs instead of {d.before}" for phase, d in continued]
+        return replace(told, words=(*told.words, *words), rows=(*told.rows, *continued))
     recorded = history[first].fingerprint
     plan = {name: _standing(entry).tree for name, entry in entries_of(experiment.execution_plan)}
     met = {phase: found for phase in recorded if (found := resolve(phase, plan)) is not None}
     present = {phase: plan[found] for phase, found in met.items()}
     return compare(recorded, present, (name, "now"))
+
+
+def _continued(before: ExperimentRun, after: ExperimentRun, experiment: str) -> list[tuple[str, Difference]]:
+    """Return which train phases of two runs began after other numbers of epochs of earlier runs."""
+    first, second = (run.metadata.get("continues", {}) for run in (before, after))
+    both = [e.path for e in after.phases if e.path in {e.path for e in before.phases}]
+    numbers = {path: (first.get("/".join(path), 0), second.get("/".join(path), 0)) for path in both}
+    return [
+        (name_of(path, experiment), Difference(("epochs before",), str(n), str(m)))
+        for path, (n, m) in numbers.items()
+        if n != m
+    ]
 
 
 def _index(history: list[ExperimentRun], run: Run) -> int:

@@ -217,12 +217,22 @@ def test_runs_are_compared_in_words_and_as_a_table(done: Any) -> None:
     again(done, sampler=sampler(12))
     done.exp.run()
     found = done.exp.diff(0, -1)
-    assert repr(found) == "run 0 -> run 1:\n  sampler of 'train' changed batch_size 6 -> 12"
+    words = ["sampler of 'train' changed batch_size 6 -> 12", "'train' began after 2 epochs instead of 0"]
+    assert repr(found) == "\n  ".join(["run 0 -> run 1:", *words])
     assert "<td>6</td><td>12</td>" in found._repr_mimebundle_()["text/html"]
     assert repr(done.exp.diff(done.exp.history[1].id, done.exp.last_run)) == "run 1 -> run 1: no differences"
     only = done.exp.run_phase(done.train("other"))
     assert only is not None
     assert "'other' is in run 2 only" in repr(done.exp.diff(1, 2))
+
+
+def test_a_run_that_continues_differs_from_one_that_began_anew(done: Any, tmp_path: Path) -> None:
+    done.exp.run()
+    done.exp.run(fresh=True)
+    again = Experiment.load(done.exp.save(tmp_path / "runs"), overwrite=True)
+    for exp in (done.exp, again):
+        assert repr(exp.diff(0, 1)) == "run 0 -> run 1:\n  'train' began after 2 epochs instead of 0"
+        assert len(exp.diff(0, 2)) == 0
 
 
 @pytest.mark.parametrize(
