@@ -264,18 +264,19 @@ class ModelGraph:
         backends = {node.backend for node in self._models()}
         return backends.pop() if len(backends) == 1 else str(Backend.NONE)
 
-    def freeze(self, nodes: Iterable[GraphNode | str] | None = None) -> None:
-        """Freeze these nodes (None: all)."""
+    def freeze(self, nodes: Asked | Iterable[Asked] | None = None) -> None:
+        """Freeze a node or several (None: all)."""
         for node in self._chosen(nodes):
             node.freeze()
 
-    def unfreeze(self, nodes: Iterable[GraphNode | str] | None = None) -> None:
-        """Unfreeze these nodes (None: all)."""
+    def unfreeze(self, nodes: Asked | Iterable[Asked] | None = None) -> None:
+        """Unfreeze a node or several (None: all)."""
         for node in self._chosen(nodes):
             node.unfreeze()
 
-    def _chosen(self, nodes: Iterable[GraphNode | str] | None) -> list[GraphNode]:
-        return self._members() if nodes is None else [self.ctx.get_node(node, GraphNode) for node in nodes]
+    def _chosen(self, nodes: Asked | Iterable[Asked] | None) -> list[GraphNode]:
+        labels = self.node_labels if nodes is None else self._labels(nodes)
+        return [self.ctx.get_node(label, GraphNode) for label in labels]
 
     # -- building ----------------------------------------------------------------
 
@@ -294,14 +295,14 @@ class ModelGraph:
             or self._built_with.get(node.node_id, node.upstream_refs) != node.upstream_refs
         ]
 
-    def build(self, *, force: bool | Iterable[GraphNode | str] = False) -> Self:
+    def build(self, *, force: bool | Asked | Iterable[Asked] = False) -> Self:
         """Infer all shapes from the data on, build every model and the optimizer.
 
         A tail whose model names no output shape gets the shape of its targets. What is built
         keeps its weights.
 
         Args:
-            force: Build again, with new weights: all nodes, or these. After a change of the graph
+            force: Build again, with new weights: all nodes, one or several. After a change of the graph
                 those that take other shapes now must be among them.
 
         Returns:
@@ -432,8 +433,8 @@ class ModelGraph:
         self._refs = [node.reference() for node in draft.apply()]
         return self
 
-    def _labels(self, nodes: Iterable[GraphNode | str]) -> list[str]:
-        return [self._member(node) for node in nodes]
+    def _labels(self, nodes: Asked | Iterable[Asked]) -> list[str]:
+        return [self._member(node) for node in ([nodes] if isinstance(nodes, Asked) else nodes)]
 
     def _member(self, node: GraphNode | GraphNodeReference | str) -> str:
         return editing.member(node, self.node_labels, self.ctx, repr(self))

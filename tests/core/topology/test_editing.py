@@ -127,10 +127,12 @@ def test_one_node_is_built_anew_and_the_others_keep_their_weights(bench: Any) ->
     a, b = bench.chain(SequentialMLP(output_shape=(1, 4)), SequentialMLP(output_shape=(1, 1)))
     graph = bench.graph(a, b)
     before = graph.get_state()["nodes"]
-    graph.build(force=["B"])
-    after = graph.get_state()["nodes"]
-    assert same_tree(before["A"], after["A"])
-    assert not same_tree(before["B"]["model"]["weights"], after["B"]["model"]["weights"])
+    for one in (["B"], "B", b):
+        graph.build(force=one)
+        after = graph.get_state()["nodes"]
+        assert same_tree(before["A"], after["A"])
+        assert not same_tree(before["B"]["model"]["weights"], after["B"]["model"]["weights"])
+        before = after
     with pytest.raises(UnknownNameError, match="Unknown node 'X'"):
         graph.build(force=["X"])
 

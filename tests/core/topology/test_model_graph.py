@@ -96,8 +96,15 @@ def test_some_or_all_nodes_are_frozen_and_unfrozen(bench: Any) -> None:
     assert len(graph.frozen_nodes) == 4
     graph.unfreeze()
     assert graph.frozen_nodes == []
+    for one in ("Left", nodes["Left"]):
+        graph.freeze(one)
+        assert graph.frozen_nodes == [nodes["Left"]]
+        graph.unfreeze(one)
+        assert graph.frozen_nodes == []
     with pytest.raises(UnknownNameError, match="mean 'Trunk'"):
         graph.freeze(["Trnk"])
+    with pytest.raises(UnknownNameError, match="Unknown node 'Trnk'.*mean 'Trunk'"):
+        graph.freeze("Trnk")
 
 
 def test_another_context_can_take_a_graph_over(bench: Any) -> None:
