@@ -381,7 +381,8 @@ def _check_integers(inputs: Sequence[LossInput], where: str) -> None:
             dtype = str(one.dtype).removeprefix("torch.")
             raise LossError(
                 f"{where}: {one.name} must be integer class labels, got {dtype}. "
-                "Convert the column to integers before it enters the FeatureSet."
+                "Convert the column to integers before it enters the FeatureSet, or encode it with "
+                "OrdinalEncoder(dtype=int)."
             )
 
 

@@ -6,7 +6,8 @@ that trains, and so it is drawn and recorded with its losses.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, check_int
@@ -45,6 +46,11 @@ class Evaluation(Callback):
         UnknownNameError: If a metric is unknown.
     """
 
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "split losses batch_size": (
+            "One of a split is made so: Evaluation.from_split(split='test', losses='mse')."
+        ),
+    }
     _fixed = ("prefix",)  # metrics are named by it when they are given
 
     def __init__(

@@ -232,7 +232,16 @@ def names() -> dict[str, Any]:
 
 ELSEWHERE = [
     pytest.param(cls, names.split(), sentence, id=f"{cls.__name__}-{names.split()[0]}")
-    for cls in (Experiment, ModelGraph, TrainPhase, EvalPhase, PhaseResults, ExperimentRun, FeatureSet)
+    for cls in (
+        Experiment,
+        ModelGraph,
+        TrainPhase,
+        EvalPhase,
+        PhaseResults,
+        ExperimentRun,
+        FeatureSet,
+        Evaluation,
+    )
     for names, sentence in cls._elsewhere.items()
 ]
 

@@ -100,8 +100,9 @@ def columns_of(dataset: Any, names: Sequence[str]) -> dict[str, Any]:
             than others.
     """
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        hint = " Hand over its dataset: loader.dataset." if hasattr(dataset, "dataset") else ""
         raise InvalidTypeError(
-            f"A dataset with a length and samples by index is needed, got a {type(dataset).__name__}."
+            f"A dataset with a length and samples by index is needed, got a {type(dataset).__name__}.{hint}"
         )
     if not len(dataset):
         raise InvalidValueError(f"The {type(dataset).__name__} is empty.")

@@ -201,8 +201,11 @@ def check_feeds(columns: Mapping[str, np.ndarray], where: str) -> None:
         kind = KIND_NAMES.get(values.dtype.kind)
         if kind:
             domain, key, _ = name.split(".")
+            encoder = (
+                "OrdinalEncoder(dtype=int)" if domain == "targets" else "OrdinalEncoder()"
+            )  # for classes
             advice = (
-                f"Encode it, e.g. with fit_transform(OrdinalEncoder(), domain={domain!r}, keys={key!r}), and "
+                f"Encode it, e.g. with fit_transform({encoder}, domain={domain!r}, keys={key!r}), and "
                 f"refer to rep='transformed'; or leave it out: reference({domain}=[...])."
             )
             holds = f"holds {kind} ({values.dtype}); only numbers and bools feed a model"

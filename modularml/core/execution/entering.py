@@ -124,7 +124,8 @@ class EnteringData:
         """
         origin = origin_of(self._nodes[node], domain, self.ctx)
         if not origin.columns(domain):
-            raise StateError(f"{where} needs {domain}, but the reference of {origin.key!r} names none.")
+            hint = " To compare with what goes in: inputs=['outputs', 'features']." * (domain == "targets")
+            raise StateError(f"{where} needs {domain}, but the reference of {origin.key!r} names none.{hint}")
         while column is not None and isinstance(origin, Joined):
             origin = next(part for part in origin.parts if column in part.columns(domain))
         self._note(origin)

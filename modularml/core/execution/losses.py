@@ -23,7 +23,7 @@ from modularml.core.execution.forward import dtype_of
 from modularml.core.execution.streams import InputName, input_name, inputs_like, stream_of
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_node import ModelNode
-from modularml.core.topology.origin import entries_of
+from modularml.core.topology.origin import Joined, entries_of, origin_of
 from modularml.core.training.applied_loss import AppliedLoss
 
 LossCall = Callable[[Sequence[Any]], torch.Tensor]
@@ -178,6 +178,13 @@ def _advice(loss: AppliedLoss, node: GraphNode, data: EnteringData) -> str:
         output = next((one.partition(".")[2] for one in loss.arguments if one.startswith("outputs.")), "")
         meant = inputs_like(output, targets) if output else ["outputs", f"targets.{targets[0]}"]
         told += f" The targets are {targets}; to compare with one of them, name it: inputs={meant}."
+    origin = origin_of(node, "targets", data.ctx)
+    if isinstance(origin, Joined) and "targets" in loss.arguments:
+        labels = [data.ctx.label_of(part.rows.ref) for part in origin.parts]
+        told += (
+            f" Those of {labels} are joined on the way; a merge that is told target_strategy or "
+            "concat_axis_targets 'first' keeps those of one."
+        )
     return told
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch import backward
-from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, check_choice, check_int
+from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, check_int, unknown_name
 from modularml.core.training.optimizer import Optimizer
 
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -42,12 +42,20 @@ class UpdateOptions:
         for name in ("clip_norm", "clip_value"):
             faults.attempt(_check_positive, getattr(self, name), name)
         faults.attempt(check_int, self.accumulate, "accumulate")
-        faults.attempt(check_choice, self.precision, "precision", PRECISIONS)
+        faults.attempt(_check_precision, self.precision)
 
     @property
     def half(self) -> torch.dtype | None:
         """The dtype of a forward pass in half precision, or None."""
         return PRECISIONS[self.precision]
+
+
+def _check_precision(value: Any) -> None:
+    if value not in PRECISIONS:
+        named = str(value).removeprefix("torch.")
+        meant = next((name for name, dtype in PRECISIONS.items() if str(dtype) == f"torch.{named}"), None)
+        hint = f"{value} is {meant!r} here; " if meant else ""
+        raise InvalidValueError(hint + unknown_name("precision", value, PRECISIONS))
 
 
 def _check_positive(value: Any, name: str) -> None:

@@ -50,7 +50,7 @@ def own(experiment: Host, entry: Any, kind: Any, method: str) -> Any:
         hint = f" That of the plan is exp.execution_plan[{entry!r}]." if entry in known else ""
         raise InvalidTypeError(f"{method} takes a {what}, got {entry!r} ({type(entry).__name__}).{hint}")
     if not phases_of(entry):
-        raise StateError(f"{entry!r} holds no phase to run.")
+        raise StateError(f"{entry!r} holds no phase to run; add one to it, or to exp.execution_plan.")
     for phase in phases_of(entry):
         if phase.ctx is not experiment.ctx:
             raise InvalidValueError(

@@ -14,6 +14,7 @@ from modularml.base.keywords import checked_keywords
 from modularml.core.context import ExperimentContext, copy_of, new_id
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference, GraphNodeReference
+from modularml.core.data.view import Selection
 from modularml.core.topology.merge_strategy import Strategy
 from modularml.display.card import Html, Shown, card, fields
 
@@ -108,9 +109,11 @@ class GraphNode(Shown):
                     "what is there: Experiment.from_active_context(...)."
                 )
             return upstream.reference()
+        hint = " Which rows are used is said to a phase: split='train'." * isinstance(upstream, Selection)
         raise InvalidTypeError(
             f"The upstream of {type(self).__name__} {self.label!r} must be a FeatureSet, a reference "
-            f"(fs.reference(...)) or another node, got {reprlib.repr(upstream)} ({type(upstream).__name__})."
+            f"(fs.reference(...)) or another node, got {reprlib.repr(upstream)} "
+            f"({type(upstream).__name__}).{hint}"
         )
 
     def move_to(self, ctx: ExperimentContext) -> None:

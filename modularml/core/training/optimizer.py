@@ -326,5 +326,11 @@ def as_optimizer(value: Any) -> Optimizer:
         return Optimizer.from_factory(value)
     raise InvalidTypeError(
         'An optimizer is an Optimizer, its name ("adam"), its class (torch.optim.Adam) or '
-        f"functools.partial(torch.optim.Adam, lr=1e-3), got {value!r} ({type(value).__name__})."
+        f"functools.partial(torch.optim.Adam, lr=1e-3), got {_told(value)}."
     )
+
+
+def _told(value: Any) -> str:
+    if hasattr(value, "param_groups"):
+        return f"an {type(value).__name__} of parameters; those are the graph's to hand over"
+    return f"{value!r} ({type(value).__name__})"

@@ -121,3 +121,10 @@ def test_arrays_come_in_whole_or_by_column() -> None:
     np.testing.assert_array_equal(apart.get_features("numpy"), x)
     with pytest.raises(InvalidValueError, match=r"\(4, 3\).*2 keys \['a', 'b'\]"):
         FeatureSet.from_numpy("C", x, feature_keys=["a", "b"])
+
+
+def test_a_loader_is_told_from_its_dataset() -> None:
+    loader = DataLoader(SETS["tensors"])
+    with pytest.raises(InvalidTypeError, match=r"got a DataLoader. Hand over its dataset: loader.dataset"):
+        FeatureSet.from_torch("T", loader, "x", "y")
+    assert FeatureSet.from_torch("T", loader.dataset, "x", "y").n_samples == len(X)

@@ -12,6 +12,7 @@ from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.resolution import nodes_of_losses, nodes_with_gradients, resolve
+from modularml.core.topology.concat_node import ConcatNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.training.optimizer import Optimizer
 from modularml.models.torch import SequentialMLP
@@ -103,9 +104,26 @@ def test_targets_that_the_reference_does_not_name_are_missed(bench: Any) -> None
     fs = FeatureSet.from_dict("Bare", {"x": np.ones((6, 4))}, "x")
     bench.graph(bench.node("A", fs.reference()))
     with pytest.raises(
-        StateError, match="The loss 'mse' on 'A' needs targets, but the reference of 'A' names none"
+        StateError,
+        match="loss 'mse' on 'A' needs targets, but the reference of 'A' names none. To compare .*'features'",
     ):
         resolved(bench, bench.loss(), split=None)
+
+
+@pytest.mark.parametrize("how", [{}, {"concat_axis_targets": "first"}])
+def test_targets_that_a_merge_joined_are_told_with_the_way_to_keep_those_of_one(bench: Any, how: Any) -> None:
+    x = np.ones((6, 4), np.float32)
+    sets = [FeatureSet.from_numpy(label, x, x.sum(1)) for label in ("one", "other")]
+    heads = [bench.node(f"Of {fs.label}", fs, nn.Linear(4, 2)) for fs in sets]
+    merged = ConcatNode("both", heads, concat_axis=-1, **how)
+    bench.graph(*heads, merged, bench.node("A", merged, nn.Linear(4, 1)))
+    if how:
+        assert resolved(bench, bench.loss(), split=None).losses
+    else:
+        with pytest.raises(
+            LossError, match=r"\['one', 'other'\] are joined on .*concat_axis_targets 'first'"
+        ):
+            resolved(bench, bench.loss(), split=None)
 
 
 def test_text_enters_no_loss(bench: Any) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from modularml.base.errors import Faults
+from modularml.base.errors import Faults, InvalidValueError
 from modularml.core.execution.updates import UpdateOptions, Window
 from modularml.core.training.applied_loss import AppliedLoss
 from modularml.core.training.loss import Loss
@@ -161,4 +161,16 @@ def test_options_with_faults_are_told_together() -> None:
     faults = Faults("P")
     UpdateOptions(clip_norm=-1, clip_value="1", accumulate=0, precision="bf-16").check(faults)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="(?s)4 faults.*clip_norm.*clip_value.*accumulate.*mean 'bf16'"):
+        faults.raise_if_any()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("bfloat16", "bf16"), (torch.bfloat16, "bf16"), ("float16", "fp16"), ("bf-16", None)]
+)
+def test_a_precision_by_its_name_in_torch_is_told_with_the_one_here(given: Any, meant: str | None) -> None:
+    faults = Faults("options")
+    UpdateOptions(precision=given).check(faults)
+    with pytest.raises(
+        InvalidValueError, match=f"{given} is '{meant}' here" if meant else "Did you mean 'bf16'"
+    ):
         faults.raise_if_any()

@@ -70,3 +70,8 @@ def test_moving_replaces_what_bears_the_label_there_and_renames_there_from_then_
     node.label = "B"
     assert list(there.nodes) == ["B"]
     assert bench.ctx.has_node("A")
+
+
+def test_rows_are_chosen_by_a_phase_and_not_by_what_feeds_a_node(bench: Any) -> None:
+    with pytest.raises(InvalidTypeError, match=r"got FeatureSetVie.*FeatureSetView.*phase: split='train'"):
+        bench.node("A", bench.fs["train"])

@@ -255,3 +255,9 @@ def test_no_fused_update_is_taken_where_gradients_are_sparse() -> None:
     before = table.weight.detach().clone()
     optimizer.step()
     assert (table.weight != before).any(dim=1).tolist() == [False, True, False, True, False]
+
+
+def test_an_optimizer_of_parameters_is_told_in_a_line() -> None:
+    made = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    with pytest.raises(InvalidTypeError, match=r"got an SGD of parameters; those are the graph's .*over\.$"):
+        as_optimizer(made)

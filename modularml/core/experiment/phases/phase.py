@@ -97,6 +97,7 @@ class ExperimentPhase(InYaml, Configurable):
     _elsewhere: ClassVar[Mapping[str, str]] = {
         "run fit train start": "The experiment runs it: exp.run_phase(phase).",
         "device to cuda": "Say where it computes: accelerator='cuda'.",
+        "split": "One of a split is made so: EvalPhase.from_split('other', split='test', losses='mse').",
         "verbose progress": "What is shown is said to a run: exp.run(show_training_progress=False).",
         "seed random_state": "An experiment has one, and a sampler: Experiment('first', seed=0).",
     }

@@ -126,6 +126,7 @@ class TrainPhase(ExperimentPhase):
     kind = "train"
     _elsewhere: ClassVar[Mapping[str, str]] = {
         **ExperimentPhase._elsewhere,
+        "split": "One of a split is made so: TrainPhase.from_split('other', split='train', losses='mse').",
         "optimizer": "The graph has one, or each of its nodes: graph.optimizer = 'adam'.",
         "lr learning_rate": "The optimizer has it: Optimizer('adam', opt_kwargs={'lr': 0.001}).",
         "schedule scheduler lr_schedule lr_scheduler": (

@@ -1,10 +1,12 @@
 import copy
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import OrdinalEncoder
 from torch import nn
 
 from modularml.base.config import same_tree
@@ -161,6 +163,23 @@ def test_a_node_may_be_frozen_for_what_comes_next(bench: Any) -> None:
     before = copy.deepcopy(nodes[0].module.state_dict())
     bench.exp.run_phase(bench.train([bench.loss("B")]))
     assert all(torch.equal(value, before[name]) for name, value in nodes[0].module.state_dict().items())
+
+
+def test_text_targets_are_learnt_as_the_error_says() -> None:
+    exp = Experiment("words")
+    x = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
+    fs = FeatureSet.from_dict(
+        "d", {"x": x, "y": np.array(["cat", "dog", "eel"])[np.arange(30) % 3]}, "x", "y"
+    )
+    fs.split_random({"train": 0.5, "test": 0.5})
+    with pytest.raises(InvalidTypeError) as told:
+        ModelGraph.chain(fs, {"net": nn.Linear(4, 3)}, "sgd")
+    advised = re.search(r"with (fit_transform\(.*\)), and", str(told.value))
+    assert advised is not None
+    eval(f"fs.{advised[1]}", {"fs": fs, "OrdinalEncoder": OrdinalEncoder})
+    graph = ModelGraph.chain(fs.reference(rep="transformed"), {"net": nn.Linear(4, 3)}, "sgd")
+    exp.run_phase(TrainPhase.from_split("train", split="train", losses="cross_entropy", metrics="accuracy"))
+    assert graph.predict(x).shape == (30, 1, 3)
 
 
 # Through an experiment.
