@@ -298,7 +298,10 @@ def set_optimizer_state(
     for group in packed["param_groups"]:
         own = frozenset(names[i] for i in group["params"])
         if own not in saved_groups:
-            raise OptimizerError(f"The optimizer state does not group the parameters {sorted(own)} together.")
+            there, here = ([sorted(g) for g in groups] for groups in (saved_groups, _groups(packed, names)))
+            raise OptimizerError(
+                f"The optimizer state groups the parameters as {there}, the optimizer as {here}."
+            )
         group.update(_tensors(saved_groups[own], skip=_NOT_STATE))
     parameters = _parameters(optimizer)
     gradients = tree.get("gradients", {})
@@ -313,6 +316,10 @@ def set_optimizer_state(
     for name, parameter in zip(names, parameters, strict=True):
         waiting = gradients.get(name)
         parameter.grad = None if waiting is None else torch.from_numpy(np.array(waiting)).to(parameter)
+
+
+def _groups(packed: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
+    return [[names[i] for i in group["params"]] for group in packed["param_groups"]]
 
 
 def grad_scaler(device: str, former: torch.amp.GradScaler | None = None) -> torch.amp.GradScaler:

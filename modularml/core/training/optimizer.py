@@ -6,6 +6,7 @@ They know no node and no graph: `build` takes named parameters.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -28,7 +29,9 @@ class Optimizer(Shown, Configurable):
         opt: The lower-cased name of a torch optimizer (``"adam"``, ``"sgd"``), or a class.
         opt_kwargs: Its arguments, e.g. ``{"lr": 1e-3}``. Torch's fused update is used where
             it exists unless ``fused`` or ``foreach`` is among them.
-        factory: A function ``(parameters) -> torch.optim.Optimizer``, instead of `opt`.
+        factory: A function ``(parameters) -> torch.optim.Optimizer``, instead of `opt`. One whose argument
+            is called ``named_parameters`` is given pairs of ``"<node>.<name>"`` and a parameter (of a
+            node's own optimizer, ``"<name>"``), for parts of a graph that learn at rates of their own.
         backend: The library that it belongs to; optimizers are torch's.
         schedule: How its learning rate changes: a `Schedule`, or the name, the class or a
             function ``(optimizer) -> scheduler`` of one that moves on after each epoch.
@@ -36,6 +39,13 @@ class Optimizer(Shown, Configurable):
     Raises:
         OptimizerError: If the name or an argument is unknown (with the nearest match),
             or a value is not allowed.
+
+    Example:
+        >>> def slow_body(named_parameters):
+        ...     body = [p for name, p in named_parameters if name.startswith("body.")]
+        ...     head = [p for name, p in named_parameters if not name.startswith("body.")]
+        ...     return torch.optim.Adam([{"params": body, "lr": 1e-4}, {"params": head}], lr=1e-2)
+        >>> Optimizer(factory=slow_body)
     """
 
     _fixed = ("opt", "opt_kwargs", "factory", "backend")
@@ -163,7 +173,9 @@ class Optimizer(Shown, Configurable):
             return
         torch = load(self.backend)
         self._is_sparse = sparse
-        made = torch.build_optimizer(self._make, self.opt_kwargs or {}, list(named), fuses=not sparse)
+        make = self._made_of_names(named) if _takes_names(self.factory) else self._make
+        made = torch.build_optimizer(make, self.opt_kwargs or {}, list(named), fuses=not sparse)
+        self._check_own(made, named)
         scheduler = None if self.schedule is None else self.schedule.build(made)
         if self.is_built and not force:
             made.state.update({p: kept for p, kept in self._optimizer.state.items() if p in named})
@@ -179,6 +191,24 @@ class Optimizer(Shown, Configurable):
         loaded, self._loaded = self._loaded, None
         if loaded is not None and not force:
             self.set_state(loaded)
+
+    def _made_of_names(self, named: Mapping[Any, str]) -> Callable[[Any], Any]:
+        pairs = [(name, parameter) for parameter, name in named.items()]
+
+        def make(_: Any) -> Any:
+            return self._make(pairs)
+
+        make.__name__ = self.name
+        return make
+
+    def _check_own(self, made: Any, named: Mapping[Any, str]) -> None:
+        foreign = sum(p not in named for group in made.param_groups for p in group["params"])
+        if foreign:
+            raise OptimizerError(
+                f"The factory of optimizer {self.name!r} took {foreign} parameters from elsewhere; it is to "
+                "take those that it is given. An argument called named_parameters gets them with their "
+                "names, which begin with the node's."
+            )
 
     def _refuse(self) -> NoReturn:
         raise StateError(f"Optimizer {self.name!r} has no parameters yet: build() comes first.")
@@ -328,6 +358,13 @@ def as_optimizer(value: Any) -> Optimizer:
         'An optimizer is an Optimizer, its name ("adam"), its class (torch.optim.Adam) or '
         f"functools.partial(torch.optim.Adam, lr=1e-3), got {_told(value)}."
     )
+
+
+def _takes_names(factory: Callable[..., Any] | None) -> bool:
+    try:
+        return factory is not None and "named_parameters" in inspect.signature(factory).parameters
+    except ValueError:  # a function written in C says nothing of itself
+        return False
 
 
 def _told(value: Any) -> str:

@@ -154,6 +154,51 @@ def test_factories_and_classes_make_optimizers_too(net: nn.Sequential) -> None:
     assert Optimizer(torch.optim.RMSprop).name == "rmsprop"
 
 
+def first_is_slow(named_parameters: list[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+    first = [p for name, p in named_parameters if name.startswith("0.")]
+    others = [p for name, p in named_parameters if not name.startswith("0.")]
+    return torch.optim.Adam([{"params": first, "lr": 0.001}, {"params": others}], lr=0.1)
+
+
+def test_a_factory_of_names_gives_parts_rates_of_their_own(net: nn.Sequential) -> None:
+    by_hand, copied = copy.deepcopy(net), copy.deepcopy(net)
+    optimizer = Optimizer(factory=first_is_slow)
+    optimizer.build(net.named_parameters())
+    slow, fast = (
+        torch.optim.Adam(by_hand[0].parameters(), 0.001),
+        torch.optim.Adam(by_hand[1:].parameters(), 0.1),
+    )
+    for _ in range(3):
+        for module in (net, by_hand):
+            module.zero_grad()
+            module(torch.ones(4, net[0].in_features)).square().sum().backward()
+        optimizer.step()
+        slow.step()
+        fast.step()
+    assert values(net) == values(by_hand)
+    again = Optimizer(factory=first_is_slow)
+    again.build(copied.named_parameters())
+    again.set_state(optimizer.get_state())
+    assert [group["lr"] for group in again.optimizer.param_groups] == [0.001, 0.1]
+
+
+def test_a_factory_that_takes_other_parameters_than_it_is_given_is_refused(net: nn.Sequential) -> None:
+    elsewhere = copy.deepcopy(net)
+    optimizer = Optimizer(factory=lambda parameters: torch.optim.SGD(elsewhere.parameters(), lr=0.1))
+    with pytest.raises(OptimizerError, match=r"took 4 parameters from elsewhere.*named_parameters"):
+        optimizer.build(net.named_parameters())
+
+
+def test_a_state_of_other_groups_is_told_with_both(net: nn.Sequential) -> None:
+    grouped, plain = Optimizer(factory=first_is_slow), Optimizer("adam")
+    for optimizer in (grouped, plain):
+        optimizer.build(net.named_parameters())
+    with pytest.raises(
+        OptimizerError, match=r"groups the parameters as \[\['0.*\]\], the optimizer as \[\['0"
+    ):
+        grouped.set_state(plain.get_state())
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [

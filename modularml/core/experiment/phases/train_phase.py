@@ -56,7 +56,7 @@ from modularml.samplers import Sampler, SimpleSampler
 
 _NODE_BY_NODE = (
     " The graph has no optimizer, so each node learns from its own losses alone; "
-    "ModelGraph(optimizer=...) trains them together."
+    "ModelGraph(optimizer=...) trains them together, at rates of their own by Optimizer(factory=...)."
 )
 
 BATCH_SIZE = 32
