@@ -15,6 +15,7 @@ from modularml.core.experiment.display_options import QUIET
 from modularml.core.experiment.fold import Fold
 from modularml.core.experiment.history import ExperimentRun
 from modularml.core.experiment.phases.phase_group import PhaseGroup
+from modularml.core.experiment.state import phase_states, set_phase_states
 
 
 def runs_of(
@@ -34,7 +35,10 @@ def runs_of(
     # The phases of the plan that are run come with the fold.
     bare = {"plan": to_config(PhaseGroup(experiment.label))}
     tree["config"] = tree["config"] | bare | {"checkpointing": None, "results_config": None}
-    jobs = (joblib.delayed(run_fold)(type(experiment), tree, to_config(fold)) for fold in folds)
+    jobs = (
+        joblib.delayed(run_fold)(type(experiment), tree, to_config(fold), phase_states(fold))
+        for fold in folds
+    )
     # Ray's backend hands over all folds at the end, the others each as it is done.
     gives_each = joblib.parallel.get_active_backend()[0].supports_return_generator
     states = joblib.Parallel(n_jobs, return_as="generator" if gives_each else "list")(jobs)
@@ -48,18 +52,22 @@ def runs_of(
             states.close()
 
 
-def run_fold(cls: Any, tree: Mapping[str, Any], fold: Mapping[str, Any]) -> dict[str, Any]:
+def run_fold(
+    cls: Any, tree: Mapping[str, Any], fold: Mapping[str, Any], states: Mapping[str, Any]
+) -> dict[str, Any]:
     """Run a fold in a process of its own and return the state of its record.
 
     Args:
         cls: The class of the experiment.
         tree: The experiment, as `storage.tree_of` returns it.
         fold: The configuration of the fold.
+        states: What its phases have that no configuration holds, as the order of samplers without a seed.
     """
     ctx = ExperimentContext(registration_policy="raise")
     with ctx.temporary():
         experiment = storage.experiment_of(cls, tree, ctx)
         made: Fold = from_config(fold)
+        set_phase_states(made, states)
         with experiment.disable_checkpointing():
             experiment.run_group(made, **QUIET)
     state: dict[str, Any] = experiment.last_run.get_state()

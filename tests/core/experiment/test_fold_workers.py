@@ -8,7 +8,9 @@ import pytest
 from modularml.base.errors import InvalidValueError
 
 
-def test_processes_give_what_one_process_gives(study):
+@pytest.mark.parametrize("seed", [3, None])
+def test_processes_give_what_one_process_gives(study, seed):
+    study.exp.execution_plan["train"].input_sources[0].sampler.seed = seed
     here, there = study.cv(n_folds=3).run(), study.cv(n_folds=3, n_jobs=2).run()
     assert there.fold_labels == here.fold_labels
     for name, values in here.scores().items():
