@@ -361,6 +361,9 @@ class SinglePassResults(PhaseResults):
     def aggregated_losses(self, node: Any = None, *, reducer: str = "mean") -> dict[str, float]:
         """Return each loss over all samples, by its label; it is the same for every batch size.
 
+        But for a loss whose own mean is not over samples, as that of ``nn.CrossEntropyLoss(weight=...)`` or
+        of one that ignores a label: it is the mean of those of the batches, by their samples.
+
         Args:
             node: Only the losses applied on this node or label; None is all.
             reducer: ``"mean"`` over samples (NaN if no batch ended) or ``"sum"`` over batches.

@@ -32,7 +32,8 @@ class AppliedLoss(Shown, Configurable):
             ``.role`` that of one role where samples have roles, e.g. ``"outputs.anchor"``.
             ``"module"`` is the node's torch module, after its forward pass: for penalties on
             its parameters, and for terms that it keeps in an attribute.
-        weight: The factor in the sum of all losses, at least 0.
+        weight: The factor in the sum of all losses, at least 0. What is recorded, of evaluations too, is
+            the loss times it.
         label: The name in records and pictures (default: the loss's name).
         sample_weight: A column whose values multiply the losses of the samples, before
             their mean, e.g. ``"tags.importance"``.
