@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from modularml.cli.words import apart, course, duration, moment, number, size, status, styled, table
-from modularml.display.figures import format_shape
+from modularml.cli.words import apart, course, duration, moment, size, status, styled, table
+from modularml.display.figures import format_shape, format_value
 from modularml.inspection.facts import DataFacts, FileFacts, NodeFacts, PlanFacts, RunFacts, brief
 
 
@@ -34,7 +34,7 @@ def summary(facts: FileFacts) -> RenderableType:
     if facts.final:
         values = table("final value", ">")
         for key, final in facts.final.items():
-            values.add_row(styled(" ".join(key)), number(final))
+            values.add_row(styled(" ".join(key)), format_value(final))
         parts.append(apart(values))
     return Group(*parts, "")
 
@@ -218,7 +218,7 @@ def _add_run(runs: Table, about: Sequence[RenderableType], run: RunFacts, phase:
     cells = []
     for curve in curves:
         values = [value for _, _, value in curve.points]
-        cells.append((styled(f"{curve.name} {number(values[-1])}"), Text(course(values), "cyan")))
+        cells.append((styled(f"{curve.name} {format_value(values[-1])}"), Text(course(values), "cyan")))
     runs.add_row(*about, *(cells[0] if cells else ()))
     for more in cells[1:]:
         runs.add_row(*[""] * len(about), *more)
@@ -233,7 +233,7 @@ def _same(a: float | None, b: float | None) -> bool:
 
 
 def _side_by_side(a: float | None, b: float | None) -> list[Text]:
-    sides = ["–" if value is None else number(value) for value in (a, b)]
+    sides = ["–" if value is None else format_value(value) for value in (a, b)]
     is_told = a is not None and b is not None and not _same(a, b)
     difference = f"{b - a:+.4g}" if is_told and a is not None and b is not None else ""
     return [Text(text, "dim" if _same(a, b) else "") for text in (*sides, difference)]

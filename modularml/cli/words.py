@@ -67,11 +67,6 @@ def course(values: Sequence[float]) -> str:
     return "".join(_BARS[round((value - low) / step)] if math.isfinite(value) else " " for value in taken)
 
 
-def number(value: float) -> str:
-    """Return a value of a curve."""
-    return f"{value:.6g}"
-
-
 def size(n_bytes: int) -> str:
     """Return a size in bytes, kB, MB or GB."""
     for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

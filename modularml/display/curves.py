@@ -15,6 +15,7 @@ import numpy as np
 
 from modularml.base.errors import InvalidValueError
 from modularml.display.drawing import NEUTRAL, frame, number, shortened, text_width, xml_text
+from modularml.display.figures import format_value
 
 MAX_POINTS = 200
 COLOURS = ("#2F81F7", "#E36209", "#1F9D55", "#BF4BC9", "#D1394B", "#8C7A1F")
@@ -146,7 +147,7 @@ def _legend(told: Mapping[str, float | None], width: float) -> tuple[list[str], 
     """Return the names with their values in rows, and where the last row ends."""
     parts, x, y = [], _GAP, 0.0
     for i, (name, value) in enumerate(told.items()):
-        label = shortened(name, 40) + ("" if value is None else f" {value:.4g}")
+        label = shortened(name, 40) + ("" if value is None else f" {format_value(value)}")
         entry = 18 + text_width(label, _SIZE)
         if x > _GAP and x + entry > width - _GAP:
             x, y = _GAP, y + _ROW

@@ -27,6 +27,7 @@ from modularml.base.events import (
     RunEnded,
     RunStarted,
 )
+from modularml.display.figures import format_value
 from modularml.display.pacing import URGENT, Budget
 
 BEAT_S = 0.25
@@ -262,7 +263,7 @@ class _PhaseLines:
         if self._losses is not None:
             self._note(dict(zip(self._phase.losses, self._losses.mean(axis=0).tolist(), strict=True)))
             self._losses = None
-        return "  ".join(f"{name} {value:.4g}" for name, value in self._values.items())
+        return "  ".join(f"{name} {format_value(value)}" for name, value in self._values.items())
 
     def _nth(self, epoch: int) -> str:
         return f"epoch {epoch + 1}/{self._phase.n_epochs}"

@@ -121,7 +121,7 @@ def test_a_curve_at_the_right_leaves_the_left_axis_to_the_others():
     drawn, beside = paths(picture)
     assert [y for _, y in drawn[0]] == [y for _, y in alone[0]]
     assert len(beside[0]) == 3  # a logarithmic axis would have left out what is negative
-    assert texts(picture)[-2:] == ["loss 1e-07", "r2 (right) 1"]
+    assert texts(picture)[-2:] == ["loss 1.000e-07", "r2 (right) 1.000"]
     assert {"1e-07", "-100", "0"} <= set(texts(picture))
 
 
@@ -131,7 +131,7 @@ def test_what_stands_behind_a_curve_has_its_colour_and_a_place_on_the_axes():
     faint, a, b = [e for e in elements if e.get("fill") == "none"]
     assert faint.get("stroke") == b.get("stroke") != a.get("stroke")
     assert (faint.get("opacity"), a.get("opacity")) == ("0.4", None)
-    assert {"4", "3", "a 2", "b 7"} <= set(texts(picture))
+    assert {"4", "3", "a 2.000", "b 7.000"} <= set(texts(picture))
 
 
 @pytest.mark.parametrize("series", [{}, {"a": []}, {"a": [np.nan, np.inf]}])

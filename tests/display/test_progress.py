@@ -117,7 +117,7 @@ def test_a_running_phase_shows_epoch_batch_losses_and_time(terminal):
     steps, batches = terminal.screen[-2:]
     assert steps.startswith("train ")
     assert "epoch 2/3" in steps
-    assert "mse 0.5  val_loss 0.0625" in steps
+    assert "mse 0.5000  val_loss 0.06250" in steps
     assert "accuracy" not in steps
     assert batches.split()[0] == "batches"
     assert "2/5" in batches
@@ -141,7 +141,7 @@ def test_a_panel_that_persists_keeps_its_phases_and_how_long_they_took(terminal)
     assert "phase 3/3" in run
     assert "7.5 s" in run
     assert train.split()[0] == "train"
-    assert "4.5 s mse 0.03125  val_loss 0.0625" in train
+    assert "4.5 s mse 0.03125  val_loss 0.06250" in train
     assert fit.split()[0] == "fit"
     assert "5/5" in evaluation
 
@@ -160,13 +160,13 @@ def test_a_stop_is_told_also_where_no_line_stays(terminal):
 def test_epochs_that_persist_are_a_line_each(terminal):
     terminal.emit(started(persist_epoch_progress=True), *phase("train"), ended())
     assert terminal.screen == [
-        f"train  epoch {epoch}/3  mse 0.125  val_loss 0.0625  1.5 s" for epoch in (1, 2, 3)
+        f"train  epoch {epoch}/3  mse 0.1250  val_loss 0.06250  1.5 s" for epoch in (1, 2, 3)
     ]
 
 
 def test_validation_loss_is_the_metric_of_that_name(terminal):
     terminal.emit(started(persist_epoch_progress=True, val_loss_metric="accuracy"), *phase("train"), ended())
-    assert terminal.screen[0] == "train  epoch 1/3  mse 0.125  accuracy 0.9  1.5 s"
+    assert terminal.screen[0] == "train  epoch 1/3  mse 0.1250  accuracy 0.9000  1.5 s"
 
 
 @pytest.mark.parametrize("flags", list(itertools.product([False, True], repeat=3)))
@@ -302,5 +302,5 @@ def test_every_epoch_that_persists_has_its_line_however_many_come_at_once(clock,
         terminal.bus.emit(EpochEnded(**here, epoch=epoch, metrics={"mse": 0.5}, time_s=float(epoch)))
     assert terminal.text.count("  0.0 s") <= MAX_RATE
     terminal.bus.emit(ended())
-    lines = [f"train  epoch {epoch}/100  mse 0.5  0.0 s" for epoch in range(1, 101)]
+    lines = [f"train  epoch {epoch}/100  mse 0.5000  0.0 s" for epoch in range(1, 101)]
     assert terminal.screen == lines

@@ -17,6 +17,7 @@ from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.results import PhaseGroupResults, results_by_path
 from modularml.core.experiment.series import AxisSeries
 from modularml.display.card import Html, card, table
+from modularml.display.figures import format_value
 from modularml.display.text_table import text_table
 
 
@@ -121,7 +122,7 @@ class CVResults(PhaseGroupResults):
         """Return the name, mean, standard deviation and values of each of the `scores`, as text."""
         mean, std = self.mean(), self.std()
         return [
-            [name, *(f"{value:.4g}" for value in (mean[name], std[name], *values))]
+            [name, *map(format_value, (mean[name], std[name], *values))]
             for name, values in self.scores().items()
         ]
 

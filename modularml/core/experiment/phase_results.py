@@ -30,6 +30,7 @@ from modularml.core.experiment.series import AxisSeries
 from modularml.display.card import Html, card, fields
 from modularml.display.curves import curve_svg, is_wide, on_the_right
 from modularml.display.drawing import image
+from modularml.display.figures import format_value
 
 kinds_of_phases: dict[str, type[PhaseResults]] = {}
 """Kind of a phase, as files name it -> the class of its results."""
@@ -278,13 +279,13 @@ class PhaseResults(RecordedTensors):
         return ax
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        final = [f"{name} {value:.6g}" for name, value in self.final().items()]
+        final = [f"{name} {format_value(value)}" for name, value in self.final().items()]
         text = "\n  ".join([repr(self), *final])
         curves = self.curves()
         right = on_the_right(curves, self.loss_labels)
         is_drawn = any(len(one) > 1 for one in curves.values())
         picture = curve_svg(curves, right=right, log=is_wide(curves, right)) if is_drawn else ""
-        values = fields({name: f"{value:.6g}" for name, value in self.final().items()})
+        values = fields({name: format_value(value) for name, value in self.final().items()})
         parts = [Html(image(picture))] if picture else []
         shown = {"text/plain": text, "text/html": card(type(self).__name__, self.label, *parts, values)}
         return shown | ({"image/svg+xml": picture} if picture else {})

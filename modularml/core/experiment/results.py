@@ -22,6 +22,7 @@ from modularml.core.experiment.phase_results import (
     kinds_of_phases,
 )
 from modularml.display.card import Html, Shown, card, table
+from modularml.display.figures import format_value
 
 _kinds_of_groups: dict[str, type[PhaseGroupResults]] = {}
 
@@ -100,7 +101,7 @@ class PhaseGroupResults(Shown):
     def _card(self) -> Html:
         rows = []
         for path, phase in results_by_path(self):
-            last = ", ".join(f"{name} {value:.6g}" for name, value in phase.final().items())
+            last = ", ".join(f"{name} {format_value(value)}" for name, value in phase.final().items())
             rows.append(("/".join(path), type(phase).__name__, last))
         return card(type(self).__name__, self.label, table(["phase", "results", "last values"], rows))
 

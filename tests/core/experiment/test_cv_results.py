@@ -86,7 +86,7 @@ def test_without_folds_nothing_is_collected():
 def test_the_summary_is_a_table(results):
     head, first, *rest = results.summary().splitlines()
     assert head.split() == ["mean", "std", "fold_0", "fold_1"]
-    assert first.split() == ["inner/eval/mse", "2", "1.414", "1", "3"] and len(rest) == 2
+    assert first.split() == ["inner/eval/mse", "2.000", "1.414", "1.000", "3.000"] and len(rest) == 2
     assert repr(results) == "CVResults(label='CV', folds=2)"
 
 

@@ -109,3 +109,14 @@ def test_a_card_draws_what_spans_much_on_a_logarithmic_axis() -> None:
         recording = Recording({"mse": "net"}, losses=losses, n_samples=[np.ones(1)] * 3)
         picture = TrainResults("train", recording, {})._repr_mimebundle_()["image/svg+xml"]
         assert (">0.1<" in picture) is is_logarithmic
+
+
+def test_a_value_is_told_in_the_same_digits_by_the_card_the_text_and_the_curves() -> None:
+    losses = [np.array([[value]]) for value in (0.5, 0.25)]
+    results = TrainResults("train", Recording({"mse": "net"}, losses=losses, n_samples=[np.ones(1)] * 2), {})
+    shown = results._repr_mimebundle_()
+    group = PhaseGroupResults("all")
+    group.add(results)
+    shown["group"] = group._repr_mimebundle_()["text/html"]
+    for told in shown.values():
+        assert ">0.2500<" in told or "mse 0.2500" in told
