@@ -17,7 +17,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from modularml.cli.words import apart, course, duration, moment, size, status, styled, table
-from modularml.display.figures import format_shape, format_value
+from modularml.display.figures import counted, format_shape, format_value
 from modularml.inspection.facts import DataFacts, FileFacts, NodeFacts, PlanFacts, RunFacts, brief
 
 
@@ -104,7 +104,7 @@ def comparison(a: FileFacts, b: FileFacts) -> tuple[RenderableType, bool]:
         for key, *values in finals:
             drawn.add_row(styled(" ".join(key)), *_side_by_side(*values))
         parts.append(apart(drawn))
-    verdict = f"  {_count(len(settings), 'setting')} and {n_differing} of {len(finals)} final values differ."
+    verdict = f"  {counted(len(settings), 'setting')} and {n_differing} of {len(finals)} final values differ."
     is_same = not settings and not n_differing
     return Group(*parts, "", Text("  Nothing differs." if is_same else verdict, "bold"), ""), is_same
 
@@ -117,7 +117,7 @@ def _title(facts: FileFacts) -> Text:
 
 def _about(facts: FileFacts) -> dict[str, str]:
     about = {
-        "file": f"format {facts.format}, {size(facts.n_bytes)}, {_count(facts.n_members, 'member')}, whole",
+        "file": f"format {facts.format}, {size(facts.n_bytes)}, {counted(facts.n_members, 'member')}, whole",
         "dated": moment(facts.modified_at),
         "made with": ", ".join(f"{package} {release}" for package, release in facts.versions.items()),
     }
@@ -237,7 +237,3 @@ def _side_by_side(a: float | None, b: float | None) -> list[Text]:
     is_told = a is not None and b is not None and not _same(a, b)
     difference = f"{b - a:+.4g}" if is_told and a is not None and b is not None else ""
     return [Text(text, "dim" if _same(a, b) else "") for text in (*sides, difference)]
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

@@ -30,6 +30,11 @@ def format_value(value: float) -> str:
     return f"{value:.0f}" if size >= 1000 else f"{value:#.4g}"
 
 
+def counted(n: int, noun: str) -> str:
+    """How many there are of something: ``1 sample``, ``1,200 samples``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def format_shape(shape: Any, name: str | None = None) -> str | None:
     """A shape, after the name of what has it; a dict of them as ``logits (3,), size (1,)``; None is None."""
     if isinstance(shape, Mapping):

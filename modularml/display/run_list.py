@@ -14,7 +14,7 @@ import numpy as np
 from modularml.display.card import Html, card, fields, remark, table, unfolding
 from modularml.display.curves import curve_svg, is_wide
 from modularml.display.drawing import image
-from modularml.display.figures import format_s, format_value
+from modularml.display.figures import counted, format_s, format_value
 from modularml.display.runs import CurveView, Key, RunSource, RunView, changes, changes_in_words, predecessors
 from modularml.display.sparks import course
 
@@ -55,9 +55,7 @@ def runs_html(sources: Sequence[RunSource], token: str = "") -> Html:
     if len(sources) > 1:
         heads.insert(1, "of")
     n_more = len(rows) - MAX_ROWS
-    note = f"{len(rows)} run{'' if len(rows) == 1 else 's'}" + (
-        f", the newest {MAX_ROWS} shown" if n_more > 0 else ""
-    )
+    note = counted(len(rows), "run") + (f", the newest {MAX_ROWS} shown" if n_more > 0 else "")
     parts = [table(heads, told)] if rows else [Html("<p class='k'>Nothing was run yet.</p>")]
     of = {name: f"{name} " if len(sources) > 1 else "" for name in names}
     named = [(f"{of[name]}#{i} {run.label}", run) for (name, i, run), _ in rows]

@@ -6,9 +6,19 @@ It knows nothing of what stands in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from unicodedata import combining, east_asian_width
 
 
-def text_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, max_rows: int | None = None) -> str:
+class Lines(str):
+    """Lines of text that a notebook and a prompt show as they are, not as one quoted string."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def text_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, max_rows: int | None = None) -> Lines:
     """Return a line of heads and a line a row.
 
     Args:
@@ -22,12 +32,25 @@ def text_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, max_rows:
         first = (max_rows + 1) // 2
         cells = [*cells[:first], ["…"] * len(heads), *cells[first + n_left_out :]]
     named = [[head.removeprefix(">") for head in heads], *cells]
-    widths = [max(map(len, column)) for column in zip(*named, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(*named, strict=True)]
     lines = (
         "  ".join(
-            cell.rjust(width) if head.startswith(">") else cell.ljust(width)
+            _filled(cell, width, to_the_right=head.startswith(">"))
             for cell, width, head in zip(row, widths, heads, strict=True)
         ).rstrip()
         for row in named
     )
-    return "\n".join(lines)
+    return Lines("\n".join(lines))
+
+
+def _filled(cell: str, width: int, *, to_the_right: bool) -> str:
+    blanks = " " * (width - _width(cell))
+    return blanks + cell if to_the_right else cell + blanks
+
+
+def _width(text: str) -> int:
+    """Return how many cells of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    wide = sum(east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(map(bool, map(combining, text)))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from unicodedata import combining, east_asian_width
 
 import numpy as np
 
@@ -16,14 +15,19 @@ from modularml.core.data.overlap import Overlap
 from modularml.core.data.reader import ColumnReader
 from modularml.display.card import Html, card, table
 from modularml.display.drawing import shortened
+from modularml.display.figures import counted
 from modularml.display.sparks import histogram
+from modularml.display.text_table import Lines, text_table
 
 _N_BINS = 24
 _N_BINNED = 100_000
-_HEADS = ("column", "shape", "dtype", "missing", "values")
+_HEADS = ("column", "shape", "dtype", ">missing", "values")
+_SPLIT_HEADS = ("split", ">samples", ">share")
+_SHARED_HEADS = ("shared by", ">rows", ">equal samples", "tag values")
 _SCALED_HEADS = ("scaled", "by", "fitted to")
-_SHARED_HEADS = ("shared by", "rows", "equal samples", "tag values")
 _N_SHOWN = 10
+_ROUNDING = 1e-14
+"""A mean of no more than this share of the values is what rounding left of zero."""
 _MAX_TEXT = 60
 _N_SPLITS_SHOWN = 4
 _NOTHING_SHARED = "No two splits share rows, equal samples or tag values."
@@ -70,7 +74,7 @@ def summarize(data: ColumnReader, parts: Mapping[str, ColumnReader]) -> list[Col
                 name=name,
                 shape=str(column.shape[1:]),
                 dtype="text" if column.dtype.kind == "U" else str(column.dtype),
-                missing=str(n_missing),
+                missing=f"{n_missing:,}",
                 values=text,
                 bins=_histograms(name, [data, *list(parts.values())[:_N_SPLITS_SHOWN]]),
             )
@@ -83,7 +87,7 @@ def as_text(
     splits: Mapping[str, ColumnReader],
     scalings: Sequence[tuple[str, str, str]],
     shared: Sequence[Overlap],
-) -> str:
+) -> Lines:
     """Return a summary as aligned text.
 
     Args:
@@ -92,17 +96,17 @@ def as_text(
         scalings: What was scaled, by what, and what that was fitted to.
         shared: What pairs of splits share.
     """
-    rows = [_HEADS, *((c.name, c.shape, c.dtype, c.missing, c.values) for c in summarize(data, {}))]
-    lines = [repr(data), *_aligned(rows)]
+    columns = [(c.name, c.shape, c.dtype, c.missing, c.values) for c in summarize(data, {})]
+    tables = [f"{data!r}\n{text_table(_HEADS, columns)}"]
     if splits:
-        lines += ["", *_aligned([("split", "samples", "share"), *_split_rows(splits, data.n_samples)])]
+        tables.append(text_table(_SPLIT_HEADS, _split_rows(splits, data.n_samples)))
     if shared:
-        lines += ["", *_aligned([_SHARED_HEADS, *_shared_rows(shared)])]
+        tables.append(text_table(_SHARED_HEADS, _shared_rows(shared)))
     elif len(splits) > 1:
-        lines += ["", _NOTHING_SHARED]
+        tables.append(_NOTHING_SHARED)
     if scalings:
-        lines += ["", *_aligned([_SCALED_HEADS, *_scaled_rows(scalings)])]
-    return "\n".join(lines)
+        tables.append(text_table(_SCALED_HEADS, _scaled_rows(scalings)))
+    return Lines("\n\n".join(tables))
 
 
 def as_html(
@@ -127,17 +131,16 @@ def as_html(
     rows = [[c.name, c.shape, c.dtype, c.missing, c.values, *map(histogram, c.bins)] for c in lines]
     pictures = ["all" if splits else "", *list(splits)[:_N_SPLITS_SHOWN]]
     n_heads = len(_HEADS) + len(pictures)
-    heads = ["column", "shape", "dtype", ">missing", "values", *pictures]
-    parts = [table(heads, [[*row, *[""] * (n_heads - len(row))] for row in rows])]
+    parts = [table([*_HEADS, *pictures], [[*row, *[""] * (n_heads - len(row))] for row in rows])]
     if splits:
-        parts.append(table(("split", ">samples", ">share"), _split_rows(splits, data.n_samples)))
+        parts.append(table(_SPLIT_HEADS, _split_rows(splits, data.n_samples)))
     if shared:
-        parts.append(table(("shared by", ">rows", ">equal samples", "tag values"), _shared_rows(shared)))
+        parts.append(table(_SHARED_HEADS, _shared_rows(shared)))
     elif len(splits) > 1:
         parts.append(Html(f"<p class='k'>{_NOTHING_SHARED}</p>"))
     if scalings:
         parts.append(table(_SCALED_HEADS, _scaled_rows(scalings)))
-    return card(type(data).__name__, label, *parts, note=f"{data.n_samples:,} samples", classes="wide")
+    return card(type(data).__name__, label, *parts, note=counted(data.n_samples, "sample"), classes="wide")
 
 
 def count_gaps(data: ColumnReader, name: str) -> tuple[int, int]:
@@ -179,6 +182,8 @@ def _in_words(data: ColumnReader, name: str) -> str:
         return "none is finite"
     lows, highs, sums, sizes = zip(*found, strict=True)
     mean = sum(sums) / sum(sizes)
+    if abs(mean) <= _ROUNDING * max(abs(min(lows)), abs(max(highs))):
+        mean = 0.0
     if kind == "b":
         return f"{mean:.0%} true"
     form = "" if kind in "iu" else ".4g"
@@ -223,22 +228,6 @@ def _scaled_rows(scalings: Sequence[tuple[str, str, str]]) -> list[tuple[str, ..
 
 
 def _shared_rows(shared: Sequence[Overlap]) -> list[tuple[str, str, str, str]]:
-    rows = [(f"{s.first}, {s.second}", str(s.n_rows), str(s.n_equal), s.tags_in_words) for s in shared]
+    rows = [(f"{s.first}, {s.second}", f"{s.n_rows:,}", f"{s.n_equal:,}", s.tags_in_words) for s in shared]
     n_more = len(rows) - _N_SHOWN
     return rows if n_more <= 0 else [*rows[:_N_SHOWN], (f"and {n_more} more pairs", "", "", "")]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _width(text: str) -> int:
-    """Return how many cells of a terminal a text takes."""
-    wide = sum(east_asian_width(character) in "WF" for character in text)
-    return len(text) + wide - sum(map(bool, map(combining, text)))

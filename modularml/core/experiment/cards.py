@@ -12,7 +12,7 @@ from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.topology.graph_node import GraphNode
 from modularml.display.card import Html, table
-from modularml.display.figures import format_shape
+from modularml.display.figures import counted, format_shape
 
 _INDENT = "\u2003"  # an em space, which markup does not fold
 _N_ALWAYS = 5
@@ -65,7 +65,7 @@ def _data(phase: ExperimentPhase) -> str:
 def _node_row(node: Any) -> list[Any]:
     kind = type(node).__name__
     if isinstance(node, FeatureSet):
-        return [node.label, kind, "", f"{node.n_samples:,} samples"]
+        return [node.label, kind, "", counted(node.n_samples, "sample")]
     shapes = [getattr(node, name, None) for name in ("input_shape", "output_shape")]
     kind += " (frozen)" * (isinstance(node, GraphNode) and node.is_frozen)
     return [node.label, kind, *(format_shape(shape) or "" for shape in shapes)]

@@ -17,7 +17,7 @@ from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.results import PhaseGroupResults, results_by_path
 from modularml.core.experiment.series import AxisSeries
 from modularml.display.card import Html, card, table
-from modularml.display.figures import format_value
+from modularml.display.figures import counted, format_value
 from modularml.display.text_table import text_table
 
 
@@ -134,7 +134,9 @@ class CVResults(PhaseGroupResults):
         return ["", ">mean", ">std", *(f">{label}" for label in self.fold_labels)]
 
     def _card(self) -> Html:
-        return card("CVResults", self.label, table(self._heads(), self._rows()), note=f"{self.n_folds} folds")
+        return card(
+            "CVResults", self.label, table(self._heads(), self._rows()), note=counted(self.n_folds, "fold")
+        )
 
     def to_pandas(self) -> Any:
         """Return the `scores` as a DataFrame: a row a fold, a column a loss or metric.

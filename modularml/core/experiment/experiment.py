@@ -57,6 +57,7 @@ from modularml.core.experiment.standing import (
 from modularml.core.experiment.state import put_back, take
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.display.card import Html, Shown, card, remark
+from modularml.display.figures import counted
 from modularml.display.notice import notice
 
 
@@ -273,7 +274,7 @@ class Experiment(Shown):
         worth = {entry.phase: entry.state for entry in status}
         parts = [node_table(self.ctx.nodes.values()), plan_table(self._plan.all, worth)]
         parts += [remark(str(entry)) for entry in status if entry.state == STALE]
-        return card("Experiment", self.label, *parts, note=f"{runs} run{'' if runs == 1 else 's'}")
+        return card("Experiment", self.label, *parts, note=counted(runs, "run"))
 
     # -- what is in it ---------------------------------------------------------------
 

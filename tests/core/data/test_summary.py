@@ -40,6 +40,24 @@ def test_what_is_not_finite_is_told() -> None:
     assert lines[1].endswith("1 value: a") and lines[2].endswith("2024-01-01 to 2024-01-02")
 
 
+def test_a_mean_that_is_zero_but_for_rounding_is_zero() -> None:
+    x = np.arange(1000.0)
+    fs = FeatureSet.from_dict(
+        "A", {"x": x, "y": (x - x.mean()) / 3 / x.std(), "z": x - x.mean() + 1e-9}, list("xyz")
+    )
+    means = [line.rpartition("mean ")[2] for line in fs.summary().splitlines()[2:]]
+    assert means[:2] == ["499.5", "0"] and float(means[2]) != 0
+
+
+def test_numbers_stand_under_each_other_and_one_is_one() -> None:
+    fs = FeatureSet.from_dict("A", {"x": np.arange(1200.0)}, "x")
+    fs.split_random({"train": 0.9, "test": 0.1}, seed=0)
+    *_, head, train, test = fs.summary().split("\n\n")[1].splitlines()
+    assert len(head) == len(train) == len(test)
+    assert repr(fs.summary()) == fs.summary()  # a notebook quotes no lines
+    assert "1,200 samples" in fs._repr_html_() and "1 sample<" in fs.take([0])._repr_html_()
+
+
 def test_lines_are_lines_whatever_text_they_hold() -> None:
     data = {"温度": [1, 20240101], "n": ["a\nb\tc", "x" * 500], "e\u0301": [0.5, 1.0]}
     fs = FeatureSet.from_dict("A", data, ["温度", "e\u0301"], None, "n")
