@@ -75,7 +75,25 @@ test("the count of batches, which begins anew every epoch, has the room of the g
   const [patch] = until(isInSecondEpoch).slice(-1) as [RunPatch];
   await play([{ ...patch, seq: patch.seq + 1, phases: patch.phases.map((phase) => ({ ...phase, batches: 1000 })) }]);
   assert.match(room() ?? "", /8ch/);
-  assert.equal(el.querySelector<HTMLElement>('[data-fact="elapsed"] .mml-figure')?.style.minWidth, "");
+});
+
+test("what every phase has to tell stands at the same place in all of them", async () => {
+  const { el, play } = open();
+  const first = () => [...el.querySelectorAll<HTMLElement>("[data-fact]")].slice(0, 2).map((fact) => fact.dataset.fact);
+  for (const patch of rest) {
+    await play([patch]);
+    if (patch.run.status === "running") assert.deepEqual(first(), ["elapsed", "left"]);
+  }
+});
+
+test("of epochs that are over before they are drawn there is no count of batches, only their number", async () => {
+  const { el, play, text } = open();
+  await play(until(isInSecondEpoch));
+  const [patch] = until(isInSecondEpoch).slice(-1) as [RunPatch];
+  await play([{ ...patch, seq: patch.seq + 1, run: { ...patch.run, quick: true } }]);
+  assert.match(text(".mml-facts"), /Batches 4$|Batches 4[^ ]/);
+  const chips = [...el.querySelectorAll<HTMLElement>(".mml-chip")].filter((chip) => !chip.hidden).map((chip) => chip.textContent);
+  assert.ok(chips.includes("4 batches"));
 });
 
 test("the chart has a name from its first curve on, with the numbers of the epoch that began", async () => {

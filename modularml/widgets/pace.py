@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 from modularml.base.events import BatchesEnded
+from modularml.display.pacing import MAX_GAP_S
 from modularml.widgets.phase_state import PhaseState
 
 PACE_WINDOW_S = 3.0
@@ -40,6 +41,12 @@ class Pace:
         self.samples_per_s = (recent[-1][2] - recent[0][2]) / span_s if span_s > 0 else None
         if phase.n_epochs_done > 0:
             self._epoch_s[phase.kind] = (time_s - phase.started_s) / phase.n_epochs_done
+
+    def is_quick(self, phase: PhaseState | None) -> bool:
+        """Whether epochs go by faster than they are drawn, so that any count of their batches is chance."""
+        if phase is None or phase.n_epochs == 1:
+            return False
+        return self._epoch_s.get(phase.kind, MAX_GAP_S) < MAX_GAP_S
 
     def left_s(self, current: PhaseState | None, waiting: list[PhaseState]) -> float | None:
         """Seconds to go: the epochs to come at the pace of those of their kind."""

@@ -191,6 +191,7 @@ class RunState:
             "left": self._pace.left_s(current, waiting) if running else None,
             "rate": self._pace.steps_per_s,
             "rows": self._pace.samples_per_s,
+            "quick": self._pace.is_quick(current),
             "graph": self.has_graph,
         }
 

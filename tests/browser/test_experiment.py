@@ -73,7 +73,7 @@ def test_a_training_is_followed_on_its_graph_and_stopped(open_notebook: Callable
             [
                 re.compile(r"lr 0.001 · cpu"),
                 re.compile(r"rows/s"),
-                re.compile(r"batch \d+ / 13"),
+                re.compile(r"batch \d+ / 13|13 batches"),
                 re.compile(r"^\d"),
             ]
         )

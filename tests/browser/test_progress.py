@@ -150,7 +150,7 @@ def test_a_run_of_no_batches_is_shown_as_what_it_is(open_notebook: Callable[...,
     lab = open_notebook([PANEL, f"{slow}\n{pause}"])
     lab.start_all_cells()
     wait_for_epoch(lab, 3)
-    expect(lab.panel.locator('[data-fact="batch"]')).to_have_count(0)
+    expect(lab.panel.locator('[data-fact^="batch"]')).to_have_count(0)
     expect(lab.panel.locator(".mml-legend-item").first).to_have_text(re.compile(r"mse nan"))
     lab.wait_for_cells()
     shown = lab.page.locator(".modularml-run")

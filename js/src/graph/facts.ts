@@ -37,7 +37,8 @@ export function factOf(box: Box, phase: Phase, info: RunInfo): string {
     }
     case "FeatureSampler":
       if (isCurrent && phase.drawing) return "drawing…";
-      return phase.batches && isCurrent ? `batch ${phase.batch} / ${phase.batches}` : "";
+      if (!phase.batches || !isCurrent) return "";
+      return info.quick ? batches(phase.batches) : `batch ${phase.batch} / ${phase.batches}`;
     case "FeatureSet":
       return isCurrent && info.rows !== null ? `${rate(info.rows)} rows/s` : "";
     case "ModelNode":
@@ -46,6 +47,10 @@ export function factOf(box: Box, phase: Phase, info: RunInfo): string {
     default:
       return "";
   }
+}
+
+function batches(count: number): string {
+  return `${count} ${count === 1 ? "batch" : "batches"}`;
 }
 
 function nodeFact(box: Box, phase: Phase): string {

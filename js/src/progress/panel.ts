@@ -192,20 +192,23 @@ export class Panel {
   private updateFacts(): void {
     const { info, sinceLast } = this.run;
     const current = this.run.phases[info.current ?? -1];
-    const facts: [name: string, text: string, most?: number][] = [];
-    if (current && current.epochs > 1) facts.push(["Epoch", `${current.epoch} / ${current.epochs}`]);
-    if (current?.batches && current.kind !== "fit") facts.push(["Batch", `${current.batch} / ${current.batches}`, current.batches]);
-    if (current?.work) facts.push([current.work.what, workOf(current)]);
-    if (current && current.best !== null) facts.push(["Best epoch", String(current.best)]);
-    if (info.rate !== null && this.run.isRunning) facts.push(["Steps/s", rate(info.rate)]);
-    facts.push(["Elapsed", clock(info.elapsed + sinceLast)]);
-    if (info.left !== null) facts.push(["Left", `≈ ${estimate(Math.max(0, info.left - sinceLast))}`]);
-    sync(this.facts, facts, makeFact, (fact, [name, text, most]) => {
+    // What every phase has stands first, and a figure has the room of the longest it may be: nothing moves.
+    const facts: [name: string, text: string, room: string][] = [["Elapsed", clock(info.elapsed + sinceLast), "5ch"]];
+    if (this.run.isRunning) facts.push(["Left", info.left === null ? "–" : `≈ ${estimate(Math.max(0, info.left - sinceLast))}`, "7ch"]);
+    if (current && current.epochs > 1) facts.push(["Epoch", `${current.epoch} / ${current.epochs}`, roomOf(current.epochs)]);
+    if (current?.batches && current.kind !== "fit") {
+      const isQuick = info.quick && this.run.isRunning;
+      facts.push([isQuick ? "Batches" : "Batch", isQuick ? String(current.batches) : `${current.batch} / ${current.batches}`, isQuick ? "" : roomOf(current.batches)]);
+    }
+    if (current?.work) facts.push([current.work.what, workOf(current), ""]);
+    if (info.rate !== null && this.run.isRunning) facts.push(["Steps/s", rate(info.rate), "5ch"]);
+    if (current && current.best !== null) facts.push(["Best epoch", String(current.best), ""]);
+    sync(this.facts, facts, makeFact, (fact, [name, text, room]) => {
       const figure = fact.children[1] as HTMLElement;
       setAttribute(fact, "data-fact", name.toLowerCase());
       setText(fact.children[0] as Element, name);
       setText(figure, text);
-      figure.style.minWidth = most === undefined ? "" : `calc(${2 * String(most).length}ch + 1.1em)`; // a count that begins anew again and again moves nothing
+      figure.style.minWidth = room;
     });
   }
 
@@ -233,6 +236,11 @@ export class Panel {
 
 function makeFact(): HTMLElement {
   return element("span", {}, ...makePair());
+}
+
+/** The width of `12 / 100` at most. */
+function roomOf(most: number): string {
+  return `calc(${2 * String(most).length}ch + 1.1em)`;
 }
 
 /** What a phase waits for, and how far that is: `forest 37%`. */

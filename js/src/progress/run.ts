@@ -15,6 +15,8 @@ export interface RunInfo {
   left: number | null;
   rate: number | null;
   rows: number | null;
+  /** Whether epochs go by faster than they are drawn, so that any count of their batches is chance. */
+  quick: boolean;
   graph: boolean;
 }
 

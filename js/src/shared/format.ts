@@ -42,9 +42,14 @@ export function tick(number: number | null): string {
   return size !== 0 && (size < 1e-4 || size >= 1e6) ? exact.toExponential().replace("e+", "e") : String(exact);
 }
 
+/** How many: `12`, `1,234`. */
+export function whole(count: number): string {
+  return count.toLocaleString("en-US");
+}
+
 /** A speed: `0.25`, `8.3`, `1,234`. */
 export function rate(perSecond: number): string {
-  if (perSecond >= 100) return Math.round(perSecond).toLocaleString("en-US");
+  if (perSecond >= 100) return whole(Math.round(perSecond));
   return perSecond >= 1 ? perSecond.toFixed(1) : perSecond.toPrecision(2);
 }
 
