@@ -165,3 +165,19 @@ test("runs of several sources are told apart by their source", async () => {
   const names = [...el.querySelectorAll("td .mml-named")].map((one) => one.textContent).sort();
   assert.deepEqual(names, ["before.exp.mml #0 demo", "here #0 demo"]);
 });
+
+test("without runs the browser says so, and no more once there is one", async () => {
+  const { model, text } = await open(pages([]));
+  assert.equal(text(".mml-panel"), "Nothing was run yet.");
+  const first = row(0, { status: "failed", final: {} });
+  model.receive({ type: "patch", patch: { ...pages([first]), seq: 1 } });
+  await settle();
+  assert.match(text(".mml-panel"), /^Pick runs/);
+});
+
+test("the name of a metric stands apart from that of its phase, which may be long", async () => {
+  const { el } = await open(pages([row(0)], [detail(0)]));
+  const head = el.querySelector('.mml-th[data-column="0"] button');
+  assert.equal(head?.textContent, "train mse");
+  assert.deepEqual([...(head?.children ?? [])].map((part) => part.textContent), ["train ", "mse"]);
+});

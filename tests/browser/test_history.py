@@ -30,13 +30,13 @@ def test_runs_are_browsed_filtered_sorted_and_picked_by_keyboard(open_notebook: 
     page = lab.page
     shown = page.locator(".modularml-browser")
     count = shown.locator(".mml-count")
-    expect(count).to_have_text("1200 runs, 3 picked", timeout=30_000)  # all pages came
+    expect(count).to_have_text("1,200 runs, 3 picked", timeout=30_000)  # all pages came
     expect(page.locator(".modularml-history")).to_be_hidden()
     expect(shown.locator("canvas").first).to_be_visible()
     assert page.locator(".modularml-browser .mml-body .mml-tr").count() < N_SEEN
 
     shown.get_by_role("searchbox").fill("failed")
-    expect(count).to_have_text("100 of 1200 runs, 3 picked")
+    expect(count).to_have_text("100 of 1,200 runs, 3 picked")
     shown.get_by_role("searchbox").fill("")
     took = shown.get_by_role("columnheader", name="Took")
     took.get_by_role("button").click()
@@ -46,10 +46,10 @@ def test_runs_are_browsed_filtered_sorted_and_picked_by_keyboard(open_notebook: 
 
     shown.locator('[aria-rowindex="2"]').focus()
     page.keyboard.press("Enter")
-    expect(count).to_have_text("1200 runs, 1 picked")
+    expect(count).to_have_text("1,200 runs, 1 picked")
     page.keyboard.press("ArrowDown")
     page.keyboard.press(" ")
-    expect(count).to_have_text("1200 runs, 2 picked")
+    expect(count).to_have_text("1,200 runs, 2 picked")
     page.keyboard.press("End")
     expect(shown.locator('.mml-tr[tabindex="0"]')).to_have_attribute("aria-rowindex", "1201")
     shown.get_by_role("tab", name="Settings").click()
@@ -78,13 +78,13 @@ def test_a_saved_notebook_reads_without_a_kernel_and_without_a_widget(
     assert "widgets" not in saved.metadata
 
     lab.load()  # the kernel lives: the browser is there again
-    expect(lab.page.locator(".modularml-browser .mml-count")).to_contain_text("1200 runs", timeout=30_000)
+    expect(lab.page.locator(".modularml-browser .mml-count")).to_contain_text("1,200 runs", timeout=30_000)
     lab.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     lab.page.reload()
     static = lab.page.locator(".modularml-history")
     expect(static).to_be_visible(timeout=30_000)
     expect(lab.page.locator(".modularml-browser")).to_have_count(0)
-    assert "1200 runs" in static.inner_text()
+    assert "1,200 runs" in static.inner_text()
     assert "model not found" not in lab.page.locator("body").inner_text()
 
 

@@ -118,8 +118,13 @@ export class Book {
   }
 
   nameOf(key: number): string {
+    return this.partsOf(key).join(" ");
+  }
+
+  /** The phase of a loss or metric, and its name there. */
+  partsOf(key: number): [string, string] {
     const [phase, name] = this.keys[key] ?? ["", "?"];
-    return `${phase.split("/").at(-1)} ${name}`;
+    return [phase.split("/").at(-1) ?? "", name];
   }
 }
 

@@ -1,5 +1,6 @@
 // The browser of runs: a table to pick from, and what the picked runs come to.
 import { element, setAttribute, setText } from "../shared/dom";
+import { whole } from "../shared/format";
 import { STATUS_WORDS, type Status } from "../shared/status";
 import type { Book } from "./book";
 import { Choice, MAX_PICKED } from "./choice";
@@ -82,8 +83,8 @@ export class RunBrowser {
     this.updateStatuses();
     this.table.update();
     const n = choice.rows.length;
-    const told = n === book.rows.size ? `${n} run${n === 1 ? "" : "s"}` : `${n} of ${book.rows.size} runs`;
-    const more = book.rows.size < book.total ? `, ${book.total - book.rows.size} to come` : "";
+    const told = n === book.rows.size ? `${whole(n)} run${n === 1 ? "" : "s"}` : `${whole(n)} of ${whole(book.rows.size)} runs`;
+    const more = book.rows.size < book.total ? `, ${whole(book.total - book.rows.size)} to come` : "";
     const full = choice.picked.size === MAX_PICKED ? " (as many as fit)" : "";
     setText(this.count, `${told}${more}, ${choice.picked.size} picked${full}${book.isLost ? ". The kernel is gone." : ""}`);
     this.updatePanel();
@@ -111,7 +112,7 @@ export class RunBrowser {
     setAttribute(this.panel, "aria-label", this.tab);
     const here = picked.filter(({ row }) => this.book.details.has(row.id));
     // Tables are made anew only if what they tell changed, so that no one loses the place in them.
-    const key = JSON.stringify([this.tab, picked.map(({ row, color }) => [row.id, color, row.stale]), here.map(({ row }) => this.book.details.get(row.id)?.status)]);
+    const key = JSON.stringify([this.tab, this.book.total > 0, picked.map(({ row, color }) => [row.id, color, row.stale]), here.map(({ row }) => this.book.details.get(row.id)?.status)]);
     if (key === this.drawn) return;
     this.drawn = key;
     const stale = picked.flatMap(({ row }) => row.stale.map((text) => element("p", { class: "mml-stale" }, `#${row.n}: ${text}`)));
@@ -121,6 +122,7 @@ export class RunBrowser {
   }
 
   private made(picked: readonly Picked[], here: readonly Picked[]): HTMLElement {
+    if (!this.book.total) return note("Nothing was run yet.");
     if (!picked.length) return note("Pick runs in the table: a click picks one, its square adds it to the others.");
     if (!here.length) return note(this.book.isLost ? "The kernel is gone, and with it what was not shown." : "Waiting for the kernel…");
     if (this.tab === "Settings") return settingsTable(this.book, here);

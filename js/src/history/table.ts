@@ -68,7 +68,10 @@ export class RunTable {
     setAttribute(cell, "data-column", String(column));
     setAttribute(cell, "data-number", isNumber(column) ? "" : null);
     setAttribute(button, "title", `Sort by ${title}`);
-    setText(button, title);
+    const [of, name] = button.children as unknown as [Element, Element];
+    const called: [string, string] = typeof column === "number" ? this.book.partsOf(column) : ["", title];
+    setText(of, called[0] && `${called[0]} `);
+    setText(name, called[1]);
   }
 
   private draw(): void {
@@ -185,7 +188,7 @@ function isNumber(column: Column): boolean {
 }
 
 function makeHead(): HTMLElement {
-  return element("div", { class: "mml-th", role: "columnheader" }, element("button", { type: "button" }));
+  return element("div", { class: "mml-th", role: "columnheader" }, element("button", { type: "button" }, element("span", { class: "mml-of" }), element("span")));
 }
 
 function makeRow(): HTMLElement {
