@@ -419,9 +419,9 @@ class Runner:
             n_epochs=phase.n_epochs,
             n_batches=execution.n_batches,
             losses=tuple(results.loss_labels),
-            nodes=execution.nodes,
+            nodes=tuple(execution.devices),
             rates=execution.rates,
-            devices=execution.devices,
+            devices={label: str(device) for label, device in execution.devices.items()},
         )
         self._emit(started)
         if scope.start.recorded is None:

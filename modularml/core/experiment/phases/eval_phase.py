@@ -31,7 +31,7 @@ from modularml.core.experiment.metrics import (
     log_metrics,
 )
 from modularml.core.experiment.phase_results import EvalResults
-from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
+from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.training.loss import Loss
@@ -222,6 +222,5 @@ class ReadyEval:
             results=results,
             events=events(),
             n_batches=self.n_batches,
-            nodes=labels_of(self.nodes),
-            devices={label: str(device) for label, device in self.devices.items()},
+            devices=self.devices,
         )

@@ -24,7 +24,7 @@ from modularml.core.execution.resolution import resolve
 from modularml.core.execution.scope import PhaseScope
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.phase_results import FitResults
-from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
+from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
@@ -194,8 +194,7 @@ class FitPhase(ExperimentPhase):
             results=FitResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets),
             events=events(),
             n_batches=1,
-            nodes=labels_of(nodes),
-            devices={label: str(device) for label, device in devices.items()},
+            devices=devices,
         )
 
 

@@ -57,17 +57,15 @@ class Execution:
         results: They fill while the events are drawn.
         events: What happens; drawing them is running the phase.
         n_batches: Batches an epoch.
-        nodes: Labels of the nodes that run, in order.
+        devices: Label of each node that runs, in order -> the device it computes on.
         rates: The learning rates, by the names of their metrics.
-        devices: Node label -> the device it computes on.
     """
 
     results: PhaseResults
     events: Iterator[Event]
     n_batches: int
-    nodes: tuple[str, ...]
+    devices: Mapping[str, torch.device]
     rates: Mapping[str, float] = field(default_factory=dict)
-    devices: Mapping[str, str] = field(default_factory=dict)
 
 
 class ExperimentPhase(InYaml, Configurable):
@@ -398,11 +396,6 @@ def _target_keys(graph: ModelGraph) -> Callable[[str], list[str]]:
         return [name.split(".")[1] for name in found]
 
     return keys
-
-
-def labels_of(nodes: Sequence[GraphNode]) -> tuple[str, ...]:
-    """Return the labels of nodes."""
-    return tuple(node.label for node in nodes)
 
 
 def _binding_behind(

@@ -46,7 +46,7 @@ from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.checkpointing import PHASE, Checkpointing
 from modularml.core.experiment.metrics import Metrics, as_metrics, check_metrics, log_metrics
 from modularml.core.experiment.phase_results import TrainResults
-from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split, labels_of
+from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
@@ -448,9 +448,8 @@ class TrainPhase(ExperimentPhase):
             results=results,
             events=events(),
             n_batches=resolved.feed.n_batches(scope.first_epoch),
-            nodes=labels_of(nodes),
             rates={name: optimizer.rate for name, optimizer in optimizers.items()},
-            devices={label: str(device) for label, device in devices.items()},
+            devices=devices,
         )
 
     def _check_flags(self, flags: Mapping[GraphNode, bool]) -> None:
