@@ -192,9 +192,28 @@ class SampleSet(Selection):
             and np.array_equal(self._splits[name].rows, applied_to.rows)
         )
         parts = {part: self._as_split(view) for part, view in views.items()}
+        former = self._fitted_to()
         self._splits.register(parts, splitter, name if is_split else None)
+        self._warn_of_scalers(former)
         if applied_to is self and not splitter.overlaps_by_design:
             self._splits.warn_of_overlaps(views)
+
+    def _fitted_to(self) -> dict[str, np.ndarray]:
+        """Return the rows, in order, of each split that scalers were fitted to."""
+        fitted = {record.fit_split for record in self._scaling.records}
+        return {name: np.sort(self._splits[name].rows) for name in fitted if name and name in self._splits}
+
+    def _warn_of_scalers(self, former: Mapping[str, np.ndarray]) -> None:
+        """Warn of scalers that were fitted to rows which a split had before, and another may have now."""
+        for name, rows in self._fitted_to().items():
+            if name in former and not np.array_equal(former[name], rows):
+                fitted = [record for record in self._scaling.records if record.fit_split == name]
+                keys = list(dict.fromkeys(key for record in fitted for key in record.keys))
+                warn(
+                    f"{self._where}: {keys} are scaled by what was fitted to the rows that {name!r} had. "
+                    "Fit to those that it has now: fs.undo_all_transforms(), and "
+                    f"fs.fit_transform(..., fit_to_split={name!r})."
+                )
 
     def overlap(self, first: str, second: str) -> Overlap:
         """Return what two splits share: rows, samples of equal features, and values of tags.

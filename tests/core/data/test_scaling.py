@@ -248,6 +248,17 @@ def test_the_same_scaler_twice_is_warned_of(fs: FeatureSet) -> None:
     assert caught[0].filename == __file__
 
 
+def test_a_scaler_that_was_fitted_to_a_split_of_other_rows_is_warned_of(fs: FeatureSet) -> None:
+    fs.split_random({"train": 0.5, "test": 0.5}, seed=0)
+    fs.fit_transform("StandardScaler", domain="targets", keys="rul", fit_to_split="train")
+    fs.split_random({"train": 0.5, "test": 0.5}, seed=0)  # the same rows, and nothing to say
+    with pytest.warns(ModularMLWarning, match=r"\['rul'\] are scaled by .* rows that 'train' had") as caught:
+        fs.split_random({"train": 0.6, "test": 0.4}, seed=0)
+    assert [one.filename for one in caught] == [__file__]
+    fs.undo_all_transforms()
+    fs.split_random({"train": 0.5, "test": 0.5}, seed=1)
+
+
 def test_raw_columns_beside_scaled_ones_are_left_as_they_are(fs: FeatureSet) -> None:
     fs.fit_transform("StandardScaler", domain="features", keys=["voltage", "current"], merged_axes=(0, 2))
     names = ["features.current.raw", "features.voltage.transformed", "features.voltage.raw"]
