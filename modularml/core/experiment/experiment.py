@@ -18,7 +18,9 @@ from modularml.base.errors import (
     InvalidTypeError,
     InvalidValueError,
     StateError,
+    UnknownNameError,
     check_label,
+    unknown_name,
 )
 from modularml.base.events import EventBus
 from modularml.base.keywords import checked_keywords
@@ -287,7 +289,8 @@ class Experiment(Shown):
     @property
     def feature_sets(self) -> dict[str, FeatureSet]:
         """Label of each FeatureSet -> the FeatureSet."""
-        return {label: node for label, node in self.ctx.nodes.items() if isinstance(node, FeatureSet)}
+        nodes = self.ctx.nodes.items()
+        return _FeatureSets((label, node) for label, node in nodes if isinstance(node, FeatureSet))
 
     @property
     def execution_plan(self) -> PhaseGroup:
@@ -769,3 +772,10 @@ class Experiment(Shown):
         )
         made._checkpoints.absent = absent
         return made
+
+
+class _FeatureSets(dict[str, FeatureSet]):
+    """FeatureSets by label."""
+
+    def __missing__(self, label: object) -> FeatureSet:
+        raise UnknownNameError(unknown_name("FeatureSet", label, self, where="this experiment"))

@@ -714,6 +714,8 @@ def test_a_cell_that_adds_a_phase_can_be_run_again_under_overwrite(make_lab: Any
 
 def test_what_it_is_made_of_is_found_by_its_label_also_when_loaded(lab: Any, tmp_path: Path) -> None:
     assert lab.exp.feature_sets == {"data": lab.data}
+    with pytest.raises(UnknownNameError, match="Unknown FeatureSet 'dada' in this .*mean 'data'"):
+        lab.exp.feature_sets["dada"]
     path = lab.exp.save(tmp_path / "lab")
     ExperimentContext().activate()
     loaded = Experiment.load(path)
