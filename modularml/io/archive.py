@@ -297,6 +297,11 @@ def _spans(file: BinaryIO) -> tuple[dict[str, tuple[int, int]], int]:
         text = Path(file.name).suffix in (".yaml", ".yml")
         hint = " YAML is read by from_yaml of the class that wrote it." if text else ""
         raise FileFormatError(f"{file.name}: no whole zip file, as a .mml is: {error}.{hint}") from error
+    if any(name.endswith("/data.pkl") for name in archive.namelist()):
+        raise FileFormatError(
+            f"{file.name}: a file of torch.save, and no .mml. Weights of it go to a module: "
+            "graph.nodes['net'].module.load_state_dict(torch.load(path))."
+        )
     spans: dict[str, tuple[int, int]] = {}
     checksum = end = 0
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):

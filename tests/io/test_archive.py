@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,6 +183,12 @@ def test_a_manifest_that_lies_is_refused(forge, described, message):
 def test_a_name_that_could_lead_elsewhere_is_refused(forge, name):
     with pytest.raises(FileFormatError, match="not allowed"):
         load(forge({**MEMBERS, name: b"1"}), "model")
+
+
+def test_a_file_of_torch_is_told_from_one_of_ours(tmp_path):
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "net.pt")
+    with pytest.raises(FileFormatError, match=r"net.pt: a file of torch.save.*load_state_dict"):
+        load(tmp_path / "net.pt", "model")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
