@@ -25,6 +25,7 @@ from modularml import (
     ModelGraph,
     ModelNode,
     Optimizer,
+    PhaseGroup,
     Schedule,
     TrainPhase,
 )
@@ -241,6 +242,7 @@ ELSEWHERE = [
         ExperimentRun,
         FeatureSet,
         Evaluation,
+        PhaseGroup,
     )
     for names, sentence in cls._elsewhere.items()
 ]

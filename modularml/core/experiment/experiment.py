@@ -108,6 +108,9 @@ class Experiment(Shown):
         "graph model net": "It is here: exp.model_graph.",
         "data dataset datasets featuresets": "Each is here by its label: exp.feature_sets['data'].",
         "plan phases": "It is here: exp.execution_plan.",
+        "add_phase add_train_phase add_eval_phase add_fit_phase add_group": (
+            "The plan takes it: exp.execution_plan.add_train_phase('other', split='train', losses='mse')."
+        ),
         "fit train": "run_phase(phase) runs a phase, and this the plan: exp.run().",
         "predict predict_proba": "Its graph does: exp.model_graph.predict(new).",
         "evaluate test score": (

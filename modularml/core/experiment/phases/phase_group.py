@@ -6,7 +6,7 @@ It knows the kinds of phases only to hand them out by type.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from modularml.base.config import to_config
 from modularml.base.errors import (
@@ -44,6 +44,12 @@ class PhaseGroup(Shown, Group):
         DuplicateLabelError: If two entries have one label.
         InvalidTypeError: If an entry is neither a phase nor a group.
     """
+
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "append add extend insert": (
+            "It takes a phase so: exp.execution_plan.add_train_phase('other', split='train', losses='mse')."
+        ),
+    }
 
     def __init__(self, label: str, phases: Iterable[ExperimentPhase | Group] | None = None) -> None:
         self._label = check_label(label, "PhaseGroup")
