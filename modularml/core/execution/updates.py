@@ -54,8 +54,8 @@ def _check_precision(value: Any) -> None:
     if value not in PRECISIONS:
         named = str(value).removeprefix("torch.")
         meant = next((name for name, dtype in PRECISIONS.items() if str(dtype) == f"torch.{named}"), None)
-        hint = f"{value} is {meant!r} here; " if meant else ""
-        raise InvalidValueError(hint + unknown_name("precision", value, PRECISIONS))
+        told = unknown_name("precision", value, PRECISIONS)
+        raise InvalidValueError(f"Unknown precision {value!r}; {named} is {meant!r} here." if meant else told)
 
 
 def _check_positive(value: Any, name: str) -> None:
