@@ -108,7 +108,8 @@ class RecordedTensors:
                 of the outputs where they hold as many values, so that the two can be
                 subtracted), ``"rows"`` (of its FeatureSet, to look up all else by), or of that
                 FeatureSet ``"tags"`` and ``"sample_uuids"``. One of several outputs is named
-                ``"outputs.logits"``, one of several targets by its key, ``"targets.soh"``.
+                ``"outputs.logits"``, one of several targets by its key, ``"targets.soh"``, and what
+                belongs to it of outputs that are one for each target, ``"outputs.soh"``.
             role: The role of the samples, where a sampler drew them in several.
             fmt: ``"numpy"``, ``"torch"`` or ``"list"``; None is an array.
             unscale: Return outputs or targets in the units that the targets had before they
@@ -278,7 +279,8 @@ class RecordedTensors:
             raise InvalidValueError(f"{self!r} holds no tensors: {why}.")
         labels = sorted({label_and_role(stream)[0] for stream in records[0].outputs})
         if label not in labels:
-            raise UnknownNameError(unknown_name("recorded node", label, labels, where=repr(self)))
+            told = unknown_name("recorded node", label, labels, where=repr(self))
+            raise UnknownNameError(f"{told} graph.predict(data, nodes=[...]) asks any node.")
         roles = roles_among(records[0].outputs, label)
         if role not in roles:
             raise UnknownNameError(unknown_name("role", role, roles, where=f"{label!r} in {self!r}"))
@@ -289,9 +291,17 @@ class RecordedTensors:
         parts = self._parts(records, label, domain) if domain in ("outputs", "targets") else []
         if not key and len(parts) > 1:
             raise InvalidValueError(f"{where} are several: {parts}; name one, e.g. '{domain}.{parts[0]}'.")
-        known = parts or (list(self.units[head].keys) if domain == "targets" and head in self.units else [])
-        if key and key not in known:
+        if key and key not in (known := parts or self._keys(records, label, domain, role)):
             raise UnknownNameError(unknown_name(domain.removesuffix("s"), key, known, where=where))
+
+    def _keys(self, records: Sequence[TensorRecord], label: str, domain: str, role: str) -> list[str]:
+        """Return the keys of targets side by side, also of outputs, where they are one for each."""
+        units = self.units.get(self.heads[label])
+        if units is None or domain not in ("outputs", "targets"):
+            return []
+        outputs = records[0].outputs.get(stream_of(label, role))
+        is_one_each = outputs is not None and outputs[0].size == units.sample[0].size
+        return list(units.keys) if domain == "targets" or is_one_each else []
 
     def _stacked(
         self, records: Sequence[TensorRecord], label: str, domain: str, role: str, key: str = ""
@@ -300,8 +310,9 @@ class RecordedTensors:
         parts = self._parts(records, label, domain) if domain in ("outputs", "targets") else []
         stream = stream_of(of, role, (key or parts[0]) if parts else None)
         values = np.concatenate([getattr(record, domain)[stream] for record in records])
-        if domain == "targets" and key and not parts:
-            values = values[:, self.units[of].keys.index(key)]
+        if key and not parts:
+            units = self.units[self.heads[label]]
+            values = values.reshape(len(values), *units.sample.shape[1:])[:, units.keys.index(key)]
         return values
 
 

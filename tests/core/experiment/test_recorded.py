@@ -15,6 +15,7 @@ from modularml import (
     InputBinding,
     ModelGraph,
     ModelNode,
+    OutputMetric,
     PhaseGroup,
     PhaseGroupResults,
     TrainResults,
@@ -57,6 +58,31 @@ def test_wrong_questions_for_tensors(lab: Any) -> None:
     unrecorded = lab.exp.run_phase(lab.train(result_recording="none"))
     with pytest.raises(InvalidValueError, match="result_recording"):
         unrecorded.stacked_tensors("net")
+
+
+def test_outputs_that_are_one_for_each_target_are_found_by_its_key(tmp_path: Path) -> None:
+    exp, rng = Experiment("several"), np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 3)), rng.standard_normal((40, 2))
+    fs = FeatureSet.from_numpy("data", x, y * [1, 10], target_keys=["u", "v"])
+    fs.fit_transform("StandardScaler", domain="targets")
+    fs.split_random({"train": 0.5, "test": 0.5})
+    graph = ModelGraph.chain(fs.reference(rep="transformed"), {"fit": LinearRegression()})
+    plan = exp.execution_plan
+    u, v = (OutputMetric("r2", name=k, inputs=[f"outputs.{k}", f"targets.{k}"]) for k in "uv")
+    plan.add_fit_phase("fit", split="train").add_eval_phase("test", split="test", metrics=[u, v, "r2"])
+    results = exp.run()["test"]
+    predicted = graph.predict(fs["test"], unscale=True)
+    for of in (results, Experiment.load(exp.save(tmp_path / "e"), overwrite=True).last_run.results["test"]):
+        for i, key in enumerate("uv"):
+            assert np.array_equal(
+                of.stacked_tensors("fit", f"outputs.{key}"), of.stacked_tensors("fit")[:, i]
+            )
+            in_units = of.stacked_tensors("fit", f"outputs.{key}", unscale=True)
+            np.testing.assert_allclose(in_units, predicted[:, i])
+    told = results.metrics()
+    assert told["r2"][-1] == pytest.approx((told["u"][-1] + told["v"][-1]) / 2)
+    with pytest.raises(UnknownNameError, match="Unknown output 'w'.*'u', 'v'"):
+        results.stacked_tensors("fit", "outputs.w")
 
 
 def test_results_without_targets_say_so(lab: Any) -> None:
