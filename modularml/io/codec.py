@@ -147,6 +147,10 @@ def load(
         UnknownNameError: If it names classes or functions that are not defined here; the
             message says what to pass as `symbols`.
     """
+    if symbols is not None and not isinstance(symbols, Mapping):
+        raise InvalidTypeError(
+            f"symbols must be a dict, as {{'Net': Net}}, of names and classes or functions, got {symbols!r}."
+        )
     for name, value in (symbols or {}).items():
         if not callable(value):
             raise InvalidTypeError(f"symbols[{name!r}] must be a class or a function, got {value!r}.")

@@ -36,7 +36,7 @@ from modularml.base.errors import (
     ModularMLError,
     OptimizerError,
 )
-from modularml.core.experiment.history import ExperimentRun
+from modularml.core.experiment.history import ExperimentRun, History
 from modularml.core.experiment.results import PhaseResults
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
@@ -243,6 +243,7 @@ ELSEWHERE = [
         FeatureSet,
         Evaluation,
         PhaseGroup,
+        History,
     )
     for names, sentence in cls._elsewhere.items()
 ]

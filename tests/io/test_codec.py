@@ -228,6 +228,10 @@ def test_an_own_estimator_comes_back_bound_to_its_class(tmp_path):
 
 def test_what_is_passed_must_be_a_class_or_function(tmp_path):
     path = save(tmp_path / "a", "scaler", OwnScaler())
+    with pytest.raises(
+        InvalidTypeError, match=r"symbols must be a dict, as \{'Net': Net\}.*got <module 'pytest'"
+    ):
+        load(path, "scaler", symbols=pytest)
     with pytest.raises(InvalidTypeError, match=r"symbols\['OwnScaler'\] must be a class or a function"):
         load(path, "scaler", symbols={"OwnScaler": "OwnScaler"})
     with pytest.raises(InvalidTypeError, match="estimator class"):

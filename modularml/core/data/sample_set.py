@@ -16,6 +16,7 @@ from modularml.base.errors import (
     InvalidTypeError,
     InvalidValueError,
     StateError,
+    UnknownNameError,
     check_choice,
     check_label,
     told_of,
@@ -144,6 +145,10 @@ class SampleSet(Selection):
             raise InvalidTypeError(
                 f"{self._where} is indexed by the name of a split, got {name!r}; "
                 "take([...]) takes rows, select(...) columns."
+            )
+        if name not in self._splits and name in {*self.columns, *(Column.parse(c).key for c in self.columns)}:
+            raise UnknownNameError(
+                f"{self._where} is indexed by names of splits, and {name!r} is a column: column({name!r})."
             )
         return self.get_split(name)
 

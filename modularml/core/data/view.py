@@ -65,7 +65,8 @@ class Selection(ColumnReader):
         "X x features": "They are read as arrays: fs.get_features(fmt='numpy').",
         "y targets": "They are read as arrays: fs.get_targets(fmt='numpy').",
         "shape": "That is of arrays: fs.get_features(fmt='numpy').shape.",
-        "head": "That is of data frames: fs.to_pandas().head().",
+        "head describe groupby mean sort_values": "That is of data frames: fs.to_pandas().head().",
+        "iloc loc sample": "Rows are taken by position, or filtered: fs.take([0, 1]).",
         "train test val": "Splits are found by name: fs['train'].",
         "train_test_split": "Parts are named: fs.split_random({'train': 0.8, 'test': 0.2}).",
     }

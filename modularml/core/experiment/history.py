@@ -234,6 +234,10 @@ class History(list[ExperimentRun]):
         stale: Returns what is stale in the runs, and why, by their index; None if that is not known.
     """
 
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "to_pandas df": "A table of all runs: compare(exp).to_pandas().",
+    }
+
     def __init__(
         self,
         runs: Iterable[ExperimentRun] = (),

@@ -11,7 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from modularml.base.config import Configurable
-from modularml.base.errors import Faults, InvalidTypeError, LossError, check_choice, check_label, unknown_name
+from modularml.base.errors import (
+    Faults,
+    InvalidTypeError,
+    LossError,
+    check_choice,
+    check_label,
+    nearest,
+    unknown_name,
+)
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 from modularml.core.training.loss import Loss
@@ -196,7 +204,9 @@ def _as_class_weight(given: Any, where: str) -> str | dict[Any, float] | None:
 def _check_input(value: object, domains: Sequence[str], faults: Faults) -> None:
     domain, *parts = value.split(".") if isinstance(value, str) else (value,)
     if domain not in domains:
-        faults.add(LossError(unknown_name("input", value, domains)))
+        named = isinstance(value, str) and nearest(value, domains) is None
+        where = f" A column is named with its domain: '{domains[0]}.{value}'." if named else ""
+        faults.add(LossError(unknown_name("input", value, domains) + where))
     elif not all(part.strip() for part in parts) or (domain == "module" and parts):
         form = "'module'" if domain == "module" else f"{domain!r}, '{domain}.<key>' or '{domain}.<role>'"
         faults.add(LossError(f"input {value!r} must be {form}"))

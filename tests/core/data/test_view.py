@@ -201,6 +201,10 @@ def test_a_set_is_indexed_by_splits_alone(fs: FeatureSet) -> None:
     for wrong in (0, ["train"], slice(0, 3), ("train", "test")):
         with pytest.raises(InvalidTypeError, match=r"'Sensor' is indexed by the name of a split.*take\(\["):
             fs[wrong]  # type: ignore[index]
+    for column in ("voltage", "features.voltage.raw"):
+        with pytest.raises(UnknownNameError, match=rf"{column!r} is a column: column\('{column}'\)"):
+            fs[column]
+        fs.column(column)
 
 
 def test_equality_is_of_rows_and_columns(fs: FeatureSet) -> None:

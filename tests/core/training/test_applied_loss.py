@@ -55,7 +55,7 @@ def test_named_inputs_come_in_the_order_of_the_loss() -> None:
         ({"inputs": ["outputs", 3]}, "Unknown input 3"),
         ({"inputs": ["outputs."]}, "<role>"),
         ({"inputs": ["module.a"]}, "must be 'module'"),
-        ({"sample_weight": "weights"}, "Unknown input 'weights'"),
+        ({"sample_weight": "weights"}, "Unknown input 'weights'.* its domain: 'tags.weights'"),
         ({"inputs": []}, "inputs is empty"),
         ({"inputs": {"input": "outputs", "taget": "targets"}}, "Did you mean 'target'"),
         ({"inputs": {"target": "targets"}}, "lacks 'input'"),
