@@ -177,9 +177,9 @@ class FileFacts:
     nodes: tuple[NodeFacts, ...] = ()
     plan: PlanFacts | None = None
     runs: tuple[RunFacts, ...] = ()
-    picture: GraphSpec | None = None
+    picture: GraphSpec | None = field(default=None, repr=False)
     meta: Mapping[str, Any] = field(default_factory=dict)
-    tree: Any = None
+    tree: Any = field(default=None, repr=False)
 
     @property
     def final(self) -> dict[tuple[str, str], float]:

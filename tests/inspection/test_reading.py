@@ -101,6 +101,11 @@ def test_the_data_is_described_and_not_read(written):
     assert data.splits == {"train": 18, "test": 6}
 
 
+def test_printed_facts_leave_the_whole_tree_out(written):
+    facts = inspect(written / "first.exp.mml")
+    assert facts.tree is not None and "array(" not in repr(facts) and "tree=" not in repr(facts)
+
+
 def test_nodes_tell_model_shapes_and_size(written):
     forest, net, head = inspect(written / "first.exp.mml").nodes
     assert (forest.model, forest.upstreams, forest.n_parameters) == ("RandomForestRegressor", ("data",), None)
