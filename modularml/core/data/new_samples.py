@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from modularml.base.errors import Faults, InvalidValueError, unknown_name
+from modularml.base.errors import Faults, InvalidValueError, told_of, unknown_name
 from modularml.core.data import interchange
 from modularml.core.data.columns import RAW, Column
 from modularml.core.data.reader import ColumnReader
@@ -94,7 +94,8 @@ def as_raw(data: Any, table: SampleCollection, keys: Sequence[str], where: str) 
 
 def _apart(data: Any, table: SampleCollection, keys: Sequence[str], where: str) -> dict[Column, np.ndarray]:
     # A column of objects may hold text and numbers; each key of it is looked at by itself.
-    array = data if isinstance(data, np.ndarray) and data.dtype.kind == "O" else as_column(data)
+    with told_of(f"New samples for {where}"):
+        array = data if isinstance(data, np.ndarray) and data.dtype.kind == "O" else as_column(data)
     shapes = {name: table.column(name).shape[1:] for name in keys}
     sizes = [int(np.prod(shape)) for shape in shapes.values()]
     n_values = int(np.prod(array.shape[1:]))

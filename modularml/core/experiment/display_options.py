@@ -24,7 +24,8 @@ def display_options(given: Mapping[str, Any], *others: str) -> DisplayOptions:
     faults, defaults = Faults("Display options"), vars(DisplayOptions())
     for name, value in given.items():
         if name not in defaults:
-            faults.add(InvalidTypeError(unknown_name("display option", name, [*defaults, *others])))
+            told = unknown_name("display option", name, [*defaults, *others])
+            faults.add(InvalidTypeError(f"{told} What phases do is said to them, where they are made."))
             continue
         default = defaults[name]
         kind = str if isinstance(default, str) else bool

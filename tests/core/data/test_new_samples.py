@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 from modularml import FeatureSet, SampleCollection
-from modularml.base.errors import InvalidValueError, StateError, UnknownColumnError
+from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError, UnknownColumnError
 
 FRAME = pd.DataFrame(
     {"a": [1.0, 2.0, 4.0], "b": [3.0, 5.0, 9.0], "site": ["x", "y", "x"], "y": [0.0, 1.0, 2.0]}
@@ -81,6 +81,11 @@ def test_samples_that_do_not_fit_are_told(fs: FeatureSet, data: Any, match: str)
     with pytest.raises(InvalidValueError, match=match) as told:
         fs.scale(data)
     assert "New samples for FeatureSet 'Plant'" in str(told.value) or "in new samples" in str(told.value)
+
+
+def test_what_is_no_samples_at_all_is_told_with_what_it_was_for(fs: FeatureSet) -> None:
+    with pytest.raises(InvalidTypeError, match=r"New samples for FeatureSet 'Plant': .* got 'a'"):
+        fs.scale("a")
 
 
 def test_a_set_without_scalers_says_so() -> None:

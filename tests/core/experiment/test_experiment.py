@@ -98,6 +98,10 @@ class Fails(Callback):
     [
         (lambda exp: exp.run(stale=True), "Did you mean 'stale_only'?"),
         (lambda exp: exp.run(show_training_progres=False), "Did you mean 'show_training_progress'?"),
+        (
+            lambda exp: exp.run(n_epochs=5),
+            "Unknown display option 'n_epochs'.*What phases do is said to them",
+        ),
         (lambda exp: exp.run_phase(exp.execution_plan, resum=True), "Did you mean 'resume'?"),
         (lambda exp: exp.resume(chekpoint="a"), "Did you mean 'checkpoint'?"),
     ],

@@ -300,4 +300,8 @@ class PhaseGroup(Shown, Group):
 
 
 def _made(kind: Any, label: str, arguments: Mapping[str, Any]) -> Any:
+    if not {"split", "input_sources"} & set(arguments):
+        raise InvalidValueError(
+            f"{kind.__name__} {label!r}: say which rows it takes: split='train', or input_sources=[...]."
+        )
     return (kind.from_split if "split" in arguments else kind)(label, **arguments)

@@ -137,6 +137,11 @@ def test_several_are_added_and_removed_all_or_none(group: PhaseGroup, world: Any
     assert labels(group) == before
 
 
+def test_a_phase_that_is_added_without_rows_says_how_to_name_them(world: Any) -> None:
+    with pytest.raises(InvalidValueError, match=r"TrainPhase 't': say which rows it takes: split='train'"):
+        PhaseGroup("plan").add_train_phase("t", losses="mse", batch_size=8)
+
+
 def test_methods_that_change_a_group_can_be_chained(world: Any) -> None:
     phase = world.train()
     arguments = {"input_sources": phase.input_sources, "losses": phase.losses}
