@@ -130,11 +130,15 @@ class RunSource(Protocol):
 
 
 def changes(run: RunView, before: RunView | None) -> list[Difference] | None:
-    """Return what was set otherwise than in the run before; None where that cannot be told."""
+    """Return what was set otherwise than in the run before; None where that cannot be told.
+
+    What phases before it had made of that comes last: it follows from the rest, and is told as digests.
+    """
     if before is None or run.config is None or before.config is None:
         return None
     settings = [] if run.config is before.config else differences(before.config, run.config)
-    return settings + differences(dict(before.metadata), dict(run.metadata))
+    told = settings + differences(dict(before.metadata), dict(run.metadata))
+    return sorted(told, key=lambda found: found.path[1:2] == ("upstream",))
 
 
 def changes_in_words(told: Sequence[Difference] | None) -> str:

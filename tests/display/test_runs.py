@@ -60,6 +60,9 @@ def test_a_run_is_held_against_the_last_of_its_label() -> None:
     assert predecessors([first, other, second]) == [None, None, first]
     assert [str(d) for d in changes(second, first) or ()] == ["lr: 0.1 → 0.2", "torch: – → 3"]
     assert changes(first, None) is None and changes(run(), first) is None
+    third = run(config={"test": {"upstream": {"fit": "1"}, "z": {"lr": 0.3}}})
+    fourth = run(config={"test": {"upstream": {"fit": "2"}, "z": {"lr": 0.4}}}, metadata={"torch": "3"})
+    assert [d.path[-1] for d in changes(fourth, third) or ()] == ["lr", "torch", "fit"]
 
 
 def test_scores_are_better_when_they_are_higher() -> None:

@@ -29,6 +29,9 @@ from modularml.display.run_table import run_table
 from modularml.display.runs import RunView
 from modularml.io import codec
 
+EPOCHS_BEFORE = "epochs_before"
+"""What the metadata of a run calls the epochs of earlier runs that one of its train phases goes on from."""
+
 _PLAIN = ("label", "id", "status", "error", "metadata", "fingerprint", "checkpoints", "paused_s")
 STATUSES = ("running", "completed", "stopped", "interrupted", "failed")
 
@@ -77,8 +80,8 @@ class ExperimentRun(Shown):
         phases: The phases it executed, in order.
         error: The text of the exception that ended it, if one did.
         metadata: Versions, the seed and other plain facts; ``"resumed"`` lists when and where it went
-            on, if it did, ``"stopped_by"`` says who asked it to stop, and ``"continues"`` after how many
-            epochs of earlier runs a train phase, by its path, began.
+            on, if it did, ``"stopped_by"`` says who asked it to stop, and ``"continues"`` of a
+            train phase, by its path, how many epochs of earlier runs there were before it.
         fingerprint: Phase -> what it consumed, as a plain tree; see `fingerprint.fingerprint`.
         checkpoints: Names of the checkpoints that were written meanwhile.
         id: Tells runs of one label apart.

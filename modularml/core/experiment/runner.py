@@ -40,7 +40,7 @@ from modularml.core.experiment.checkpointing import PHASE
 from modularml.core.experiment.checkpoints import Checkpoints
 from modularml.core.experiment.entries import Entry
 from modularml.core.experiment.fingerprint import fingerprint
-from modularml.core.experiment.history import ExperimentRun, History, PhaseExecution, now
+from modularml.core.experiment.history import EPOCHS_BEFORE, ExperimentRun, History, PhaseExecution, now
 from modularml.core.experiment.host import Host
 from modularml.core.experiment.phase_results import PhaseResults
 from modularml.core.experiment.phases.group import Group
@@ -263,7 +263,8 @@ class Runner:
         stage = self._stage_of(path)
         scope = self._scope(phase, path, record, stage)
         if scope.first_epoch:
-            record.metadata.setdefault("continues", {})["/".join(path)] = scope.first_epoch
+            continues = record.metadata.setdefault("continues", {})
+            continues["/".join(path)] = {EPOCHS_BEFORE: scope.first_epoch}
         results: PhaseResults | None = None
         self._phase = phase
         try:

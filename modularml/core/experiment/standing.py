@@ -14,7 +14,7 @@ from modularml.base.trees import Difference
 from modularml.core import cells
 from modularml.core.experiment.comparison import Diff, compare
 from modularml.core.experiment.fingerprint import Tree, fingerprint
-from modularml.core.experiment.history import ExperimentRun
+from modularml.core.experiment.history import EPOCHS_BEFORE, ExperimentRun
 from modularml.core.experiment.host import Host
 from modularml.core.experiment.outdated import outdated
 from modularml.core.experiment.phases.group import Group
@@ -130,9 +130,11 @@ def _continued(before: ExperimentRun, after: ExperimentRun, experiment: str) -> 
     """Return which train phases of two runs began after other numbers of epochs of earlier runs."""
     first, second = (run.metadata.get("continues", {}) for run in (before, after))
     both = [e.path for e in after.phases if e.path in {e.path for e in before.phases}]
-    numbers = {path: (first.get("/".join(path), 0), second.get("/".join(path), 0)) for path in both}
+    numbers = {
+        path: [c.get("/".join(path), {}).get(EPOCHS_BEFORE, 0) for c in (first, second)] for path in both
+    }
     return [
-        (name_of(path, experiment), Difference(("epochs before",), str(n), str(m)))
+        (name_of(path, experiment), Difference((EPOCHS_BEFORE,), str(n), str(m)))
         for path, (n, m) in numbers.items()
         if n != m
     ]
