@@ -14,6 +14,8 @@ from modularml.display.drawing import shortened
 
 LONGEST_TEXT = 400
 """Characters of a text in a cell; longer ones are cut in their middle."""
+LONGEST_LINE = 40
+"""Characters of what a row is about; longer ones break, or all beside them would be pushed out of sight."""
 MAX_ROWS = 60
 """Rows of a table within a card."""
 
@@ -24,7 +26,9 @@ color:var(--jp-ui-font-color1,var(--vscode-foreground,inherit));
 font:var(--jp-ui-font-size1,13px)/1.5 var(--jp-ui-font-family,var(--vscode-font-family,system-ui,sans-serif));
 font-variant-numeric:tabular-nums}
 .modularml-card.wide{max-width:1200px}
-.modularml-card p{margin:0 0 6px}
+.modularml-card p{margin:0 0 6px;overflow-wrap:anywhere}
+.modularml-card .l{display:inline-block;width:max-content;max-width:26em;white-space:normal;
+overflow-wrap:anywhere}
 .modularml-card p:last-child{margin:0}
 .modularml-card .k,.modularml-card th,.modularml-card summary{font-weight:400;
 color:var(--jp-ui-font-color2,var(--vscode-descriptionForeground,#767676))}
@@ -40,7 +44,7 @@ vertical-align:top;text-align:left!important}
 .modularml-card .n{text-align:right!important}
 .modularml-card img{display:block;margin:4px 0}.modularml-card td img{margin:2px 0}
 .modularml-card details{margin-top:6px}
-.modularml-card summary{cursor:pointer}
+.modularml-card summary{cursor:pointer;overflow-wrap:anywhere}
 .modularml-card .completed{color:#1b873f}.modularml-card .failed{color:#d50000}
 .modularml-card .stopped,.modularml-card .interrupted{color:#b45309}
 :is([data-jp-theme-light=false],.vscode-dark) .modularml-card .completed{color:#5fc983}
@@ -98,12 +102,22 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, max_rows: int 
     kept = rows[:max_rows]
     body = "".join(
         f"<tr>{''.join(_cell('td', value, kind) for value, kind in zip(row, kinds, strict=True))}</tr>"
-        for row in kept
+        for row in ([_subject(first), *rest] for first, *rest in kept)
     )
-    more = f"<p class='k'>and {len(rows) - len(kept)} more</p>" if len(rows) > len(kept) else ""
+    more = muted(f"and {len(rows) - len(kept):,} more") if len(rows) > len(kept) else ""
     return Html(
         f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{more}'
     )
+
+
+def _subject(value: Any) -> Any:
+    is_long = not isinstance(value, Html) and len(str(value)) > LONGEST_LINE
+    return Html(f'<span class="l">{html(value)}</span>') if is_long else value
+
+
+def muted(text: str) -> Html:
+    """Return a sentence that says what there is not."""
+    return Html(f'<p class="k">{html(text)}</p>')
 
 
 def remark(text: str) -> Html:

@@ -11,7 +11,7 @@ from html import escape
 
 import numpy as np
 
-from modularml.display.card import Html, card, fields, remark, table, unfolding
+from modularml.display.card import Html, card, fields, muted, remark, table, unfolding
 from modularml.display.curves import curve_svg, is_wide
 from modularml.display.drawing import image
 from modularml.display.figures import counted, format_s, format_value
@@ -56,7 +56,7 @@ def runs_html(sources: Sequence[RunSource], token: str = "") -> Html:
         heads.insert(1, "of")
     n_more = len(rows) - MAX_ROWS
     note = counted(len(rows), "run") + (f", the newest {MAX_ROWS} shown" if n_more > 0 else "")
-    parts = [table(heads, told)] if rows else [Html("<p class='k'>Nothing was run yet.</p>")]
+    parts = [table(heads, told)] if rows else [muted("Nothing was run yet.")]
     of = {name: f"{name} " if len(sources) > 1 else "" for name in names}
     named = [(f"{of[name]}#{i} {run.label}", run) for (name, i, run), _ in rows]
     parts += [_overlay(named, keys[:1])]

@@ -46,7 +46,9 @@ border:1px solid var(--jp-border-color2,var(--vscode-panel-border,#8884));border
 color:var(--jp-ui-font-color1,var(--vscode-foreground,inherit));
 font:var(--jp-ui-font-size1,13px)/1.5 var(--jp-ui-font-family,var(--vscode-font-family,system-ui,sans-serif));
 font-variant-numeric:tabular-nums}
-.modularml-run p{margin:0 0 8px}
+.modularml-run p{margin:0 0 8px;overflow-wrap:anywhere}
+.modularml-run .l{display:inline-block;width:max-content;max-width:26em;white-space:normal;
+overflow-wrap:anywhere;vertical-align:top}
 .modularml-run .columns{display:flex;flex-wrap:wrap;gap:8px 24px;align-items:flex-start}
 .modularml-run .columns>div{max-width:100%;overflow-x:auto}
 .modularml-run figure{flex:1 1 320px;min-width:0;max-width:560px;margin:0}
@@ -71,7 +73,7 @@ text-align:left!important}
 :is([data-jp-theme-light=false],.vscode-dark) .modularml-run .failed{color:#ff8a80}
 :is([data-jp-theme-light=false],.vscode-dark) .modularml-run :is(.stopped,.interrupted){color:#f5b04c}
 .modularml-run details{margin-top:8px}
-.modularml-run summary{cursor:pointer}
+.modularml-run summary{cursor:pointer;overflow-wrap:anywhere}
 .modularml-run details table{margin-top:4px}
 </style>"""
 
@@ -140,7 +142,7 @@ def _phase_table(run: RunState) -> str:
     top = min((len(p.path) for p in run.phases), default=0)
     for phase in run.phases:
         indent = f' style="padding-left:{16 * (len(phase.path) - top)}px"'
-        name = escape(phase.path[-1])
+        name = f'<span class="l">{escape(phase.path[-1])}</span>'
         if phase.kind == "group":
             rows.append(f'<tr><th{indent} colspan="4">{name}</th></tr>')
             continue

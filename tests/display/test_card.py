@@ -45,6 +45,12 @@ def test_a_table_aligns_numbers_and_says_what_it_left_out() -> None:
     assert ">c<" not in drawn and "and 1 more" in drawn
 
 
+def test_what_a_row_is_about_breaks_where_it_is_long() -> None:
+    name = "n" * 60
+    assert f'<td><span class="l">{name}</span></td><td>{name}</td>' in table(["a", "b"], [[name, name]])
+    assert "<td>train, test</td>" in table(["a"], [["train, test"]])
+
+
 def test_long_texts_are_cut_and_nothing_is_none() -> None:
     drawn = fields({"a": "x" * 10_000, "b": None})
     assert len(drawn) < 700 and "None" not in drawn and ">b<" not in drawn

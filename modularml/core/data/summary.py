@@ -13,7 +13,7 @@ import numpy as np
 from modularml.base.rows import is_missing
 from modularml.core.data.overlap import Overlap
 from modularml.core.data.reader import ColumnReader
-from modularml.display.card import Html, card, table
+from modularml.display.card import Html, card, muted, table
 from modularml.display.drawing import shortened
 from modularml.display.figures import counted
 from modularml.display.sparks import histogram
@@ -137,7 +137,7 @@ def as_html(
     if shared:
         parts.append(table(_SHARED_HEADS, _shared_rows(shared)))
     elif len(splits) > 1:
-        parts.append(Html(f"<p class='k'>{_NOTHING_SHARED}</p>"))
+        parts.append(muted(_NOTHING_SHARED))
     if scalings:
         parts.append(table(_SCALED_HEADS, _scaled_rows(scalings)))
     return card(type(data).__name__, label, *parts, note=counted(data.n_samples, "sample"), classes="wide")

@@ -11,7 +11,7 @@ from typing import Any
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.topology.graph_node import GraphNode
-from modularml.display.card import Html, table
+from modularml.display.card import Html, muted, table
 from modularml.display.figures import counted, format_shape
 
 _INDENT = "\u2003"  # an em space, which markup does not fold
@@ -27,6 +27,8 @@ def plan_table(entries: Iterable[Any], results: Mapping[str, Any] | None = None)
         results: What the results of each phase are worth, by its path in the plan.
     """
     rows = list(_plan_rows(entries, (), results or {}))
+    if not rows:
+        return muted("No phases yet.")
     heads = ["phase", "kind", ">epochs", "data", "losses", "callbacks", "results"]
     kept = [i for i in range(len(heads)) if i < _N_ALWAYS or any(row[i] for row in rows)]
     return table([heads[i] for i in kept], [[row[i] for i in kept] for row in rows])
@@ -34,7 +36,8 @@ def plan_table(entries: Iterable[Any], results: Mapping[str, Any] | None = None)
 
 def node_table(nodes: Iterable[Any]) -> Html:
     """Return FeatureSets and nodes with their shapes."""
-    return table(["node", "kind", "input", "output"], map(_node_row, nodes))
+    rows = list(map(_node_row, nodes))
+    return table(["node", "kind", "input", "output"], rows) if rows else muted("No nodes yet.")
 
 
 def _plan_rows(
@@ -47,7 +50,15 @@ def _plan_rows(
             losses = ", ".join(loss.label for loss in entry.losses)
             callbacks = ", ".join(type(callback).__name__ for callback in entry.callbacks)
             worth = results.get("/".join(path), "")
-            yield [name, kind, entry.n_epochs, _data(entry), losses, callbacks, worth]
+            yield [
+                name,
+                kind,
+                entry.n_epochs if entry.kind == "train" else "",
+                _data(entry),
+                losses,
+                callbacks,
+                worth,
+            ]
         else:
             yield [name, kind, "", "", "", "", ""]
             yield from _plan_rows(entry.all, path, results)

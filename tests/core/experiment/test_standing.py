@@ -282,3 +282,8 @@ def test_a_plan_that_could_not_run_now_is_shown_with_the_reason(done: Any) -> No
     first, *_ = done.exp.history.views()[0].stale
     assert "'train' (run 0) are stale: it cannot run now: Unknown node 'data'" in first
     assert "up to date" not in done.exp._repr_mimebundle_()["text/html"]
+
+
+def test_an_experiment_without_nodes_and_phases_shows_no_empty_table() -> None:
+    shown = Experiment("empty", ctx=ExperimentContext())._repr_mimebundle_()["text/html"]
+    assert "<table" not in shown and "No nodes yet." in shown and "No phases yet." in shown
