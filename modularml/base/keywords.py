@@ -51,6 +51,7 @@ def checked(function: CallableT, owner: type | None = None) -> CallableT:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True  # IPython and pytest pass this frame by: it is on the way of every error
         try:
             return function(*args, **kwargs)
         except TypeError as error:

@@ -184,3 +184,10 @@ def test_what_is_passed_on_is_told_where_it_goes() -> None:
         modularml.Optimizer("adam", lr=0.1)  # type: ignore[call-arg]
     with pytest.raises(InvalidTypeError, match=r"loss_kwargs=\{'delta': 0.5\}"):
         modularml.Loss("huber", delta=0.5)  # type: ignore[call-arg]
+
+
+def test_the_check_is_passed_by_in_the_traceback_of_an_error() -> None:
+    with pytest.raises(TypeError) as caught:
+        Kettle().heat(None)  # type: ignore[arg-type]
+    shown = [entry.name for entry in caught.traceback.filter(caught)]
+    assert "heat" in shown and "call" not in shown
