@@ -60,7 +60,7 @@ def test_runs_are_browsed_filtered_sorted_and_picked_by_keyboard(open_notebook: 
         .requestExecute({ code }).done.then(() => {})""",
         "add_run(runs, label='fresh')",
     )
-    expect(count).to_contain_text("1201 runs")
+    expect(count).to_contain_text("1,201 runs")
     assert lab.errors == []
 
 

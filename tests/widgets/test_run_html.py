@@ -166,7 +166,7 @@ def test_folds_are_drawn_behind_their_mean(script: Any) -> None:
     text = Reader(html).text
     assert "mean of 3 folds, per epoch" in text
     lasts = [phase.metrics["mse"] for phase in state.phases]
-    assert f"mse {sum(lasts) / 3:.4g}" in text
+    assert f"mse {format_value(sum(lasts) / 3)}" in text
     faint = re.findall(r'<path[^>]*fill="none"[^>]*opacity="0.4"', html)
     clear = re.findall(r'<path[^>]*fill="none" stroke-width="1.8"', html)
     assert (len(faint), len(clear)) == (6, 2)  # mse and val_loss, of each fold and their mean

@@ -11,6 +11,7 @@ import torch
 from modularml import Callback, Experiment, ExperimentContext, PhaseGroup
 from modularml.base.errors import InvalidValueError, ModularMLWarning, StateError, UnknownNameError
 from modularml.core.experiment.results import results_from_state
+from modularml.display.figures import format_value
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_what_an_extra_is_for_is_told_where_it_is_missing(train: Any, monkeypatc
 
 def test_the_display_is_a_text_and_a_curve_where_there_is_one(lab: Any, train: Any) -> None:
     bundle = train._repr_mimebundle_()
-    value = f"{train.epoch_losses()[-1]:.6g}"
+    value = format_value(train.epoch_losses()[-1])
     assert bundle["text/plain"] == f"TrainResults(label='train', epochs=3)\n  mse {value}"
     assert bundle["image/svg+xml"].startswith("<svg") and "mse" in bundle["image/svg+xml"]
     assert "image/svg+xml" not in lab.exp.run_phase(lab.evaluate())._repr_mimebundle_()
