@@ -161,7 +161,7 @@ def test_metrics_that_cannot_be_are_told_together(regression: Regression) -> Non
 
 
 @pytest.mark.parametrize(("name", "meant"), [("mse", "neg_mean_squared_error"), ("AUC", "roc_auc")])
-def test_the_usual_names_lead_to_the_scorers(name: str, meant: str) -> None:
+def test_the_usual_names_lead_to_the_scorers(regression: Any, name: str, meant: str) -> None:
     with pytest.raises(UnknownNameError, match=f"Unknown metric '{name}'; .* '{meant}'"):
         EvalPhase.from_split("t", split="test", metrics=name)
 
