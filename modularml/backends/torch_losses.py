@@ -19,7 +19,7 @@ import torch
 from torch.nn.modules import loss as _modules
 
 from modularml.backends.torch_broadcasts import watched
-from modularml.base.config import parameters_of
+from modularml.base.config import argument_names, parameters_of
 from modularml.base.errors import LossError, unknown_name
 
 LossFunction = Callable[..., torch.Tensor]
@@ -153,7 +153,7 @@ def loss_forms(loss: Callable[..., Any], name: str, reduction: str) -> LossForms
         reduction: ``"sum"`` to add the values of a batch up; they are averaged otherwise.
     """
     short = loss_name(type(loss))
-    arguments = _argument_names(loss.forward if isinstance(loss, torch.nn.Module) else loss)
+    arguments = argument_names(loss.forward if isinstance(loss, torch.nn.Module) else loss)
     if loss_classes().get(short) is not type(loss):
         scalar, per_sample = _custom_forms(loss, name, reduction)
         return LossForms(
@@ -187,8 +187,8 @@ def refused_call(loss: Callable[..., Any], inputs: Sequence[str]) -> str | None:
     try:
         signature.bind(*inputs)
     except TypeError as error:
-        return f"it takes {', '.join(_argument_names(function)) or 'nothing'}: {error}"
-    if _argument_names(function)[:1] == ("y_true",) and inputs[0].startswith("outputs"):
+        return f"it takes {', '.join(argument_names(function)) or 'nothing'}: {error}"
+    if argument_names(function)[:1] == ("y_true",) and inputs[0].startswith("outputs"):
         return (
             f"it takes y_true first, which are the targets: inputs={[*inputs[1:2], inputs[0], *inputs[2:]]}"
         )
@@ -196,14 +196,6 @@ def refused_call(loss: Callable[..., Any], inputs: Sequence[str]) -> str | None:
 
 
 _MEAN: Any = 1  # torch's number for it; its stubs say str
-
-
-def _argument_names(function: Callable[..., Any]) -> tuple[str, ...]:
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # a function written in C says nothing of itself
-        return ()
-    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
 def _torch_forms(loss: Any, short: str, reduction: str) -> tuple[LossFunction, LossFunction]:

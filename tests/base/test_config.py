@@ -1,3 +1,4 @@
+import functools
 import gc
 import importlib
 import json
@@ -13,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import modularml
-from modularml.base.config import Configurable, from_config, same_tree, to_config, type_registry
+from modularml.base.config import (
+    Configurable,
+    argument_names,
+    from_config,
+    same_tree,
+    to_config,
+    type_registry,
+)
 from modularml.base.errors import InvalidValueError, StateError, UnknownNameError
 from modularml.samplers import SimpleSampler
 
@@ -128,3 +136,16 @@ def test_every_class_is_found_by_its_name_in_a_process_that_has_loaded_none() ->
     assert {"CrossValidation", "ConcatNode", "SumNode", "Checkpointing", "EarlyStopping"} < set(names)
     program = "from modularml.base.config import _registered; import sys; [*map(_registered, sys.argv[1:])]"
     subprocess.run([sys.executable, "-c", program, *names], check=True)
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (lambda y_true, /, y_pred, *rest, weight=1, **more: None, ("y_true", "y_pred")),
+        (functools.partial(lambda a, b: None, 1), ("b",)),
+        (max, ()),  # written in C
+    ],
+    ids=["all kinds", "partial", "C"],
+)
+def test_the_arguments_of_a_function_that_go_by_position_are_named(function: Any, names: Any) -> None:
+    assert argument_names(function) == names

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import copy
 import importlib
-import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from modularml.base.config import Configurable
+from modularml.base.config import Configurable, argument_names
 from modularml.base.errors import (
     DuplicateLabelError,
     Faults,
@@ -163,7 +162,8 @@ class OutputMetric(EvaluationMetric):
             return float(_scorers().computed(metric, outputs, targets))
         outputs, targets = _without_ones(outputs), _without_ones(targets)
         try:
-            value = metric(targets, outputs) if _takes_targets_first(metric) else metric(outputs, targets)
+            takes_targets_first = argument_names(metric)[:1] == ("y_true",)
+            value = metric(targets, outputs) if takes_targets_first else metric(outputs, targets)
         except Exception as error:
             raise InvalidValueError(
                 f"The metric {self.name!r} was given outputs {outputs.shape} and targets {targets.shape} and "
@@ -212,14 +212,6 @@ class OutputMetric(EvaluationMetric):
 def _without_ones(values: np.ndarray) -> np.ndarray:
     """Return values ``(n, ...)`` so that ``argmax(1)`` is over classes and numbers are ``(n,)``."""
     return values.reshape(len(values), *(n for n in values.shape[1:] if n != 1))
-
-
-def _takes_targets_first(metric: Any) -> bool:
-    try:
-        names = list(inspect.signature(metric).parameters)
-    except (TypeError, ValueError):  # a function written in C says nothing of itself
-        return False
-    return names[:1] == ["y_true"]
 
 
 _MEANT = {

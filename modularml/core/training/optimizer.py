@@ -6,13 +6,12 @@ They know no node and no graph: `build` takes named parameters.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from modularml.backends.backend import Backend, load
-from modularml.base.config import Configurable
+from modularml.base.config import Configurable, argument_names
 from modularml.base.errors import InvalidTypeError, OptimizerError, StateError, unknown_name
 from modularml.core.training.schedule import Schedule, as_schedule
 from modularml.display.card import Shown
@@ -173,7 +172,8 @@ class Optimizer(Shown, Configurable):
             return
         torch = load(self.backend)
         self._is_sparse = sparse
-        make = self._made_of_names(named) if _takes_names(self.factory) else self._make
+        takes_names = self.factory is not None and "named_parameters" in argument_names(self.factory)
+        make = self._made_of_names(named) if takes_names else self._make
         made = torch.build_optimizer(make, self.opt_kwargs or {}, list(named), fuses=not sparse)
         self._check_own(made, named)
         scheduler = None if self.schedule is None else self.schedule.build(made)
@@ -358,13 +358,6 @@ def as_optimizer(value: Any) -> Optimizer:
         'An optimizer is an Optimizer, its name ("adam"), its class (torch.optim.Adam) or '
         f"functools.partial(torch.optim.Adam, lr=1e-3), got {_told(value)}."
     )
-
-
-def _takes_names(factory: Callable[..., Any] | None) -> bool:
-    try:
-        return factory is not None and "named_parameters" in inspect.signature(factory).parameters
-    except ValueError:  # a function written in C says nothing of itself
-        return False
 
 
 def _told(value: Any) -> str:
