@@ -52,10 +52,8 @@ class _Watch(TorchFunctionMode):
         made = func(*args, **(kwargs or {}))
         if self.found is None and isinstance(made, torch.Tensor):
             shapes = [tuple(one.shape) for one in args if isinstance(one, torch.Tensor)]
-            pairs = permutations(shapes, 2)
-            self.found = next(
-                (p for low, high in pairs if self._meet(*(p := (low, high, tuple(made.shape))))), None
-            )
+            found = ((low, high, tuple(made.shape)) for low, high in permutations(shapes, 2))
+            self.found = next((one for one in found if self._meet(*one)), None)
         return made
 
     def _meet(self, low: tuple[int, ...], high: tuple[int, ...], out: tuple[int, ...]) -> bool:

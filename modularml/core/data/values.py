@@ -201,12 +201,10 @@ def check_feeds(columns: Mapping[str, np.ndarray], where: str) -> None:
         kind = KIND_NAMES.get(values.dtype.kind)
         if kind:
             domain, key, _ = name.split(".")
-            encoder = (
-                "OrdinalEncoder(dtype=int)" if domain == "targets" else "OrdinalEncoder()"
-            )  # for classes
+            dtype = "dtype=int" if domain == "targets" else ""  # as losses of classes want them
             advice = (
-                f"Encode it, e.g. with fit_transform({encoder}, domain={domain!r}, keys={key!r}), and "
-                f"refer to rep='transformed'; or leave it out: reference({domain}=[...])."
+                f"Encode it, e.g. with fit_transform(OrdinalEncoder({dtype}), domain={domain!r}, "
+                f"keys={key!r}), and refer to rep='transformed'; or leave it out: reference({domain}=[...])."
             )
             holds = f"holds {kind} ({values.dtype}); only numbers and bools feed a model"
             faults.add(InvalidTypeError(f"{name!r} {holds}. {advice}"))

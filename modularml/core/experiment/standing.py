@@ -129,7 +129,8 @@ def diff_of(experiment: Host, before: Run | None, after: Run | None) -> Diff:
 def _continued(before: ExperimentRun, after: ExperimentRun, experiment: str) -> list[tuple[str, Difference]]:
     """Return which train phases of two runs began after other numbers of epochs of earlier runs."""
     first, second = (run.metadata.get("continues", {}) for run in (before, after))
-    both = [e.path for e in after.phases if e.path in {e.path for e in before.phases}]
+    earlier = {phase.path for phase in before.phases}
+    both = [phase.path for phase in after.phases if phase.path in earlier]
     numbers = {
         path: [c.get("/".join(path), {}).get(EPOCHS_BEFORE, 0) for c in (first, second)] for path in both
     }

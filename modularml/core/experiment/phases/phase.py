@@ -392,8 +392,8 @@ def _target_keys(graph: ModelGraph) -> Callable[[str], list[str]]:
     """Return the function from a node to the keys of the targets that reach it."""
 
     def keys(node: str) -> list[str]:
-        found = columns_of(graph.ctx.get_node(node, GraphNode), graph.ctx)["targets"]
-        return [name.split(".")[1] for name in found]
+        origin = origin_of(graph.ctx.get_node(node, GraphNode), "targets", graph.ctx)
+        return [name.split(".")[1] for name in origin.columns("targets")]
 
     return keys
 
