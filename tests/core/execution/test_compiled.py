@@ -81,6 +81,11 @@ def both(bench: Any, make: Callable[[bool], Any], n_runs: int = 1) -> list[list[
 
 
 def assert_same(found: Sequence[Sequence[np.ndarray]]) -> None:
+    """Compare what was computed with the compiler and without it, loss by loss and weight by weight.
+
+    A small loss is the square of a difference of larger numbers: it has no five digits in
+    float32, and which it has depends on the processor.
+    """
     eager, ours = found
     for left, right in zip(eager, ours, strict=True):
         np.testing.assert_allclose(right, left, rtol=1e-5, atol=1e-6)
@@ -169,7 +174,7 @@ def test_nodes_with_optimizers_of_their_own(bench: Any, calls: Any) -> None:
 
 def test_running_statistics_and_random_numbers_are_the_same(bench: Any, calls: Any) -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
-    bench.graph(bench.node(model=model))
+    bench.graph(bench.node(model=model), lr=0.01)  # a batch of five multiplies what is rounded
     assert_same(both(bench, lambda on: bench.train(n_epochs=2, sampler=small(), compile=on)))
     assert calls
 
@@ -217,9 +222,8 @@ def test_what_an_epoch_changes_in_a_model_counts(bench: Any, calls: Any) -> None
         phase = bench.train(
             n_epochs=3, sampler=small(), compile=on, callbacks=[Anneal()], label=f"train {on}"
         )
-        results = bench.exp.run_phase(phase, **QUIET)
-        losses.append(np.concatenate(results.recording.losses))
-    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+        losses.append(bench.exp.run_phase(phase, **QUIET).recording.losses)
+    assert_same(losses)
     assert calls
 
 
@@ -242,7 +246,7 @@ def test_a_callback_of_batches_sees_and_changes_each(bench: Any, calls: Any) -> 
         )
         bench.exp.run_phase(phase, **QUIET)
         found.append(seen)
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+    assert_same(found)
     assert len(calls) == 8
 
 
@@ -291,7 +295,7 @@ def test_a_run_that_was_stopped_goes_on(bench: Any, calls: Any) -> None:
     stopped = bench.exp.run(fresh=True, **QUIET)["train"].recording.losses
     assert [len(losses) for losses in stopped] == [3]
     resumed = np.concatenate(bench.exp.resume(**QUIET)["train"].recording.losses)
-    np.testing.assert_allclose(resumed, whole, rtol=1e-5)
+    assert_same([[whole], [resumed]])
 
 
 def test_the_panel_is_told_before_each_compilation(bench: Any, calls: Any) -> None:
@@ -315,15 +319,16 @@ class Counting(nn.Linear):
 
 
 @pytest.mark.parametrize(
-    ("model", "reason"),
+    ("kind", "reason"),
     [
-        (Asking(4, 1), "'train' runs without compile=True: torch's compiler says"),
-        (Counting(4, 1), "'train' runs without compile=True: it was compiled 4 times"),
+        (Asking, "'train' runs without compile=True: torch's compiler says"),
+        (Counting, "'train' runs without compile=True: it was compiled 4 times"),
     ],
 )
 def test_what_cannot_be_compiled_is_told_once_and_trained_as_ever(
-    bench: Any, calls: Any, model: Any, reason: str
+    bench: Any, calls: Any, kind: Any, reason: str
 ) -> None:
+    model = kind(4, 1)
     bench.graph(bench.node(model=model))
     start, found = copy.deepcopy(model.state_dict()), []
     for on in (False, True):
