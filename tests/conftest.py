@@ -1,13 +1,16 @@
-"""What holds for every test: one thread, and no deadline on a shared machine."""
+"""What holds for every test: one thread, the same random numbers, no deadline on a shared machine."""
 
 import gc
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
 # Small arrays are slower on several threads, and notebooks' kernels inherit this.
@@ -15,6 +18,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("modularml", deadline=None)
 settings.load_profile("modularml")
+
+
+def pytest_runtest_setup() -> None:
+    """Give every test the same random numbers, whichever tests ran before it in its process."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
