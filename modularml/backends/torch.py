@@ -20,6 +20,7 @@ from torch.autograd.variable import Variable
 
 from modularml.backends import torch_losses as losses
 from modularml.backends import torch_schedules as schedules
+from modularml.backends.accelerator import Accelerator
 from modularml.backends.torch_updates import fast_step, on_one_thread
 from modularml.base.errors import OptimizerError, unknown_name
 
@@ -38,6 +39,7 @@ __all__ = [
     "optimizer_classes",
     "optimizer_state",
     "schedules",
+    "seed_generators",
     "seeded",
     "set_optimizer_state",
     "uncopied",
@@ -153,8 +155,25 @@ def seeded(seed: int | None) -> Iterator[None]:
         yield
         return
     with untouched_rng():
-        torch.manual_seed(seed)
+        seed_generators(seed)
         yield
+
+
+@cache
+def _has_gpu() -> bool:
+    return Accelerator("auto").torch_device_str() != "cpu"
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the generators of all devices that are there, as ``torch.manual_seed`` does.
+
+    That notes a seed for each kind of device that may come up later, too, with a traceback of whoever asked,
+    which takes as long as several steps of a small network.
+    """
+    if _has_gpu():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 # Optimizers.

@@ -35,6 +35,13 @@ def test_as_array_holds_bfloat16_exactly() -> None:
     assert backend.as_array(tensor).tolist() == [1.5, -2.25]
 
 
+def test_generators_are_seeded_as_torch_seeds_them() -> None:
+    torch.manual_seed(2**40 + 1)
+    drawn = torch.rand(3), torch.randn(3)
+    backend.seed_generators(2**40 + 1)
+    assert torch.equal(torch.rand(3), drawn[0]) and torch.equal(torch.randn(3), drawn[1])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_backward_gives_the_gradients_of_loss_backward(dtype: torch.dtype) -> None:
     net, x = small_net().to(dtype), torch.randn(5, 4, dtype=dtype)

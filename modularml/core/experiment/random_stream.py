@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from modularml.backends.torch import seed_generators
+
 _lock = threading.Lock()
 _running: list[RandomStream] = []
 _outside: dict[str, Any] = {}
@@ -65,7 +67,7 @@ class RandomStream:
     def begin_anew(self, seed: int) -> None:
         """Go on from a seed, where a run draws from this stream."""
         if self._is_drawn_from:
-            torch.manual_seed(seed)
+            seed_generators(seed)
             np.random.seed(seed % 2**32)
             random.seed(seed)
 
