@@ -178,7 +178,7 @@ class Evaluation(Callback):
         )
         ready = None if exec_ctx is None else self._ready.get(exec_ctx)
         if ready is None:
-            ready = self.eval_phase.ready(scope)
+            ready = self.eval_phase._ready(scope)
             if exec_ctx is not None:
                 self._ready[exec_ctx] = ready
         execution = ready.execute(scope)

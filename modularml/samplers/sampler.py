@@ -254,7 +254,7 @@ class Sampler(Shown, Configurable, ABC):
             StateError: If there is no source.
         """
         source: Any = self._bound(None)
-        self._sampled = source.sampled(self.epoch(source, epoch))
+        self._sampled = source._sampled(self.epoch(source, epoch))
 
     @property
     def sampled(self) -> Any:

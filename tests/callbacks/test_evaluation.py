@@ -107,14 +107,14 @@ def test_it_is_resolved_once_a_run_of_the_phase_and_let_go_with_it(
     regression: Regression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[weakref.ref[ReadyEval]] = []
-    ready = EvalPhase.ready
+    ready = EvalPhase._ready
 
     def counted(self: EvalPhase, scope: Any) -> ReadyEval:
         found = ready(self, scope)
         made.append(weakref.ref(found))
         return found
 
-    monkeypatch.setattr(EvalPhase, "ready", counted)
+    monkeypatch.setattr(EvalPhase, "_ready", counted)
     phase = regression.train(regression.evaluation(), n_epochs=4)
     first = regression.exp.run_phase(phase)
     assert len(made) == 1

@@ -259,7 +259,7 @@ class FeatureSet(SampleSet):
         """The context that it belongs to."""
         return self._context
 
-    def move_to(self, ctx: ExperimentContext) -> None:
+    def _move_to(self, ctx: ExperimentContext) -> None:
         """Enter the set in another context, in the place of whatever bears its label there."""
         self._context = ctx
         ctx.replace(self)
@@ -286,7 +286,7 @@ class FeatureSet(SampleSet):
     def __hash__(self) -> int:
         return hash(self.node_id)
 
-    def from_selection(self, selection: Selection, label: str) -> FeatureSet:
+    def _from_selection(self, selection: Selection, label: str) -> FeatureSet:
         """Make a set of its own of some rows and columns; the samples keep their ids."""
         return FeatureSet(label, selection.to_sample_collection())
 

@@ -381,7 +381,7 @@ class ColumnReader(ABC):
             else:
                 yield column[index[start:stop]]
 
-    def some_values(self, name: str, n: int) -> np.ndarray:
+    def _some_values(self, name: str, n: int) -> np.ndarray:
         """Return about `n` values of a column, of samples at equal distances, shape ``(n_values,)``."""
         column, index = self.table.column(name), self._index
         step = max(1, self.n_samples * int(np.prod(column.shape[1:])) // n)

@@ -104,7 +104,7 @@ class SampleSet(Selection):
         return f"FeatureSet {self._label!r}"
 
     @abstractmethod
-    def from_selection(self, selection: Selection, label: str) -> SampleSet:
+    def _from_selection(self, selection: Selection, label: str) -> SampleSet:
         """Make a set of its own of some rows and columns; the samples keep their ids."""
 
     # Splits
@@ -177,7 +177,7 @@ class SampleSet(Selection):
         if is_new:
             self._splits.warn_of_overlaps([view.label])
 
-    def register_splits(
+    def _register_splits(
         self, views: Mapping[str, FeatureSetView], *, splitter: Splitter, applied_to: Selection
     ) -> None:
         """Keep the views that a splitter made, in the place of those it made before.
@@ -246,7 +246,7 @@ class SampleSet(Selection):
         self._splits.clear()
 
     @contextmanager
-    def in_fold(self, rows: Mapping[str, np.ndarray], *, fit_to: str) -> Iterator[None]:
+    def _in_fold(self, rows: Mapping[str, np.ndarray], *, fit_to: str) -> Iterator[None]:
         """Have other rows in some splits within a ``with`` block, and the scalers fitted to one of them.
 
         Nothing of the other rows leaks into the scalers: all of them are fitted anew. What
@@ -265,7 +265,7 @@ class SampleSet(Selection):
             self._splits, self._scaling, self._table = before
 
     @contextmanager
-    def on_samples(self, collection: SampleCollection) -> Iterator[None]:
+    def _on_samples(self, collection: SampleCollection) -> Iterator[None]:
         """Have other samples within a ``with`` block, without splits, scaled by the scalers as they are.
 
         Args:

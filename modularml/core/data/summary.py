@@ -166,7 +166,7 @@ def _in_words(data: ColumnReader, name: str) -> str:
     if not data.n_samples:
         return "none"
     if kind == "U":
-        some = data.some_values(name, _N_BINNED)
+        some = data._some_values(name, _N_BINNED)
         distinct = np.unique(some[some != ""])
         more = " or more" if len(some) < data.n_samples else ""
         shown = ", ".join(map(_text, distinct[:3])) + (", ..." if len(distinct) > 3 else "")
@@ -205,7 +205,7 @@ def _moment(time: np.generic) -> str:
 def _histograms(name: str, parts: Sequence[ColumnReader]) -> tuple[tuple[int, ...], ...]:
     """Return a histogram of a column for each part, over the range that it has in the first."""
     kind = parts[0].table.column(name).dtype.kind
-    samples = [part.some_values(name, _N_BINNED) for part in parts] if kind in "biuf" else []
+    samples = [part._some_values(name, _N_BINNED) for part in parts] if kind in "biuf" else []
     samples = [values[np.isfinite(values)].astype(float) for values in samples]
     if not samples or not samples[0].size:
         return ()

@@ -46,13 +46,13 @@ class ViewSource(Protocol):
         """Its rows, as they are now."""
         ...
 
-    def register_splits(
+    def _register_splits(
         self, views: Mapping[str, FeatureSetView], *, splitter: Splitter, applied_to: Selection
     ) -> None:
         """Keep the views that a splitter made as splits."""
         ...
 
-    def from_selection(self, selection: Selection, label: str) -> Any:
+    def _from_selection(self, selection: Selection, label: str) -> Any:
         """Make a set of its own of some rows and columns."""
         ...
 
@@ -266,7 +266,7 @@ class Selection(ColumnReader):
             name: FeatureSetView(self.source, rows, self.columns, name) for name, rows in of_parts.items()
         }
         if register:
-            self.source.register_splits(views, splitter=splitter, applied_to=self)
+            self.source._register_splits(views, splitter=splitter, applied_to=self)
         return views if return_views else None
 
     def split_random(
@@ -308,13 +308,13 @@ class Selection(ColumnReader):
         """Return a collection of these rows and columns; the samples keep their ids."""
         return self.table.take(self._index, self.columns)
 
-    def sampled(self, index: EpochIndex) -> SampledView:
+    def _sampled(self, index: EpochIndex) -> SampledView:
         """Return the batches that a sampler drew of these rows, in the stream ``default``."""
         return SampledView({"default": BatchStream(self, index)})
 
     def to_featureset(self, label: str) -> Any:
         """Return a FeatureSet of its own with these rows and columns."""
-        return self.source.from_selection(self, label)
+        return self.source._from_selection(self, label)
 
     def summary(self) -> str:
         """Return a table of columns and splits as text."""

@@ -135,7 +135,7 @@ class InputBinding(Shown, Configurable):
         """
         view = self.resolve_input_view(ctx)
         sampler = self.sampler or SimpleSampler(batch_size=max(view.n_samples, 1))
-        return list(view.sampled(sampler.epoch(view, 0)).get_stream("default"))
+        return list(view._sampled(sampler.epoch(view, 0)).get_stream("default"))
 
     @functools.cached_property
     def _input_ref(self) -> FeatureSetReference:

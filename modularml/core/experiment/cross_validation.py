@@ -242,11 +242,11 @@ class CrossValidation(Shown, Group):
         # Without a phase of its own it runs a plan that it may stand in itself.
         return self is group or (self.phase is not None and super().holds(group))
 
-    def refresh(self) -> None:
-        """Follow what was defined anew; see `Group.refresh`."""
+    def _refresh(self) -> None:
+        """Follow what was defined anew; see `Group._refresh`."""
         if self.phase is not None:
             self.phase = cells.present(self.phase)
-        super().refresh()
+        super()._refresh()
 
     def new_results(self) -> CVResults:
         """Return empty results."""

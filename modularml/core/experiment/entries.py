@@ -64,10 +64,10 @@ def refreshed(experiment: Host, entry: Any) -> Any:
     """Let what cells defined anew meet what named it before; return what `entry` is by now."""
     cells.settle()
     if experiment.model_graph is not None:
-        experiment.model_graph.refresh()
+        experiment.model_graph._refresh()
     if isinstance(entry, ExperimentPhase | Group):
         entry = cells.present(entry)
-        entry.refresh()
+        entry._refresh()
     return entry
 
 

@@ -130,7 +130,7 @@ class ExperimentEstimator(BaseEstimator):
         recipe, experiment = self._recipe(), self.experiment_
         data = experiment.ctx.get_node(recipe.featureset, FeatureSet)
         is_scaled = str(Column(TARGETS, recipe.target, TRANSFORMED)) in data.columns
-        with experiment.ctx.temporary(), data.on_samples(recipe.samples(X, y)):
+        with experiment.ctx.temporary(), data._on_samples(recipe.samples(X, y)):
             heads = experiment.model_graph.head_nodes
             phase = EvalPhase("predict", input_sources=[InputBinding.for_evaluation(node=n) for n in heads])
             results = experiment.preview_phase(phase)

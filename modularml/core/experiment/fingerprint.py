@@ -46,7 +46,7 @@ def fingerprint(phase: ExperimentPhase, shared: Shared | None = None) -> Tree:
         and callbacks by label, its bindings by node).
     """
     shared = shared or Shared()
-    tree = shared.again("fingerprint", phase.question, _without_callbacks, phase, shared)
+    tree = shared.again("fingerprint", phase._question, _without_callbacks, phase, shared)
     # Of the user's own classes, which nobody need be able to describe.
     callbacks = plain([_described(callback) for callback in phase.callbacks], _text)
     return {**tree, "phase": {**tree["phase"], "callbacks": callbacks}}

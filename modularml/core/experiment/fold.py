@@ -73,5 +73,5 @@ class Fold(Group):
             for rows in self.rows:
                 featureset = experiment.ctx.get_node(rows.fs, FeatureSet)
                 parts = {rows.train_split_name: rows.train, rows.val_split_name: rows.val}
-                folds.enter_context(featureset.in_fold(parts, fit_to=rows.train_split_name))
+                folds.enter_context(featureset._in_fold(parts, fit_to=rows.train_split_name))
             yield

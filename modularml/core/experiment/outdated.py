@@ -38,11 +38,11 @@ def _of_phase(phase: ExperimentPhase) -> Iterator[str]:
 def _of_node(node: GraphNode) -> Iterator[str]:
     maker, old = cells.maker(node), _old(node)
     yield from _uses(f"node {node.label!r}", old, maker)
-    if not isinstance(node, ModelNode) or old or not node.made_by:
+    if not isinstance(node, ModelNode) or old or not node._made_by:
         return
     # A module of the user's that is loaded again gives its objects the new methods: %autoreload.
     present = inits_of(node.model)
-    for name, made_by in node.made_by.items():
+    for name, made_by in node._made_by.items():
         if present.get(name, made_by) != made_by:
             short, module = name.rpartition(".")[2], name.rpartition(".")[0]
             what = f"node {node.label!r} has new methods of class {short}, and what its old __init__ made"

@@ -68,7 +68,7 @@ def status_of(experiment: Host, group: Group) -> Status:
 def alone(entry: ExperimentPhase | Group) -> PhaseGroup:
     """Return a group of this entry, which is recorded under its own label where it runs by itself."""
     around = PhaseGroup(entry.label)
-    around.replace_items([entry])
+    around._replace_items([entry])
     return around
 
 
@@ -90,7 +90,7 @@ def status_to_show(experiment: Host) -> Status:
         return Status()
     if experiment.history[-1].status != "running":
         cells.settle()
-        experiment.execution_plan.refresh()
+        experiment.execution_plan._refresh()
     return status_of(experiment, experiment.execution_plan)
 
 
@@ -104,7 +104,7 @@ def only(group: PhaseGroup, names: set[str], above: str = "") -> PhaseGroup:
         elif f"{above}{entry.label}" in names:
             kept.append(entry)
     with_only = PhaseGroup(group.label)
-    with_only.replace_items(kept)
+    with_only._replace_items(kept)
     return with_only
 
 

@@ -226,7 +226,7 @@ def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
             continue
         if present is not None:
             graph_entrance.tell_node_replaced(present, node)
-        node.move_to(ctx)
+        node._move_to(ctx)
     if staged.model_graph is None:
         ctx.remove_model_graph()
     elif same_graph:
@@ -234,7 +234,7 @@ def _adopt(ctx: ExperimentContext, staged: ExperimentContext) -> None:
     else:
         if before is not None:
             graph_entrance.tell_replaced(before, staged.model_graph)
-        staged.model_graph.move_to(ctx)
+        staged.model_graph._move_to(ctx)
 
 
 def _found_checkpoints(saved: Mapping[str, str], folder: Path | None) -> dict[str, str]:

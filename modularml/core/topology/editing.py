@@ -104,7 +104,7 @@ class Draft:
             before = {_point(ref, self._ctx): ref for ref in node.upstream_refs}
             refs = [before.get(point) or _reference(point, self.nodes) for point in points]
             if tuple(refs) != node.upstream_refs:
-                faults.attempt(node.check_upstream_refs, refs)
+                faults.attempt(node._check_upstream_refs, refs)
                 changes[label] = refs
         faults.raise_if_any()
         for label, refs in changes.items():

@@ -65,11 +65,11 @@ def enter(graph: Any, ctx: ExperimentContext, *, overwrite: bool) -> Any:
         for known in taken:
             tell_node_replaced(known, node)
             ctx.remove_node(label=known.label)
-        node.move_to(ctx)
+        node._move_to(ctx)
     if present is None or overwrite:
         if present is not None:
             tell_replaced(present, graph)
-        graph.move_to(ctx)
+        graph._move_to(ctx)
     else:
         graph.ctx = ctx
         notice(
@@ -104,7 +104,7 @@ def _make_room(graph: Any, nodes: Sequence[GraphNode], ctx: ExperimentContext) -
             f"The loaded {type(node).__name__} {wanted!r} has the label or the id of another one. "
             f"It was registered as {node.label!r} with a new id.",
         )
-    graph.follow(renamed)
+    graph._follow(renamed)
 
 
 def tell_identical(present: Any) -> None:

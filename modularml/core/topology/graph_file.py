@@ -85,7 +85,7 @@ def _graph_in(staged: ExperimentContext, cls: Any, tree: Mapping[str, Any]) -> A
             }
             FeatureSet(label, SampleCollection.of_arrays(arrays))
         graph = make_graph(cls, tree)
-    graph.absent = {label: dict(columns) for label, columns in sets.items()}
+    graph._absent = {label: dict(columns) for label, columns in sets.items()}
     return graph
 
 

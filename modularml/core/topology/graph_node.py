@@ -59,7 +59,7 @@ class GraphNode(Shown):
             self._context.register(self)
 
     def _assigned(self, name: str, value: Any) -> Any:
-        return self.check_upstream_refs(value) if name == "upstream_refs" else value
+        return self._check_upstream_refs(value) if name == "upstream_refs" else value
 
     @property
     def label(self) -> str:
@@ -116,7 +116,7 @@ class GraphNode(Shown):
             f"({type(upstream).__name__}).{hint}"
         )
 
-    def move_to(self, ctx: ExperimentContext) -> None:
+    def _move_to(self, ctx: ExperimentContext) -> None:
         """Enter the node in another context, in the place of whatever bears its label there."""
         self._context = ctx
         ctx.replace(self)
@@ -136,7 +136,7 @@ class GraphNode(Shown):
 
     # -- what feeds it -----------------------------------------------------------
 
-    def check_upstream_refs(self, upstreams: Sequence[Any]) -> tuple[UpstreamReference, ...]:
+    def _check_upstream_refs(self, upstreams: Sequence[Any]) -> tuple[UpstreamReference, ...]:
         """Return the references that are meant, if the node can be fed by them.
 
         Raises:
@@ -156,7 +156,7 @@ class GraphNode(Shown):
             InvalidTypeError: If one of them is no node, FeatureSet or reference.
             GraphError: If there are too few or too many; the node stays as it was.
         """
-        self.upstream_refs = self.check_upstream_refs(upstreams)
+        self.upstream_refs = self._check_upstream_refs(upstreams)
 
     def add_upstream_ref(self, upstream: Any) -> None:
         """Let it be fed by one thing more; see `set_upstream_refs`."""
@@ -174,7 +174,7 @@ class GraphNode(Shown):
             raise GraphError(unknown_name("upstream", ref.node_label, labels, where=repr(self)))
         self.set_upstream_refs([up for up in self.upstream_refs if up != ref])
 
-    def follow(self, renamed: Mapping[str, GraphNodeReference]) -> None:
+    def _follow(self, renamed: Mapping[str, GraphNodeReference]) -> None:
         """Be fed by the same nodes as before under the ids and labels that they got.
 
         Args:
@@ -246,7 +246,7 @@ class GraphNode(Shown):
         """Whether it can take samples."""
         raise NotImplementedError
 
-    def data_strategy(self, domain: str) -> Strategy | UpstreamReference:
+    def _data_strategy(self, domain: str) -> Strategy | UpstreamReference:
         """What becomes of the targets or tags of several upstreams: see `MergeNode`."""
         return "first"
 

@@ -105,7 +105,7 @@ def _columns_read(graph: Any) -> dict[str, Any]:
         for ref in node.featureset_refs:
             label = graph.ctx.label_of(ref)
             if not graph.ctx.has_node(ref):
-                read[label] = graph.absent[label]
+                read[label] = graph._absent[label]
                 continue
             table = graph.ctx.get_node(ref, FeatureSet).table
             columns = {name: table.column(name) for name in ref.columns}

@@ -133,7 +133,7 @@ class MergeNode(GraphNode, Configurable, ABC):
     __hash__ = object.__hash__
     __repr__ = GraphNode.__repr__
 
-    def data_strategy(self, domain: str) -> Strategy | UpstreamReference:
+    def _data_strategy(self, domain: str) -> Strategy | UpstreamReference:
         """What becomes of the targets or tags of the inputs."""
         found: Strategy | UpstreamReference = self.tags_strategy if domain == "tags" else self.target_strategy
         return found
@@ -167,9 +167,9 @@ class MergeNode(GraphNode, Configurable, ABC):
         """The numeric library that computes it: ``"torch"``, whatever its inputs are made with."""
         return "torch"
 
-    def check_upstream_refs(self, upstreams: Sequence[Any]) -> tuple[UpstreamReference, ...]:
-        """Return the references that are meant; see `GraphNode.check_upstream_refs`."""
-        refs = super().check_upstream_refs(upstreams)
+    def _check_upstream_refs(self, upstreams: Sequence[Any]) -> tuple[UpstreamReference, ...]:
+        """Return the references that are meant; see `GraphNode._check_upstream_refs`."""
+        refs = super()._check_upstream_refs(upstreams)
         if len(refs) < 2:
             labels = [ref.node_label for ref in refs]
             raise GraphError(f"{self!r} needs at least two upstreams, not {labels}; remove or replace it.")
@@ -190,14 +190,14 @@ class MergeNode(GraphNode, Configurable, ABC):
 
     def set_upstream_refs(self, upstreams: Sequence[Any]) -> None:
         """Let it be fed by something else; see `GraphNode.set_upstream_refs`."""
-        refs = self.check_upstream_refs(upstreams)
+        refs = self._check_upstream_refs(upstreams)
         self.target_strategy = self._moved(self.target_strategy, refs, "target_strategy")
         self.tags_strategy = self._moved(self.tags_strategy, refs, "tags_strategy")
         self.upstream_refs, self._output_shape, self._input_shapes = refs, None, None
 
-    def follow(self, renamed: Mapping[str, GraphNodeReference]) -> None:
-        """Be fed by the same nodes under other ids; see `GraphNode.follow`."""
-        super().follow(renamed)
+    def _follow(self, renamed: Mapping[str, GraphNodeReference]) -> None:
+        """Be fed by the same nodes under other ids; see `GraphNode._follow`."""
+        super()._follow(renamed)
         for name in ("target_strategy", "tags_strategy"):
             strategy = getattr(self, name)
             if isinstance(strategy, GraphNodeReference):

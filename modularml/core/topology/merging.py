@@ -63,7 +63,7 @@ def _merged_samples(node: Any, inputs: Sequence[SampleData]) -> SampleData:
 
 
 def _kept(node: Any, values: Sequence[Any], domain: str) -> Any:
-    how = node.data_strategy(domain)
+    how = node._data_strategy(domain)
     if not isinstance(how, Strategy):
         return values[node.upstream_refs.index(how)]
     if how == MergeStrategy.FIRST or how == MergeStrategy.LAST:

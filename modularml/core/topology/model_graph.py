@@ -72,7 +72,7 @@ class ModelGraph:
         DuplicateLabelError: If the context has a graph and its policy is ``"raise"``.
     """
 
-    _fixed = ("ctx", "absent")
+    _fixed = ("ctx",)
     _elsewhere: ClassVar[Mapping[str, str]] = {
         "fit train": (
             "A phase does: exp.run_phase(TrainPhase.from_split('train', split='train', losses='mse'))."
@@ -102,7 +102,7 @@ class ModelGraph:
         self._optimizer = None if optimizer is None else faults.attempt(as_optimizer, optimizer)
         self._compile = faults.attempt(check_flag, compile, "compile")
         faults.raise_if_any()
-        self.absent: dict[str, Any] = {}  # what a loaded graph reads of FeatureSets that may not be there
+        self._absent: dict[str, Any] = {}  # what a loaded graph reads of FeatureSets that may not be there
         self._was_built = False
         self._added_in: dict[str, cells.Cell | None] = {}
         self._built_with: dict[str, tuple[UpstreamReference, ...]] = {}
@@ -322,7 +322,7 @@ class ModelGraph:
     def _build_optimizers(self, *, force: bool) -> None:
         optimizers.build_optimizers(self, self._models(), force=force)
 
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         """Take what was defined anew, as cells ran again: optimizers, and nodes that are to be built."""
         owners: list[ModelGraph | ModelNode] = [self, *self._models()]
         for owner in owners:
@@ -347,7 +347,7 @@ class ModelGraph:
         if self.is_built:
             self._build_optimizers(force=True)
 
-    def move_to(self, ctx: ExperimentContext) -> None:
+    def _move_to(self, ctx: ExperimentContext) -> None:
         """Make it the model graph of another context, which must have its nodes."""
         self.ctx = ctx
         ctx.remove_model_graph()
@@ -465,11 +465,11 @@ class ModelGraph:
             self._build_optimizers(force=False)
         graph_state.put_into_optimizers(self._members(), self.optimizer, state)
 
-    def follow(self, renamed: Mapping[str, GraphNodeReference]) -> None:
-        """Hold the same nodes as before under the ids and labels that they got; see `GraphNode.follow`."""
+    def _follow(self, renamed: Mapping[str, GraphNodeReference]) -> None:
+        """Hold the same nodes as before under the ids and labels that they got; see `GraphNode._follow`."""
         self._refs = [renamed.get(ref.node_id, ref) for ref in self._refs]
         for node in self._members():
-            node.follow(renamed)
+            node._follow(renamed)
         self._built_with = {node.node_id: node.upstream_refs for node in self._members()}
 
     def __eq__(self, other: object) -> bool:

@@ -91,7 +91,7 @@ class ModelNode(GraphNode):
             if len(several) > 1 or names is not None:
                 faults.attempt(self._expect, names)
         faults.raise_if_any()
-        self._made_by = inits_of(self.model)
+        self._made_by = inits_of(self.model)  # own class -> the __init__ that it had then
         self._names = names
         self._n_inputs = len(several)
         super().__init__(label, several, node_id=node_id, register=register)
@@ -270,14 +270,9 @@ class ModelNode(GraphNode):
         kinds = self.model.input_kinds or ["int" if self.model.takes_integers else "float"] * self._n_inputs
         return [dtype_of(kind, floating) for kind in kinds]
 
-    @property
-    def made_by(self) -> Mapping[str, str]:
-        """Full name of each own class of the user's in its model -> the version of ``__init__`` then."""
-        return self._made_by
-
-    def check_upstream_refs(self, upstreams: Sequence[Any]) -> tuple[UpstreamReference, ...]:
-        """Return the reference that is meant; see `GraphNode.check_upstream_refs`."""
-        refs = super().check_upstream_refs(upstreams)
+    def _check_upstream_refs(self, upstreams: Sequence[Any]) -> tuple[UpstreamReference, ...]:
+        """Return the reference that is meant; see `GraphNode._check_upstream_refs`."""
+        refs = super()._check_upstream_refs(upstreams)
         if len(refs) != self._n_inputs:
             labels = [ref.node_label for ref in refs]
             n = "one upstream" if self._n_inputs == 1 else f"{self._n_inputs} upstreams"

@@ -104,7 +104,7 @@ def origin_of(node: GraphNode, domain: str, ctx: ExperimentContext) -> Origin:
         else origin_of(ctx.get_node(ref), domain, ctx)
         for ref in node.upstream_refs
     ]
-    how = node.data_strategy(domain)
+    how = node._data_strategy(domain)
     if how == MergeStrategy.FIRST or how == MergeStrategy.LAST:
         return of_inputs[0 if how == MergeStrategy.FIRST else -1]
     if not isinstance(how, Strategy):

@@ -114,7 +114,7 @@ class AppliedLoss(Shown, Configurable):
             config["class_weight"] = [list(pair) for pair in pairs]
         return config
 
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         """Take the loss function that came in the place of its own as a cell ran again."""
         self.loss = cells.present(self.loss)
 

@@ -72,7 +72,7 @@ def test_roles_of_unequal_length_are_refused(fs: FeatureSet) -> None:
 
 def test_streams_run_side_by_side_until_the_shortest_ends(fs: FeatureSet) -> None:
     short, long = (
-        fs.sampled(SimpleSampler(batch_size=n).epoch(fs, 0)).get_stream("default") for n in (30, 20)
+        fs._sampled(SimpleSampler(batch_size=n).epoch(fs, 0)).get_stream("default") for n in (30, 20)
     )
     view = SampledView({"short": short, "long": long})
     assert (view.num_batches, len(view), view.num_streams, view.stream_names) == (2, 2, 2, ["short", "long"])

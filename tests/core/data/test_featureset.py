@@ -221,7 +221,7 @@ def folded():
 def test_a_fold_has_rows_parts_and_scalers_of_its_own():
     fs = folded()
     before = fs.get_features(features="x", rep="transformed", fmt="numpy").copy()
-    with fs.in_fold({"train": np.arange(10), "val": np.arange(10, 40)}, fit_to="train"):
+    with fs._in_fold({"train": np.arange(10), "val": np.arange(10, 40)}, fit_to="train"):
         assert np.array_equal(fs["train"].rows, np.arange(10))
         parts = np.concatenate([fs["early"].rows, fs["late"].rows])
         assert np.array_equal(np.sort(parts), np.arange(10))
@@ -245,7 +245,7 @@ def test_a_fold_ends_with_an_error_too():
     rows = fs["train"].rows
 
     def fail():
-        with fs.in_fold({"train": np.arange(4), "new": np.arange(4, 8)}, fit_to="train"):
+        with fs._in_fold({"train": np.arange(4), "new": np.arange(4, 8)}, fit_to="train"):
             assert fs["new"].n_samples == 4
             raise RuntimeError("no")
 

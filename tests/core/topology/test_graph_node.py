@@ -65,7 +65,7 @@ def test_who_froze_it_is_known(bench: Any) -> None:
 def test_moving_replaces_what_bears_the_label_there_and_renames_there_from_then_on(bench: Any) -> None:
     node, there = GraphNode("A", [bench.fs]), ExperimentContext()
     there.register(GraphNode("A", [bench.fs], register=False))
-    node.move_to(there)
+    node._move_to(there)
     assert there.get_node("A") is node
     node.label = "B"
     assert list(there.nodes) == ["B"]

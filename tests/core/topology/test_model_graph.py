@@ -110,9 +110,9 @@ def test_some_or_all_nodes_are_frozen_and_unfrozen(bench: Any) -> None:
 def test_another_context_can_take_a_graph_over(bench: Any) -> None:
     node = bench.node("A")
     graph, there = bench.graph(node), ExperimentContext(registration_policy="raise")
-    bench.fs.move_to(there)
-    node.move_to(there)
-    graph.move_to(there)
+    bench.fs._move_to(there)
+    node._move_to(there)
+    graph._move_to(there)
     assert there.model_graph is graph
     assert graph.topological_nodes() == [node]
     bench.ctx.clear()

@@ -151,12 +151,12 @@ class EvalPhase(ExperimentPhase):
 
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`."""
-        ready = scope.shared.again("evaluation", self.question, self.ready, scope)
+        ready = scope.shared.again("evaluation", self._question, self._ready, scope)
         return ready.execute(scope)
 
     @property
-    def question(self) -> Hashable:
-        """What it evaluates where, and by what losses and metrics; see `ExperimentPhase.question`."""
+    def _question(self) -> Hashable:
+        """What it evaluates where, and by what losses and metrics; see `ExperimentPhase._question`."""
         if type(self) is not EvalPhase or any(b.sampler is not None for b in self.input_sources):
             return None  # a class of the user's own may ask for more, and samplers draw by the phase's label
         data = [(binding.node_ref, binding.upstream_ref, binding.split) for binding in self.input_sources]
@@ -164,7 +164,7 @@ class EvalPhase(ExperimentPhase):
         nodes = None if self._active is None else tuple(self._active)
         return (*data, nodes, self.batch_size, self.accelerator, *measures)
 
-    def ready(self, scope: PhaseScope) -> ReadyEval:
+    def _ready(self, scope: PhaseScope) -> ReadyEval:
         """Resolve the phase in `scope`, for one execution or several."""
         nodes = self._ready_nodes(scope.graph)
         devices = self._devices(nodes, scope)

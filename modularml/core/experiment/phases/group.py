@@ -42,10 +42,10 @@ class Group(InYaml, Configurable, ABC):
             flat.extend(entry.flatten() if isinstance(entry, Group) else [entry])
         return flat
 
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         """Put what was defined anew, as cells ran again, in the place of what it follows."""
         for entry in self.all:
-            entry.refresh()
+            entry._refresh()
 
     def holds(self, group: Group) -> bool:
         """Tell whether it is this group, or has it somewhere within."""

@@ -153,7 +153,7 @@ class ExperimentPhase(InYaml, Configurable):
     def _check_options(self, faults: Faults) -> None:
         """Note every argument that is not allowed, whatever the graph is."""
 
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         """Take what was defined anew, as cells ran again: bindings, samplers, losses, callbacks."""
         bindings = [cells.present(binding) for binding in self.input_sources]
         for i, binding in enumerate(bindings):
@@ -163,7 +163,7 @@ class ExperimentPhase(InYaml, Configurable):
         self.input_sources = bindings
         self.losses = [cells.present(loss) for loss in self.losses]
         for loss in self.losses:
-            loss.refresh()
+            loss._refresh()
         present = [cells.present(callback) for callback in self.callbacks]
         self.callbacks = check_callbacks(present, Callback, self._where)
 
@@ -337,7 +337,7 @@ class ExperimentPhase(InYaml, Configurable):
     # -- doing it ------------------------------------------------------------------
 
     @property
-    def question(self) -> Hashable:
+    def _question(self) -> Hashable:
         """All it is made of but label and callbacks; phases of the same are resolved once, see `Shared`.
 
         None where it is resolved by itself.

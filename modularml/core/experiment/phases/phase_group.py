@@ -193,7 +193,7 @@ class PhaseGroup(Shown, Group):
         cells.define(item, "entry", item.label, self)
         return self
 
-    def replace_items(self, items: Iterable[ExperimentPhase | Group]) -> None:
+    def _replace_items(self, items: Iterable[ExperimentPhase | Group]) -> None:
         """Hold just these entries, whatever the policy."""
         self._entries = {item.label: item for item in items}
 
@@ -202,7 +202,7 @@ class PhaseGroup(Shown, Group):
         if self._entries.get(item.label) is item:
             del self._entries[item.label]
 
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         """Put what was defined anew, as cells ran again, in the place of what it follows."""
         followers = [cells.present(entry) for entry in self.all]
         places = {
@@ -211,7 +211,7 @@ class PhaseGroup(Shown, Group):
         self._entries = {entry.label: entry for entry in followers}
         self._cells = places
         for entry in self.all:
-            entry.refresh()
+            entry._refresh()
 
     def add_items(self, items: Iterable[ExperimentPhase | Group]) -> Self:
         """Append several phases or groups, all or none; raises as `add_item`."""

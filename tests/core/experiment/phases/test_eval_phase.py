@@ -88,7 +88,7 @@ class Resolved:
 @pytest.fixture
 def resolved(monkeypatch: pytest.MonkeyPatch) -> Resolved:
     seen = Resolved()
-    ready = EvalPhase.ready
+    ready = EvalPhase._ready
 
     def watched(self: EvalPhase, scope: Any) -> Any:
         seen.labels.append(self.label)
@@ -97,7 +97,7 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> Resolved:
         seen.found.append(weakref.ref(found))
         return found
 
-    monkeypatch.setattr(EvalPhase, "ready", watched)
+    monkeypatch.setattr(EvalPhase, "_ready", watched)
     return seen
 
 
