@@ -167,113 +167,127 @@ def _run_epoch(
         n_batches=drawn.n_batches,
         duration_s=time.perf_counter() - began,
     )
-    slots: list[Any] = [None] * resolved.forward.n_slots
-    records = recording.keeps != "none"
-    recorder = EpochRecorder(recording, epoch, resolved.recorded, drawn, resolved.targets, n_done)
-    run_id, path, exec_ctx = scope.run_id, scope.path, scope.exec_ctx
-    next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
-    if len(recording.losses) == epoch:
-        recording.losses.append(np.empty((0, len(resolved.losses)), np.float32))
-        recording.n_samples.append(np.empty(0, np.int32))
-    losses = _LossBuffer(recording.losses[epoch])
-    offsets = next(iter(drawn.offsets.values()))
-    n_samples = next(iter(drawn.sizes.values())).astype(np.int32)
-    n_told, exec_ctx.n_batches = n_done, drawn.n_batches
-    begin(n_samples, n_done)
+    tally = _Tally(recording, epoch, drawn, n_done)
+    recorder = None
+    if recording.keeps != "none":
+        recorder = EpochRecorder(recording, epoch, resolved.recorded, drawn, resolved.targets, n_done)
+    scope.exec_ctx.n_batches = drawn.n_batches
+    begin(tally.n_samples, n_done)
     if several is not None:
         several.begin(drawn)
-
-    def settle() -> None:
-        recording.losses[epoch] = losses.all()
-        recording.n_samples[epoch] = n_samples[: len(recording.losses[epoch])]
-
-    recording.settle = settle
-    is_paused = False
+    recording.settle = tally.settle
     try:
         batches = resolved.feed.batches(drawn, n_done)
-        for batch in batches:
-            if scope.watch_batches:
-                exec_ctx.batch_idx = n_done
-                yield BatchStarted(run_id=run_id)
-            n_next = 0 if several is None else several.n_next(n_done)
-            if several is None or not n_next:
-                slots[: len(batch)] = batch
-                losses.add(step(slots))
-                if records:
-                    recorder.add(slots)
-                n_done += 1
-            else:
-                if several.is_new(n_next):
-                    yield CompileStarted(run_id=run_id, path=path)
-                for values, slots in several([batch, *itertools.islice(batches, n_next - 1)]):
-                    losses.add(values)
-                    if records:
-                        recorder.add(slots)
-                    n_done += 1
-            if scope.watch_batches:
-                _show(exec_ctx, resolved, slots, losses)
-                yield BatchEnded(run_id=run_id)
-            if time.perf_counter() >= next_event:
-                yield BatchesEnded(
-                    run_id=run_id,
-                    path=path,
-                    epoch=epoch,
-                    n_done=n_done,
-                    losses=losses.flush(),
-                    n_samples=int(offsets[n_done] - offsets[n_told]),
-                )
-                n_told = n_done
-                next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
-            is_paused = scope.should_stop()
-            if is_paused:
-                break
+        is_paused = yield from _run_batches(scope, resolved, step, several, batches, tally, recorder)
     except Exception as error:
         advise(error)
         raise
     finally:
         # Also when a batch raises: what was done before it stays on record.
-        last = losses.flush()
-        settle()
+        ended = tally.ended(scope)
+        tally.settle()
         recording.settle = settled  # else it and what it holds would be a cycle, and stay for a while
-        if records:
+        if recorder is not None:
             recorder.close()
-    exec_ctx.batch_idx = max(n_done - 1, 0)
+    scope.exec_ctx.batch_idx = max(tally.n_done - 1, 0)
     if is_paused:
-        yield Paused(run_id=run_id, epoch=epoch, batch=n_done)
-    n_left = int(offsets[n_done] - offsets[n_told])
-    yield BatchesEnded(run_id=run_id, path=path, epoch=epoch, n_done=n_done, losses=last, n_samples=n_left)
+        yield Paused(run_id=scope.run_id, epoch=epoch, batch=tally.n_done)
+    yield ended
     return is_paused
 
 
-class _LossBuffer:
-    """Losses stay tensors until somebody looks.
+def _run_batches(
+    scope: PhaseScope,
+    resolved: Resolved,
+    step: Step,
+    several: Several | None,
+    batches: Iterator[Sequence[torch.Tensor | None]],
+    tally: _Tally,
+    recorder: EpochRecorder | None,
+) -> Generator[Event, None, bool]:
+    """Run batches until there are no more, and tell whether the scope says stop."""
+    slots: list[Any] = [None] * resolved.forward.n_slots
+    next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
+    for batch in batches:
+        if scope.watch_batches:
+            scope.exec_ctx.batch_idx = tally.n_done
+            yield BatchStarted(run_id=scope.run_id)
+        n_next = 0 if several is None else several.n_next(tally.n_done)
+        if several is None or not n_next:
+            slots[: len(batch)] = batch
+            tally.add(step(slots))
+            if recorder is not None:
+                recorder.add(slots)
+        else:
+            if several.is_new(n_next):
+                yield CompileStarted(run_id=scope.run_id, path=scope.path)
+            for values, slots in several([batch, *itertools.islice(batches, n_next - 1)]):
+                tally.add(values)
+                if recorder is not None:
+                    recorder.add(slots)
+        if scope.watch_batches:
+            _show(scope.exec_ctx, resolved, slots, tally)
+            yield BatchEnded(run_id=scope.run_id)
+        if time.perf_counter() >= next_event:
+            yield tally.ended(scope)
+            next_event = time.perf_counter() + 1 / BATCH_EVENTS_PER_S
+        if scope.should_stop():
+            return True
+    return False
+
+
+class _Tally:
+    """How far an epoch is: its losses, which stay tensors until somebody looks, and what was told of them.
 
     Args:
-        done: Those of the batches of the epoch that are done already, ``(n_batches, n_losses)``.
+        recording: Where losses go.
+        epoch: The epoch.
+        drawn: Its batches.
+        n_done: How many of them are done, and on record, already.
+
+    Attributes:
+        n_done: How many are done by now.
+        n_samples: How many samples each batch has, ``(n_batches,)``.
+        pending: The losses that are tensors yet, batch by batch.
     """
 
-    def __init__(self, done: np.ndarray) -> None:
-        self.n_losses = done.shape[1]
+    def __init__(self, recording: Recording, epoch: int, drawn: EpochFeed, n_done: int) -> None:
+        self.n_losses = len(recording.loss_nodes)
+        if len(recording.losses) == epoch:
+            recording.losses.append(np.empty((0, self.n_losses), np.float32))
+            recording.n_samples.append(np.empty(0, np.int32))
+        self._recording, self._epoch = recording, epoch
+        self.n_done = self._n_told = n_done
+        self.n_samples = next(iter(drawn.sizes.values())).astype(np.int32)
+        self._offsets = next(iter(drawn.offsets.values()))
+        self._flushed: list[np.ndarray] = [recording.losses[epoch]]
         self.pending: list[torch.Tensor] = []
-        self._flushed: list[np.ndarray] = [done]
-        self._n_batches = len(done)
 
     def add(self, values: Sequence[torch.Tensor]) -> None:
-        self._n_batches += 1
+        """Count one batch more, with its losses."""
+        self.n_done += 1
         self.pending.extend(values)
 
-    def flush(self) -> np.ndarray:
-        """Return the values since the last flush, ``(n_batches, n_losses)``."""
-        values = self._values()
-        self._flushed.append(values)
+    def ended(self, scope: PhaseScope) -> BatchesEnded:
+        """Return the event that tells of the batches since the last one."""
+        losses, n_told = self._values(), self._n_told
+        self._flushed.append(losses)
         self.pending.clear()
-        return values
+        self._n_told = self.n_done
+        return BatchesEnded(
+            run_id=scope.run_id,
+            path=scope.path,
+            epoch=self._epoch,
+            n_done=self.n_done,
+            losses=losses,
+            n_samples=int(self._offsets[self.n_done] - self._offsets[n_told]),
+        )
 
-    def all(self) -> np.ndarray:
-        """Return the values of the epoch so far, ``(n_batches, n_losses)``."""
-        if not self.n_losses:
-            return np.empty((self._n_batches, 0), np.float32)
-        return np.concatenate([*self._flushed, self._values()])
+    def settle(self) -> None:
+        """Enter the losses of all batches that are done in the recording."""
+        done = [*self._flushed, self._values()] if self.n_losses else [np.empty((self.n_done, 0), np.float32)]
+        self._recording.losses[self._epoch] = np.concatenate(done)
+        self._recording.n_samples[self._epoch] = self.n_samples[: self.n_done]
 
     def _values(self) -> np.ndarray:
         if not self.pending:
@@ -282,7 +296,7 @@ class _LossBuffer:
         return stacked.cpu().numpy().reshape(-1, self.n_losses)
 
 
-def _show(exec_ctx: Any, resolved: Resolved, slots: list[Any], losses: _LossBuffer) -> None:
+def _show(exec_ctx: Any, resolved: Resolved, slots: list[Any], tally: _Tally) -> None:
     exec_ctx.outputs = {}
     for stream, slot in resolved.forward.slot_of.items():
         *within, last = [
@@ -292,7 +306,7 @@ def _show(exec_ctx: Any, resolved: Resolved, slots: list[Any], losses: _LossBuff
         for key in within:
             place = place.setdefault(key, {})
         place[last] = slots[slot]
-    latest = losses.pending[len(losses.pending) - losses.n_losses :]
+    latest = tally.pending[len(tally.pending) - tally.n_losses :]
     exec_ctx.losses = dict(zip(resolved.loss_nodes, latest, strict=True))
 
 
