@@ -13,10 +13,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from modularml.base.config import Configurable, from_config, to_config
+from modularml.base.config import Configurable
 from modularml.base.errors import InvalidTypeError, InvalidValueError, StateError
 from modularml.display.card import Shown
-from modularml.io import codec
+from modularml.io.objects import load_object, save_object
 from modularml.scalers.registry import scaler_registry
 
 
@@ -149,12 +149,10 @@ class Scaler(Shown, Configurable):
         Raises:
             FileExistsError: If the file is there and `overwrite` is False.
         """
-        return codec.save(
-            filepath, "scaler", {"config": to_config(self), "state": self.get_state()}, overwrite=overwrite
-        )
+        return save_object(filepath, "scaler", self, self.get_state(), overwrite=overwrite)
 
     @classmethod
-    def load(cls, filepath: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Scaler:
+    def load(cls, filepath: str | Path, *, symbols: Mapping[str, Any] | None = None) -> Self:
         """Read a scaler from a file.
 
         Args:
@@ -165,9 +163,8 @@ class Scaler(Shown, Configurable):
             FileFormatError: If the file is damaged, of another kind or newer.
             FileNotFoundError: If it is not there.
         """
-        tree = codec.load(filepath, "scaler", symbols=symbols)
-        scaler: Scaler = from_config(tree["config"])
-        scaler.set_state(tree["state"])
+        scaler, state = load_object(filepath, "scaler", cls, symbols=symbols)
+        scaler.set_state(state)
         return scaler
 
 

@@ -122,7 +122,7 @@ def test_another_kind_is_refused(kind: str, cls: Any, make: Any, tmp_path: Path)
         cls.load(path)
 
 
-@pytest.mark.parametrize("kind", ["model", "optimizer", "loss"])
+@pytest.mark.parametrize("kind", ["model", "scaler", "optimizer", "loss"])
 def test_an_object_of_another_class_is_refused(kind: str, tmp_path: Path) -> None:
     cls = EXAMPLES[kind][0]
     config = {"$type": "SimpleSampler", "batch_size": 3}
