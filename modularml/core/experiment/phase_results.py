@@ -15,9 +15,7 @@ import numpy as np
 from modularml.base.errors import InvalidValueError, UnknownNameError, check_choice, unknown_name
 from modularml.base.keywords import checked_keywords
 from modularml.base.optional import optional
-from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution.recording import Recording
-from modularml.core.execution.units import Units
 from modularml.core.experiment.callback_results import (
     KINDS,
     ArtifactResult,
@@ -41,17 +39,7 @@ class PhaseResults(RecordedTensors):
     """The results of one run of a phase.
 
     They fill while the phase runs, so a phase that was stopped leaves partial ones.
-
-    Args:
-        label: The label of the phase.
-        recording: What was kept of it.
-        heads: Label of each node -> label of the head whose data reaches it.
-        units: Head label -> how its targets were scaled meanwhile.
-        sources: Head label -> the FeatureSet that its rows are of.
-        source_labels: Head label -> its label, where only that is known.
-
-    Attributes:
-        callback_results: What hooks returned, in order.
+    Its arguments are those of `RecordedTensors`.
     """
 
     kind: ClassVar[str]
@@ -66,19 +54,6 @@ class PhaseResults(RecordedTensors):
         super().__init_subclass__(**kwargs)
         if "kind" in vars(cls):
             kinds_of_phases[cls.kind] = cls
-
-    def __init__(
-        self,
-        label: str,
-        recording: Recording,
-        heads: Mapping[str, str],
-        units: Mapping[str, Units] | None = None,
-        sources: Mapping[str, FeatureSet] | None = None,
-        source_labels: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(recording, heads, units, sources, source_labels)
-        self.label = label
-        self.callback_results: list[CallbackResult] = []
 
     @property
     def epoch_indices(self) -> list[int]:

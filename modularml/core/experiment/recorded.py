@@ -35,6 +35,7 @@ from modularml.core.execution.streams import (
     stream_of,
 )
 from modularml.core.execution.units import Units
+from modularml.core.experiment.callback_results import CallbackResult
 from modularml.core.experiment.series import AxisSeries
 
 DOMAINS = ("outputs", "targets", "rows", TAGS, SAMPLE_UUIDS)
@@ -45,23 +46,30 @@ class RecordedTensors:
     """What was kept of the samples of a phase, by node, domain and role.
 
     Args:
+        label: The label of the phase.
         recording: What was kept.
         heads: Label of each node -> label of the head whose data reaches it.
         units: Head label -> how its targets were scaled meanwhile.
         sources: Head label -> the FeatureSet that its rows are of; it is not kept alive.
         source_labels: Head label -> the label of that FeatureSet, by which it is found in the
             active experiment where the results come from a file.
+
+    Attributes:
+        callback_results: What hooks returned, in order.
     """
 
     def __init__(
         self,
+        label: str,
         recording: Recording,
         heads: Mapping[str, str],
         units: Mapping[str, Units] | None = None,
         sources: Mapping[str, FeatureSet] | None = None,
         source_labels: Mapping[str, str] | None = None,
     ) -> None:
+        self.label = label
         self.recording = recording
+        self.callback_results: list[CallbackResult] = []
         self.heads = dict(heads)
         self.units = dict(units or {})
         self._sources = {head: weakref.ref(source) for head, source in (sources or {}).items()}

@@ -207,6 +207,3 @@ class Runs:
             for node in nodes:
                 if isinstance(node, ModelNode):
                     node.model.begin()
-
-
-# -- what may be run -----------------------------------------------------------------
