@@ -167,7 +167,7 @@ def _upstream_of(head: GraphNode, upstream: FeatureSet | FeatureSetView | str | 
     refs = head.featureset_refs
     if not refs:
         raise StateError(f"{head!r} is fed by other nodes, not by a FeatureSet; bind the head nodes instead.")
-    labels = [ref.node_label for ref in refs]
+    labels = [head.context.label_of(ref) for ref in refs]
     if upstream is None:
         if len(refs) > 1:
             raise InvalidValueError(
@@ -175,8 +175,8 @@ def _upstream_of(head: GraphNode, upstream: FeatureSet | FeatureSetView | str | 
             )
         return refs[0]
     source: Any = upstream.source if isinstance(upstream, FeatureSetView) else upstream
-    for ref in refs:
-        names = (source,) if isinstance(source, str) else (source.label, source.node_id)
-        if ref.node_label in names or ref.node_id in names:
+    names = (source,) if isinstance(source, str) else (source.label, source.node_id)
+    for ref, label in zip(refs, labels, strict=True):
+        if label in names or ref.node_id in names:
             return ref
     raise InvalidValueError(unknown_name("upstream", _label(source), labels, where=repr(head)))

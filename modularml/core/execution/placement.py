@@ -42,8 +42,8 @@ def devices_of(
         elif default is not None:
             found[node.label] = faults.attempt(default.torch_device) or CPU
         else:
-            fed_by = (found[ref.node_label] for ref in node.node_refs if ref.node_label in found)
-            found[node.label] = next(fed_by, CPU)
+            fed_by = map(node.context.label_of, node.node_refs)
+            found[node.label] = next((found[label] for label in fed_by if label in found), CPU)
     faults.raise_if_any()
     return found
 

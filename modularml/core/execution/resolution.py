@@ -202,7 +202,7 @@ def _check_ready(nodes: Sequence[GraphNode], fitted: Sequence[GraphNode], where:
     ]
     out = {node.label for node in unfitted}
     for node in ready:
-        if any(ref.node_label in out for ref in node.node_refs):
+        if any(node.context.label_of(ref) in out for ref in node.node_refs):
             out.add(node.label)
     rest = [node.label for node in ready if node.label not in out]
     or_else = f", or leave it out: active_nodes={rest}" if rest else ""

@@ -69,7 +69,7 @@ def _data(phase: ExperimentPhase) -> str:
     for binding in phase.input_sources:
         split = "" if binding.split is None else f" {binding.split}"
         sampler = "" if binding.sampler is None else f" by {type(binding.sampler).__name__}"
-        told.append(f"{binding.upstream_ref.node_label}{split}{sampler}")
+        told.append(f"{phase.ctx.label_of(binding.upstream_ref)}{split}{sampler}")
     return ", ".join(dict.fromkeys(told))
 
 

@@ -63,7 +63,7 @@ class Draft:
             GraphError: If it does not feed that.
         """
         label, entering = self._member(downstream), self._enter(new)
-        i = _position(self.wiring, _point_of(upstream, self._ctx), label)
+        i = _position(self.wiring, _point_of(upstream, self._ctx), label, self._ctx)
         ups = self.wiring[label]
         self.wiring |= {entering: (ups[i],), label: (*ups[:i], entering, *ups[i + 1 :])}
         return self
@@ -180,7 +180,7 @@ def _point_of(upstream: GraphNode | FeatureSet | UpstreamReference | str, ctx: E
     return found.label if isinstance(found, GraphNode) else found.reference()
 
 
-def _position(wiring: structure.Wiring, upstream: Hashable, downstream: str) -> int:
+def _position(wiring: structure.Wiring, upstream: Hashable, downstream: str, ctx: ExperimentContext) -> int:
     """Return which of its upstreams feeds a node.
 
     Raises:
@@ -194,16 +194,16 @@ def _position(wiring: structure.Wiring, upstream: Hashable, downstream: str) -> 
         named = [
             i
             for i, up in enumerate(ups)
-            if isinstance(up, FeatureSetReference) and up.node_label == upstream.node_label
+            if isinstance(up, FeatureSetReference) and _name(up, ctx) == _name(upstream, ctx)
         ]
         if len(named) == 1:
             return named[0]
-    listed = [_name(up) for up in ups]
-    raise GraphError(unknown_name("upstream", _name(upstream), listed, where=f"the node {downstream!r}"))
+    listed = [_name(up, ctx) for up in ups]
+    raise GraphError(unknown_name("upstream", _name(upstream, ctx), listed, where=f"the node {downstream!r}"))
 
 
-def _name(point: Hashable) -> str:
-    return point.node_label if isinstance(point, FeatureSetReference) else str(point)
+def _name(point: Hashable, ctx: ExperimentContext) -> str:
+    return ctx.label_of(point) if isinstance(point, FeatureSetReference) else str(point)
 
 
 def _reference(point: Hashable, nodes: Mapping[str, GraphNode]) -> UpstreamReference:

@@ -87,6 +87,14 @@ def test_with_several_featuresets_upstream_one_is_named(bench: Any) -> None:
     assert InputBinding.for_evaluation(node="Two", upstream="More").upstream_ref.node_label == "More"
 
 
+def test_a_featureset_upstream_is_known_by_the_name_that_it_has_now(bench: Any) -> None:
+    node = bench.node("A")
+    bench.fs.label = "Renamed"
+    assert InputBinding.for_evaluation(node=node, upstream="Renamed").upstream_ref == node.featureset_refs[0]
+    with pytest.raises(InvalidValueError, match="'Sensor' in ModelNode.*Available: 'Renamed'"):
+        InputBinding.for_evaluation(node=node, upstream="Sensor")
+
+
 def test_a_split_may_be_given_as_a_view_and_no_other_view_may(bench: Any) -> None:
     bench.node("A")
     train = bench.fs.get_split("train")

@@ -9,6 +9,7 @@ from modularml.backends.accelerator import Accelerator
 from modularml.base.errors import StateError
 from modularml.core.execution.forward import Forward
 from modularml.core.execution.placement import CPU, connect, devices_of, on_one_device, placed
+from modularml.core.topology.elementwise_nodes import SumNode
 from modularml.core.training.loss import Loss
 
 GPU = torch.device("cuda:0")
@@ -28,6 +29,17 @@ def test_a_node_says_where_it_computes_before_the_phase_does(bench: Any, two_gpu
     bench.graph(*nodes)
     assert devices_of(nodes, None, "P") == {"A": torch.device("cuda:1"), "B": CPU, "C": CPU}
     assert devices_of(nodes, Accelerator("cuda"), "P") == {"A": torch.device("cuda:1"), "B": GPU, "C": CPU}
+
+
+def test_a_merge_computes_where_what_feeds_it_does_whatever_that_is_called_by_now(
+    bench: Any, two_gpus: None
+) -> None:
+    a, b = bench.node("A", accelerator="cuda:1"), bench.node("B", accelerator="cuda:1")
+    merge = SumNode("M", [a, b])
+    a.label = "Renamed"
+    assert devices_of([a, b, merge], None, "P")["M"] == torch.device("cuda:1")
+    b.label = "Renamed too"
+    assert devices_of([a, b, merge], None, "P")["M"] == torch.device("cuda:1")
 
 
 def test_the_phase_says_it_before_the_experiment_does(bench: Any, two_gpus: None) -> None:

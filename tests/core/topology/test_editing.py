@@ -113,6 +113,14 @@ def test_the_last_node_stays(bench: Any) -> None:
     assert graph.node_labels == ["A"]
 
 
+def test_a_node_is_put_behind_data_that_were_renamed(bench: Any, graph: mml.ModelGraph) -> None:
+    bench.fs.label = "Renamed"
+    with pytest.raises(GraphError, match="Unknown upstream 'Renamed' in the node 'B'. Available: 'A'"):
+        graph.insert_node_between("E", upstream=bench.fs, downstream="B")
+    graph.insert_node_between("E", upstream=bench.fs, downstream="A")
+    assert graph.upstreams()["A"] == ("E",)
+
+
 def test_what_no_longer_fits_is_named_and_built_anew_when_asked(bench: Any, graph: mml.ModelGraph) -> None:
     bench.node("Wide", bench.ref(), SequentialMLP(output_shape=(1, 6)))
     weights = bench.ctx.get_node("A").model.get_weights()

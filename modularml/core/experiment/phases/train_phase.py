@@ -351,7 +351,7 @@ class TrainPhase(ExperimentPhase):
         for binding in self.input_sources:
             if binding.sampler is None:
                 faults.add(
-                    f"the binding of {binding.node_ref.node_label!r} has no sampler; "
+                    f"the binding of {self._label_of(binding.node_ref)!r} has no sampler; "
                     "make it with InputBinding.for_training(..., sampler=SimpleSampler(batch_size=32))."
                 )
         clips = self.clip_norm is not None or self.clip_value is not None

@@ -52,6 +52,12 @@ def test_what_is_in_a_group_is_listed_in_order(group: PhaseGroup) -> None:
     assert repr(PhaseGroup("empty")) == "PhaseGroup(label=empty, entries=0)"
 
 
+def test_a_card_calls_data_what_they_are_called_by_now(group: PhaseGroup, world: Any) -> None:
+    assert "Sensor train" in group._card()
+    world.fs.label = "Renamed"
+    assert "Renamed train" in group._card() and "Sensor" not in group._card()
+
+
 @pytest.mark.parametrize(
     ("key", "label"), [(0, "train"), (-1, "eval"), (-3, "train"), (1, "inner"), ("eval", "eval")]
 )
