@@ -13,7 +13,6 @@ from modularml.base.errors import (
     DuplicateLabelError,
     InvalidTypeError,
     InvalidValueError,
-    ModularMLError,
     UnknownNameError,
     check_label,
     unknown_name,
@@ -219,7 +218,7 @@ class PhaseGroup(Shown, Group):
         try:
             for item in items:
                 self.add_item(item)
-        except ModularMLError:
+        except BaseException:
             self._entries = before
             raise
         return self

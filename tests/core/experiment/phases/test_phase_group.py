@@ -138,6 +138,8 @@ def test_several_are_added_and_removed_all_or_none(group: PhaseGroup, world: Any
     before = labels(group)
     with pytest.raises(DuplicateLabelError):
         group.add_items([world.train(label="new"), world.train()])
+    with pytest.raises(ZeroDivisionError):
+        group.add_items(world.train(label=f"new {1 / n}") for n in (1, 0))
     with pytest.raises(UnknownNameError):
         group.remove_items(["train", "evil"])
     assert labels(group) == before
