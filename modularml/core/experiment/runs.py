@@ -47,7 +47,8 @@ class Runs:
         self._trained: dict[str, weakref.WeakSet[Any]] = {}
         self._running = threading.Lock()
         self._runner: Runner | None = None
-        self._told: tuple[Any, ...] = ()
+        self._told_in: int | None = None
+        self._told: set[str] = set()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return runs of their own; the nodes they trained are those that were copied before."""
@@ -163,16 +164,19 @@ class Runs:
                 return runner.run(entry, record)
 
     def tell_outdated(self, entry: Entry) -> None:
-        """Say, once in a cell, what a run will use that was defined anew since."""
+        """Say what a run will use that was defined anew since: each once in a cell."""
         cell = cells.current()
         try:
             words = outdated(phases_of(entry))
         except ModularMLError:  # the run itself will say what is wrong
             return
-        told = (None if cell is None else cell.execution, *words)
-        if words and told != self._told:
-            notice(None, "\n".join(words))
-        self._told = told
+        execution = None if cell is None else cell.execution
+        if execution != self._told_in:
+            self._told_in, self._told = execution, set()
+        news = [sentence for sentence in words if sentence not in self._told]
+        if news:
+            notice(None, "\n".join(news))
+        self._told.update(news)
 
     def _runner_of(self, experiment: Host, options: DisplayOptions, **how: Any) -> Runner:
         return Runner(experiment, self.history, self.bookmark, self._checkpoints, options, **how)

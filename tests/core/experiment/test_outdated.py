@@ -99,6 +99,19 @@ def test_a_run_and_a_preview_say_it_first_and_a_loop_once(
     assert capsys.readouterr().err.count("uses class Net") == 2
 
 
+def test_a_run_of_what_is_stale_says_no_sentence_twice(
+    notebook: Notebook, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook.edit("net", "self.layers(x)", "2 * self.layers(x)")
+    notebook.edit("watch", "pass", "return None or {}")
+    notebook.run("net", "watch")
+    notebook.cells["again"] = "exp.execution_plan['eval'].batch_size = 4\nresults = exp.run(stale_only=True)"
+    notebook.run("again")
+    assert list(notebook["results"].flatten()) == ["eval"]
+    told = capsys.readouterr().err
+    assert told.count("uses class Net") == told.count("uses class Watch") == 1
+
+
 def test_a_loss_and_a_callback_are_told_too(notebook: Notebook) -> None:
     notebook.edit("loss", "mean", "sum")
     notebook.edit("watch", "pass", "return None or {}")
