@@ -11,8 +11,6 @@ import functools
 import importlib.metadata
 import itertools
 import platform
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -49,6 +47,7 @@ from modularml.core.experiment.position import Position
 from modularml.core.experiment.results import PhaseGroupResults
 from modularml.core.experiment.resuming import Bookmark
 from modularml.core.experiment.staleness import name_of, upstream
+from modularml.core.experiment.stopping import Stop
 from modularml.display.live import open_live_view
 
 Results = PhaseResults | PhaseGroupResults
@@ -78,6 +77,7 @@ class Runner:
 
     Attributes:
         position: Where it is.
+        stop: By which it is asked to end.
     """
 
     def __init__(
@@ -94,27 +94,11 @@ class Runner:
         self.experiment, self.history = experiment, history
         self.bookmark, self.checkpoints = bookmark, checkpoints
         self.options, self.preview = options, preview
-        self.position = Position(path=())
+        self.position, self.stop = Position(path=()), Stop()
         self._begin_at = begin_at
-        self._stop = threading.Event()
-        self._stopped_by = ""
-        self._calling, self._thread = "", threading.get_ident()
         self._phase: ExperimentPhase | None = None
         self._apart = False
         self._shared = Shared()
-
-    def stop(self, by: str = "") -> None:
-        """End the run after its present batch.
-
-        Args:
-            by: Who asks; by default the callback that is called, or the thread that this is called in.
-        """
-        if self._stop.is_set():
-            return
-        own = threading.get_ident() == self._thread
-        called = f"the callback {self._calling!r}" if own and self._calling else ""
-        self._stopped_by = by or called or f"the thread {threading.current_thread().name!r}"
-        self._stop.set()
 
     def run(self, entry: Entry, record: ExperimentRun, *, whole_plan: bool = False) -> Results:
         """Run `entry` and complete its record, whatever happens.
@@ -132,7 +116,7 @@ class Runner:
             try:
                 record.metadata |= _versions()
                 closing.callback(open_live_view(self.experiment.events, self.options))
-                with _interrupts(self._stop, functools.partial(self.stop, "Ctrl-C")):
+                with self.stop.on_interrupt():
                     self._run_root(entry, record, whole_plan)
             except BaseException as error:
                 record.status = _status_after(error)
@@ -142,8 +126,8 @@ class Runner:
                 self._shared.forget()  # whoever shows the run keeps this object, and what it holds
                 record.ended_at = now()
                 record.metadata.pop("stopped_by", None)
-                if self._stop.is_set():
-                    record.metadata["stopped_by"] = self._stopped_by
+                if self.stop.is_requested():
+                    record.metadata["stopped_by"] = self.stop.by
                 self._emit(
                     RunEnded(
                         run_id=record.id,
@@ -224,7 +208,7 @@ class Runner:
                 self._shared.forget()
                 self._apart = apart
                 if name in record.fingerprint:
-                    record.fingerprint[name]["whole"] = not self._stop.is_set()
+                    record.fingerprint[name]["whole"] = not self.stop.is_requested()
             self.position = Position(path=path, stage="ended")
             if len(path) == 1:
                 self._conclude(record)
@@ -236,10 +220,10 @@ class Runner:
     def _run_parts(
         self, group: Group, path: tuple[str, ...], record: ExperimentRun, results: PhaseGroupResults
     ) -> None:
-        runs = group.elsewhere(self.experiment, self._stop.is_set)
+        runs = group.elsewhere(self.experiment, self.stop.is_requested)
         if runs is None:
             for entry in self._entries(group, path):
-                if self._stop.is_set():
+                if self.stop.is_requested():
                     self._pause(Position(path=(*path, entry.label)))
                     return
                 self._run_entry(entry, (*path, entry.label), record, results.add)
@@ -379,7 +363,7 @@ class Runner:
             error.add_note(f"The run cannot be resumed: {type(failure).__name__}: {failure}")
 
     def _conclude(self, record: ExperimentRun | PhaseExecution) -> None:
-        record.status = "stopped" if self._stop.is_set() else "completed"
+        record.status = "stopped" if self.stop.is_requested() else "completed"
         record.ended_at = now()
 
     def _scope(
@@ -392,7 +376,7 @@ class Runner:
             run_id=record.id,
             path=path,
             ctx=self.experiment.ctx,
-            should_stop=self._stop.is_set,
+            should_stop=self.stop.is_requested,
             exec_ctx=ExecutionContext(
                 phase_label=phase.label, run_id=record.id, path=path, checkpointing=keeps
             ),
@@ -505,7 +489,7 @@ class Runner:
                 plan=tuple(_plan(entry, (entry.label,), (entry.label,))),
                 preview=self.preview,
                 options=self.options,
-                stop=functools.partial(self.stop, "Stop"),
+                stop=functools.partial(self.stop.request, "Stop"),
                 epochs_before=self._epochs_before(entry),
             )
         )
@@ -545,9 +529,9 @@ class Runner:
         for i, callback in enumerate(callbacks[n_called:], start=n_called + 1):
             if callback.listens(hook):
                 self.position = self.position._replace(hook=hook, n_called=i)
-                self._calling = callback.label
+                self.stop.calling = callback.label
                 returned = _call(callback, hook, experiment=self.experiment, **arguments)
-                self._calling = ""
+                self.stop.calling = ""
                 self._shared.forget()
                 if keep is not None and returned is not None:
                     keep(callback, returned)
@@ -611,28 +595,6 @@ def _plan(entry: Entry, path: tuple[str, ...], family: tuple[str, ...]) -> Itera
     for nested in entry.parts():
         is_fold = isinstance(nested, Group) and nested.is_fold
         yield from _plan(nested, (*path, nested.label), family if is_fold else (*family, nested.label))
-
-
-@contextlib.contextmanager
-def _interrupts(stopped: threading.Event, stop: Callable[[], None]) -> Iterator[None]:
-    """Let the first Ctrl-C finish the batch, and the second raise.
-
-    Only the main thread receives signals; elsewhere nothing is changed.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def on_interrupt(signum: int, frame: Any) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stop()
-
-    before = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
 
 
 @functools.cache

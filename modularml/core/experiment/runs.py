@@ -68,7 +68,7 @@ class Runs:
         """End the run that goes on after its present batch, and tell whether there is one."""
         runner = self._runner
         if runner is not None:
-            runner.stop()
+            runner.stop.request()
         return runner is not None
 
     @contextlib.contextmanager
