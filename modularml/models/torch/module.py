@@ -257,32 +257,54 @@ def dry_run_any(module: nn.Module, input_shape: Shape) -> tuple[OutputShape, boo
 
 
 def changes_input(
-    module: nn.Module, input_shape: Any, *, integers: bool = False, kinds: Sequence[str] | None = None
+    module: nn.Module,
+    input_shape: Any,
+    *,
+    integers: bool = False,
+    kinds: Sequence[str] | None = None,
+    number: int = 0,
 ) -> bool:
     """Tell whether a module writes into the batch that it is handed, as in-place layers do."""
     if any(isinstance(m, nn.modules.dropout._DropoutNd) and m.inplace for m in module.modules()):
         return True  # in training only, where trying would draw random numbers
     with _as_it_was(module), untouched_rng(), torch.no_grad():
-        batch = _zeros(module, input_shape, integers, kinds)
+        batch = _batch(module, input_shape, integers, kinds, number=number)
         module.eval()(batch)
     return any(one._version for one in (batch if isinstance(batch, list) else [batch]))
 
 
-def _zeros(
-    module: nn.Module, input_shape: Any, integers: bool, kinds: Sequence[str] | None = None, n: int = N_TRIED
+def _batch(
+    module: nn.Module,
+    input_shape: Any,
+    integers: bool,
+    kinds: Sequence[str] | None = None,
+    n: int = N_TRIED,
+    number: int = 0,
 ) -> Any:
-    """Return a batch of a few samples; a list of batches for the shapes of several inputs."""
+    """Return a batch of a few samples of zeros; a list of batches for the shapes of several inputs.
+
+    Those of integers hold `number`.
+    """
     parameter = first_floating(module)
     dtype, device = (parameter.dtype, parameter.device) if parameter is not None else (torch.float32, None)
     if is_several(input_shape):
-        dtypes = [dtype_of(kind, dtype) for kind in kinds or ["float"] * len(input_shape)]
-        pairs = zip(input_shape, dtypes, strict=True)
-        return [torch.zeros(n, *shape, dtype=one, device=device) for shape, one in pairs]
+        tried = zip(input_shape, kinds or ["float"] * len(input_shape), strict=True)
+        return [
+            torch.full(
+                (n, *shape), number if kind == "int" else 0, dtype=dtype_of(kind, dtype), device=device
+            )
+            for shape, kind in tried
+        ]
     return torch.zeros(n, *input_shape, dtype=torch.int64 if integers else dtype, device=device)
 
 
 def dry_run(
-    module: nn.Module, input_shape: Any, *, integers: bool = False, kinds: Sequence[str] | None = None
+    module: nn.Module,
+    input_shape: Any,
+    *,
+    integers: bool = False,
+    kinds: Sequence[str] | None = None,
+    number: int = 0,
 ) -> OutputShape:
     """Return the shape of one output sample, found with a batch of zeros that leaves no trace.
 
@@ -293,6 +315,7 @@ def dry_run(
         input_shape: The shape of one sample; those of several inputs as a tuple of shapes.
         integers: Try it with integers.
         kinds: Of each of several inputs: ``"float"``, ``"int"`` or ``"bool"``; None: all float.
+        number: The integer to try those of integers with.
 
     Returns:
         The shape; where the module returns several outputs, that of each by its name.
@@ -303,9 +326,10 @@ def dry_run(
     """
     n = N_TRIED
     with _as_it_was(module), untouched_rng(), torch.no_grad():
-        outputs = module.eval()(_zeros(module, input_shape, integers, kinds))
+        outputs = module.eval()(_batch(module, input_shape, integers, kinds, number=number))
         if not isinstance(outputs, torch.Tensor):
-            more = module(_zeros(module, input_shape, integers, kinds, n + 1)) if named(outputs) else outputs
+            several = _batch(module, input_shape, integers, kinds, n + 1, number)
+            more = module(several) if named(outputs) else outputs
             names = per_sample((n, outputs), (n + 1, more))
             if not names:
                 name, kind = type(module).__name__, type(outputs).__name__
@@ -328,7 +352,13 @@ def _keys(outputs: Any) -> str:
 
 
 def mixes_samples(
-    module: nn.Module, input_shape: Shape, *, integers: bool = False, names: Sequence[str] = ()
+    module: nn.Module,
+    input_shape: Any,
+    *,
+    integers: bool = False,
+    kinds: Sequence[str] | None = None,
+    number: int = 0,
+    names: Sequence[str] = (),
 ) -> bool:
     """Tell whether the output for one sample depends on another sample of its batch.
 
@@ -336,9 +366,9 @@ def mixes_samples(
     take a single sample without a batch. Nothing is changed by the look.
     """
     with _as_it_was(module), untouched_rng(), torch.no_grad():
-        one, two, other = (_probe(module, input_shape, seed, integers) for seed in range(3))
+        one, two, other = (_probe(module, input_shape, seed, integers, kinds, number) for seed in range(3))
         module.eval()
-        batches = [torch.stack(pair) for pair in ((one, two), (one, other), (other, two))]
+        batches = [_stacked(pair) for pair in ((one, two), (one, other), (other, two))]
         # Both ways, as a recurrent module looks back only.
         outputs, kept_first, kept_last = (side_by_side(module(batch), names) for batch in batches)
     return not (torch.equal(outputs[0], kept_first[0]) and torch.equal(outputs[1], kept_last[1]))
@@ -358,7 +388,27 @@ def depends_on_rank(
     return outputs.numel() != others.numel() or not torch.allclose(outputs.flatten(), others.flatten())
 
 
-def _probe(module: nn.Module, input_shape: Shape, seed: int, integers: bool) -> torch.Tensor:
+def _stacked(samples: Sequence[Any]) -> Any:
+    if isinstance(samples[0], list):
+        return [torch.stack(of_input) for of_input in zip(*samples, strict=True)]
+    return torch.stack(list(samples))
+
+
+def _probe(
+    module: nn.Module,
+    input_shape: Any,
+    seed: int,
+    integers: bool,
+    kinds: Sequence[str] | None = None,
+    number: int = 0,
+) -> Any:
+    """Return a sample of random numbers; of several inputs a list, where integers and bools are as tried."""
+    if is_several(input_shape):
+        constant = _batch(module, input_shape, integers, kinds, 1, number)
+        return [
+            _probe(module, shape, seed, integers=False) if tried.dtype.is_floating_point else tried[0]
+            for shape, tried in zip(input_shape, constant, strict=True)
+        ]
     if integers:  # the smallest vocabulary has the number 0 alone
         return torch.zeros(input_shape, dtype=torch.int64)
     values = torch.rand(input_shape, generator=torch.Generator().manual_seed(seed))

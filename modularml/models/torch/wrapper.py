@@ -191,10 +191,10 @@ class TorchModelWrapper(BaseModel):
         assert self._wrapped is not None
         if is_several(asked):
             came = list(input_kinds or self.input_kinds or ["float"] * len(asked))
-            self._module, self.output_shape, self.input_kinds = fit_ranks(
+            self._module, self.output_shape, self.input_kinds, number = fit_ranks(
                 self._wrapped, asked, self.input_names, self.output, came
             )
-            self.changes_input = changes_input(self._module, asked, kinds=self.input_kinds)
+            self.changes_input = changes_input(self._module, asked, kinds=self.input_kinds, number=number)
             self.input_shape = asked
             self._built_with(self.get_weights())
             return
@@ -314,25 +314,44 @@ def fit_ranks(
     names: Sequence[str] | None,
     output: str | int | None,
     came: Sequence[str],
-) -> tuple[nn.Module, OutputShape, list[str]]:
-    """Return a module that takes a list of inputs of these shapes, its output shape, and what each input is.
+) -> tuple[nn.Module, OutputShape, list[str], int]:
+    """Return a module that takes a list of inputs of these shapes, and how.
 
     They are tried without the axis of a single key first, as whoever writes a module means samples, and
-    as what they came, before some of them are taken for floats or integers.
+    as what they came, before some of them are taken for floats or integers. One value a sample is handed
+    over as ``(n, 1)`` unless the module refuses it, or mixes samples by it, and takes it as ``(n,)``.
+
+    Returns:
+        The module, its output shape, what each input is, and the integer that it takes: lengths of
+        sequences may not be 0, the tokens of the smallest vocabulary must be.
 
     Raises:
         InvalidValueError: If the module takes them neither so nor as they are, in its own words.
     """
     bare = [shape[1:] if len(shape) > 1 and shape[0] == 1 else shape for shape in shapes]
+    numbers = [() if shape == (1,) else shape for shape in bare]
+    ranks = [bare, list(shapes), *([numbers] if numbers != bare else [])]
     first: Exception | None = None
-    for kinds, tried in itertools.product(_kinds_to_try(came), (bare, list(shapes))):
-        fitted = picking(Spread(module, tried, names), output)
-        try:
-            return fitted, dry_run(fitted, tuple(shapes), kinds=kinds), kinds
-        except Exception as error:  # of a forward() that is the user's own
-            if isinstance(error, InvalidTypeError):
-                raise
-            first = first or error
+    for number, kinds in itertools.product((1, 0), _kinds_to_try(came)):
+        if number == 0 and "int" not in kinds:
+            continue
+        found: list[tuple[nn.Module, OutputShape]] = []
+        for tried in ranks:
+            fitted = picking(Spread(module, tried, names), output)
+            try:
+                found.append((fitted, dry_run(fitted, tuple(shapes), kinds=kinds, number=number)))
+            except Exception as error:  # of a forward() that is the user's own
+                if isinstance(error, InvalidTypeError):
+                    raise
+                first = first or error
+                continue
+            outputs = list(found[-1][1]) if isinstance(found[-1][1], Mapping) else ()
+            if numbers == bare or not mixes_samples(
+                fitted, shapes, kinds=kinds, number=number, names=outputs
+            ):
+                return *found[-1], kinds, number
+        if found:
+            return *found[0], kinds, number
     assert first is not None
     raise InvalidValueError(raised(module, tuple(bare), first)) from first
 

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -205,4 +206,49 @@ def test_integers_and_bools_among_several_inputs_stay_what_they_are(bench: Any, 
     path = graph.save(tmp_path / "saved")
     with ExperimentContext().temporary():  # without the data, nothing but the file can tell
         loaded = ModelGraph.load(path, symbols={"Reader": Reader})
+        assert (loaded.predict(data) == expected).all()
+
+
+class Packed(nn.Module):
+    """Reads sequences up to their lengths, ``(n,)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.out = nn.GRU(2, 3, batch_first=True), nn.Linear(3, 1)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        out: torch.Tensor = self.out(self.cells(packed)[1][-1])
+        return out
+
+
+class Masked(Packed):
+    """Takes the mean over steps; of lengths ``(n, 1)`` it would be one over samples, too."""
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        mask = torch.arange(x.shape[1])[None, :] < lengths[:, None]
+        mean = (self.cells(x)[0] * mask[..., None]).sum(1) / lengths[:, None]
+        out: torch.Tensor = self.out(mean)
+        return out
+
+
+@pytest.mark.parametrize("kind", [Packed, Masked])
+def test_one_number_a_sample_reaches_a_module_as_it_takes_it(
+    bench: Any, kind: type[Packed], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    x, lengths = rng.random((60, 5, 2)).astype(np.float32), rng.integers(1, 6, 60)
+    data = {"x": x, "lengths": lengths, "y": rng.random(60).astype(np.float32)}
+    fs = FeatureSet.from_dict("Steps", data, ["x", "lengths"], "y")
+    fs.split_random({"train": 0.8, "test": 0.2}, seed=0)
+    ups = {key: fs.reference(features=key, targets="y") for key in ("x", "lengths")}
+    node = bench.node("R", ups, kind())
+    graph = bench.graph(node)
+    by_hand = node.model.model(torch.from_numpy(x), torch.from_numpy(lengths)).detach()
+    assert torch.allclose(torch.from_numpy(graph.predict(fs)), by_hand)
+    bench.exp.run_phase(bench.train([bench.loss("R")]))
+    expected = graph.predict(fs)
+    path = graph.save(tmp_path / "saved")
+    with ExperimentContext().temporary():
+        loaded = ModelGraph.load(path, symbols={kind.__name__: kind})
         assert (loaded.predict(data) == expected).all()
