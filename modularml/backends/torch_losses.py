@@ -272,12 +272,20 @@ class LossInput:
         shape: Its shape without the batch dimension.
         dtype: Its dtype.
         is_output: Whether a model computes it anew each step (it keeps its dtype).
+        plain: The shape that a function of the user's own means: without the axis of a single key.
+            None: as `shape`.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
     is_output: bool
+    plain: tuple[int, ...] | None = None
+
+    @property
+    def meant(self) -> tuple[int, ...]:
+        """The shape that a function of the user's own means."""
+        return self.shape if self.plain is None else self.plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,13 +422,16 @@ def _align_vectors(inputs: Sequence[LossInput], where: str) -> tuple[Alignment, 
 
 
 def _align_free(inputs: Sequence[LossInput], where: str) -> tuple[Alignment, ...]:
-    reference = _reference(inputs)
-    return tuple(
-        _to(one, reference.shape, reference.dtype if one.dtype.is_floating_point else None)
-        if _squeezed(one.shape) == _squeezed(reference.shape)
-        else Alignment()
-        for one in inputs
-    )
+    references = [_reference(inputs), *(one for one in inputs if one.is_output)]
+
+    def aligned(one: LossInput) -> Alignment:
+        alike = (other for other in references if _squeezed(other.shape) == _squeezed(one.shape))
+        reference = next(alike, None)
+        if reference is None:
+            return _to(one, one.meant, None)
+        return _to(one, reference.meant, reference.dtype if one.dtype.is_floating_point else None)
+
+    return tuple(map(aligned, inputs))
 
 
 _RULES: Mapping[str, Callable[[Sequence[LossInput], str], tuple[Alignment, ...]]] = {

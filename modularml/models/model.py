@@ -40,11 +40,14 @@ class BaseModel(Shown, Configurable, ABC):
         backend: The library it is made with: ``"torch"`` or ``"scikit"``.
         input_shape: Shape of one input sample.
         output_shape: Shape of one output sample; a dict of such by name where it has several outputs.
+        plain_output_shape: The one that it would have for samples without the axis of a single key, where
+            it takes those as well; None where that is no other.
     """
 
     backend: ClassVar[str] = str(Backend.NONE)
     input_shape: Shape | None
     output_shape: OutputShape | None
+    plain_output_shape: OutputShape | None = None
     takes_integers: bool = False  # as an embedding does; features reach it as they are
     input_kinds: Sequence[str] | None = None  # of each of several inputs: "float", "int" or "bool"
     changes_input: bool = False  # works in place, and so must not be handed the data themselves

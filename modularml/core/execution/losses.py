@@ -98,10 +98,19 @@ class _Found:
     def as_input(self, node: GraphNode) -> LossInput:
         if self.source is not None:
             dtype = dtype_in_torch(self.source)
-            return LossInput(name=self.name, shape=self.source.shape, dtype=dtype, is_output=False)
-        shape = tuple(node.shape_of_output(self.named.output) or ())
-        shape = shape if self.pick is None else self.pick.shape[1:]
-        return LossInput(name=self.name, shape=shape, dtype=dtype_of(node), is_output=True)
+            shape = self.source.shape
+            plain = shape[1:] if shape[:1] == (1,) else None
+            return LossInput(name=self.name, shape=shape, dtype=dtype, is_output=False, plain=plain)
+        if self.pick is None:
+            shape, plain = tuple(node.shape_of_output(self.named.output) or ()), self._plain_output(node)
+        else:
+            shape, plain = self.pick.shape[1:], None
+        return LossInput(name=self.name, shape=shape, dtype=dtype_of(node), is_output=True, plain=plain)
+
+    def _plain_output(self, node: GraphNode) -> tuple[int, ...] | None:
+        plain = node.model.plain_output_shape if isinstance(node, ModelNode) else None
+        name = node.output_name(self.named.output)
+        return plain[str(name)] if isinstance(plain, dict) else plain
 
 
 def arguments_of(

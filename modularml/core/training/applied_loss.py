@@ -40,6 +40,8 @@ class AppliedLoss(Shown, Configurable):
             ``.role`` that of one role where samples have roles, e.g. ``"outputs.anchor"``.
             ``"module"`` is the node's torch module, after its forward pass: for penalties on
             its parameters, and for terms that it keeps in an attribute.
+            A function of your own gets samples without the axis of a single key, ``(n, n_classes)`` and
+            ``(n,)``, and data in the shape of the outputs where they hold as many values.
         weight: The factor in the sum of all losses, at least 0. What is recorded, of evaluations too, is
             the loss times it.
         label: The name in records and pictures (default: the loss's name).

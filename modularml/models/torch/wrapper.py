@@ -199,7 +199,8 @@ class TorchModelWrapper(BaseModel):
             self._built_with(self.get_weights())
             return
         picked = picking(self._wrapped, self.output)
-        self._module, self.output_shape, self.takes_integers = fit_rank(picked, asked)
+        fitted = fit_rank(picked, asked)
+        self._module, self.output_shape, self.takes_integers, self.plain_output_shape = fitted
         self.changes_input = changes_input(self._module, asked, integers=self.takes_integers)
         self.input_shape = asked
         self._built_with(self.get_weights())
@@ -402,12 +403,18 @@ def picking(module: nn.Module, output: str | int | None) -> nn.Module:
     return module if output is None else Picked(module, output)
 
 
-def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, OutputShape, bool]:
-    """Return a module that takes samples of `input_shape`, its output shape, and whether it takes integers.
+def fit_rank(
+    module: nn.Module, input_shape: Shape
+) -> tuple[nn.Module, OutputShape, bool, OutputShape | None]:
+    """Return a module that takes samples of `input_shape`, and what it makes of them.
 
     The axis of a single key is left out where that makes a difference: whoever writes a
     module for samples of ten values means ``(n, 10)``, and a softmax over its dimension 1
     would otherwise be one over a single key.
+
+    Returns:
+        The module, its output shape, whether it takes integers, and the output shape for samples without
+        that axis, where it takes those as well.
 
     Raises:
         InvalidValueError: If no reshaping of the input suits the module.
@@ -418,7 +425,7 @@ def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, OutputSh
     bare = input_shape[1:] if len(input_shape) > 1 and input_shape[0] == 1 else input_shape
     found: dict[Shape, OutputShape] = {}
     names: Sequence[str] = ()
-    integers = False
+    integers, plain = False, None
     for shape in dict.fromkeys((input_shape, bare, squeezed, flat, (1, *input_shape), (1, *squeezed))):
         if found and shape != bare:
             break
@@ -436,10 +443,10 @@ def fit_rank(module: nn.Module, input_shape: Shape) -> tuple[nn.Module, OutputSh
             continue
         found[shape] = output_shape
     if len(found) == 2 and not depends_on_rank(module, input_shape, bare, integers=integers, names=names):
-        del found[bare]
+        plain = found.pop(bare)
     if found:
         shape, output_shape = found.popitem()
-        return (module if shape == input_shape else Reshaped(module, shape)), output_shape, integers
+        return (module if shape == input_shape else Reshaped(module, shape)), output_shape, integers, plain
     first = next(iter(tried.values()))
     told = {(type(error), str(error)) for error in tried.values()}
     if not isinstance(first, _OF_SHAPES) or (len(told) == 1 and type(first) is not RuntimeError):

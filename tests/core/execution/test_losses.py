@@ -149,6 +149,46 @@ def test_a_term_of_the_module_is_minimized_with_the_others(bench: Any, term: Any
     assert results.batch_losses("term")[0] > 0
 
 
+def focal(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return (1 - logits.softmax(1).gather(1, labels[:, None])[:, 0]) * F.cross_entropy(
+        logits, labels, reduction="none"
+    )
+
+
+class TwoHeads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.size, self.kind = nn.Linear(4, 1), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"kind": self.kind(x), "size": self.size(x)[..., 0]}
+
+
+def both(kind: torch.Tensor, size: torch.Tensor, label: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return focal(kind, label) + (size - y).square()
+
+
+def test_a_function_gets_outputs_and_data_without_the_axis_of_a_single_key(bench: Any) -> None:
+    """Over dimension 1 of (n, 1, 3) a softmax is 1 everywhere, and the loss 0."""
+    net, heads = nn.Linear(4, 3), TwoHeads()
+    bench.graph(
+        bench.node("A", bench.ref(targets="kind"), net),
+        bench.node("B", bench.ref(targets=["y", "kind"]), heads),
+    )
+    assert net(torch.ones(2, 1, 4)).shape == (2, 1, 3)
+    data = ["outputs.kind", "outputs.size", "targets.kind", "targets.y"]
+    losses = [bench.loss(loss=focal), bench.loss("B", both, data, label="both")]
+    _, results = bench.drain(bench.evaluate(losses))
+    view = bench.fs.get_split("test")
+    x, y, kind = (
+        torch.from_numpy(bench.fs.table.column(name)[view.rows])
+        for name in ("features.x.raw", "targets.y.raw", "targets.kind.raw")
+    )
+    expected = {"focal": focal(net(x), kind), "both": both(*heads(x).values(), kind, y)}
+    means = {label: values.mean().item() for label, values in expected.items()}
+    assert results.aggregated_losses() == pytest.approx(means, rel=1e-5)
+
+
 def test_class_labels_that_no_output_stands_for_are_told_before_the_first_batch(bench: Any) -> None:
     bench.graph(bench.node("A", bench.ref(targets="kind"), nn.Linear(4, 2)))
     loss = bench.loss("A", "cross_entropy")
