@@ -262,6 +262,8 @@ def _can_fuse(cls: Any, kwargs: Mapping[str, Any], parameters: Iterable[torch.Te
     """Tell whether torch has a fused update here and the user left the choice open."""
     if not {"fused", "foreach", "differentiable"}.isdisjoint(kwargs):
         return False
+    if kwargs.get("dampening"):
+        return False  # see `complete_momentum` in `torch_updates`
     if not inspect.isclass(cls) or "fused" not in inspect.signature(cls).parameters:
         return False
     on_cpu = cls is torch.optim.Adagrad  # its fused update exists for the CPU alone

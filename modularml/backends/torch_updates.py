@@ -64,7 +64,30 @@ def _undecorated(cls: type[torch.optim.Optimizer], of_few: bool) -> Update:
         finally:
             set_grad_enabled(before)
 
-    return step
+    def step_of_sgd(optimizer: Any) -> None:
+        complete_momentum(optimizer)
+        step(optimizer)
+
+    return step_of_sgd if cls is torch.optim.SGD else step
+
+
+def complete_momentum(optimizer: Any) -> None:
+    """Give parameters that a gradient reaches for the first time the momentum that they begin with.
+
+    Torch's fused SGD makes it for all or for none, and raises where some have been trained before, as
+    behind a body that was frozen.
+    """
+    if not isinstance(optimizer, torch.optim.SGD) or len(optimizer.state) in (0, _n_parameters(optimizer)):
+        return
+    for group in optimizer.param_groups:
+        if group["momentum"] and group["fused"] and not group["dampening"]:
+            for parameter in group["params"]:
+                if parameter.grad is not None and "momentum_buffer" not in optimizer.state[parameter]:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def _n_parameters(optimizer: Any) -> int:
+    return sum(len(group["params"]) for group in optimizer.param_groups)
 
 
 class _Lists(NamedTuple):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from modularml.backends import torch as backend
+from modularml.backends.torch_updates import complete_momentum
 
 
 def small_net() -> nn.Sequential:
@@ -35,6 +36,41 @@ def test_a_fast_step_is_torchs_own_step(name: str, of_few: bool) -> None:
         assert torch.equal(p, q)
         assert p.requires_grad
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("scales", [False, True])
+@pytest.mark.parametrize("kwargs", [{}, {"nesterov": True, "weight_decay": 0.1}, {"dampening": 0.5}], ids=str)
+def test_parameters_that_are_trained_later_begin_with_a_momentum_of_their_own(
+    kwargs: dict[str, Any], scales: bool
+) -> None:
+    net = small_net()
+    twin, x = copy.deepcopy(net), torch.randn(5, 4)
+    kwargs = {"lr": 0.1, "momentum": 0.9, **kwargs}
+    ours = backend.build_optimizer(torch.optim.SGD, kwargs, list(net.parameters()))
+    theirs = torch.optim.SGD(twin.parameters(), **kwargs, foreach=False)
+    step = backend.fast_step(torch.optim.SGD)
+    if scales:
+        scaler = backend.grad_scaler("cpu")
+
+        def step(optimizer: Any) -> None:
+            complete_momentum(optimizer)
+            scaler.step(optimizer)
+
+    for trained in (net[2], net, net):
+        for module, optimizer in ((net, ours), (twin, theirs)):
+            module.zero_grad()
+            loss = module(x).square().mean()
+            (scaler.scale(loss) if scales and module is net else loss).backward()
+            if trained is not net:
+                module[0].zero_grad()
+            if optimizer is ours and scales:
+                scaler.unscale_(ours)
+        step(ours)
+        theirs.step()
+        if scales:
+            scaler.update()
+    for p, q in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(p, q, atol=1e-6)
 
 
 def test_hooks_of_the_optimizer_are_called() -> None:

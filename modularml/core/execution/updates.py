@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch import backward
+from modularml.backends.torch_updates import complete_momentum
 from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, check_int, unknown_name
 from modularml.core.training.optimizer import Optimizer
 
@@ -143,6 +144,7 @@ def learn_of(optimizer: Optimizer, options: UpdateOptions, window: Window, devic
         else:
             scaler.unscale_(optimizer.optimizer)
             clip()
+            complete_momentum(optimizer.optimizer)
             scaler.step(optimizer.optimizer)
             scaler.update()
             if optimizer.schedule is not None and optimizer.schedule.every == "batch":
