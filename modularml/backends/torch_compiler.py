@@ -67,6 +67,7 @@ class Compiled:
             NotCompiledError: If it cannot be compiled; then nothing was changed.
         """
         self._seen, n_traces = None, self._n_traces
+        disabled = torch._C._autograd._saved_tensors_hooks_get_disabled_error_message()
         try:
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")  # of the compiler's own deprecations
@@ -75,6 +76,8 @@ class Compiled:
             if self._runs:
                 raise
             raise NotCompiledError(_reason(error)) from error
+        finally:
+            _allow_hooks_again(disabled)
         # A model that counts its calls is another one after each; that shows when it is checked again.
         self._note(tensors, found, is_settled=self._n_traces == n_traces)
         return found
@@ -123,6 +126,15 @@ class Compiled:
         index = {id(tensor): i for i, tensor in enumerate(tensors) if tensor is not None}
         self._places = [(place, index[id(arg)]) for place, arg in enumerate(args) if id(arg) in index]
         self._direct, self._args = code, args
+
+
+def _allow_hooks_again(disabled: str | None) -> None:
+    """Return to whether autograd takes hooks, as checkpoints of activations are.
+
+    A trace of gradients that breaks off leaves them refused, for everything that runs after it.
+    """
+    if disabled is None:
+        torch._C._autograd._saved_tensors_hooks_enable()
 
 
 def _reason(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from modularml.backends import torch_compiler
 from modularml.base.errors import ModularMLWarning
@@ -399,3 +400,17 @@ def test_without_a_compiler_it_says_so(bench: Any, monkeypatch: pytest.MonkeyPat
     with pytest.warns(ModularMLWarning, match="runs without compile=True: torch's compiler says"):
         _, results = bench.drain(bench.train(compile=True))
     assert len(results.recording.losses[0]) == 3
+
+
+class Checkpointed(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept: torch.Tensor = checkpoint(super().forward, x, use_reentrant=False)
+        return kept
+
+
+@needs_compiler
+def test_checkpoints_of_activations_are_trained_without_the_compiler(bench: Any) -> None:
+    bench.graph(bench.node(model=Checkpointed(4, 1)))
+    with pytest.warns(ModularMLWarning, match="don't yet support saved tensor hooks"):
+        bench.drain(bench.train(n_epochs=2, sampler=small(), compile=True))
+    bench.drain(bench.train(n_epochs=2, sampler=small()))
