@@ -164,7 +164,7 @@ class PhaseStarted(Event):
         losses: The labels of its losses, in the order of `BatchesEnded.losses`.
         nodes: Labels of the nodes it runs, in order of execution.
         rates: The learning rates, by the names of their metrics: ``"lr"`` for all nodes, or
-            ``"lr/<node>"``.
+            ``"lr/<node>"``; of several groups of parameters each one's, ``"lr/<group>"``.
         devices: Node label -> the device it computes on.
     """
 

@@ -190,7 +190,7 @@ class PhaseState:
             "losses": list(self.losses),
             "metrics": {name: _json_number(value) for name, value in self.metrics.items()},
             "picture": self.picture,
-            "rates": {name: _json_number(value) for name, value in self.rates.items()},
+            "rates": {name: _json_number(value) for name, value in self._rates_of_nodes().items()},
             "devices": dict(self.devices),
             "best": None if self.best_epoch is None else self.best_epoch + 1,
             "note": self.note,
@@ -198,6 +198,12 @@ class PhaseState:
             "validation": self.validation,
             "work": self._work,
         }
+
+    def _rates_of_nodes(self) -> dict[str, float]:
+        """The learning rates, with that of all nodes where all groups of parameters share one."""
+        of_nodes = any(f"lr/{label}" in self.rates for label in self.devices)
+        shared = set() if of_nodes else set(self.rates.values())
+        return self.rates | {"lr": shared.pop()} if len(shared) == 1 else self.rates
 
     def _trace(self, name: str, per: str) -> Trace:
         if (name, per) not in self.traces:

@@ -59,6 +59,24 @@ def test_means_stand_in_the_middle_of_their_epoch_and_every_metric_at_its_end(sc
     assert row["rates"] == {"lr": 0.1}
 
 
+@pytest.mark.parametrize(
+    ("rates", "told"),
+    [
+        ({"lr/0": 0.1, "lr/1": 0.1}, {"lr/0": 0.1, "lr/1": 0.1, "lr": 0.1}),
+        ({"lr/0": 0.1, "lr/1": 0.2}, {"lr/0": 0.1, "lr/1": 0.2}),
+        ({"lr/A": 0.1}, {"lr/A": 0.1}),
+    ],
+    ids=["shared", "different", "of a node"],
+)
+def test_nodes_have_the_rate_that_all_groups_of_parameters_share(
+    script: Any, rates: dict[str, float], told: dict[str, float]
+) -> None:
+    state = RunState(script.start())
+    about = {"kind": "train", "n_epochs": 2, "n_batches": 2, "losses": ("mse",)}
+    state.apply(script(PhaseStarted, path=("train",), **about, rates=rates, devices={"A": "cpu", "B": "cpu"}))
+    assert state.snapshot()["phases"][0]["rates"] == told
+
+
 def test_batches_that_take_long_to_draw_are_told_of(script: Any) -> None:
     state = RunState(script.start())
     for duration_s, is_slow in ((0.0, False), (1.0, False), (0.0, True), (0.0, False)):

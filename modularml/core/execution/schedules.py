@@ -12,6 +12,25 @@ from modularml.core.execution.recording import Recording
 from modularml.core.training.optimizer import Optimizer
 
 
+def rates_of(optimizers: Mapping[str, Optimizer]) -> dict[str, float]:
+    """Return the present learning rates by the names of their metrics.
+
+    Of several groups of parameters each has one, ``"lr/<group>"``: by the ``name`` that it was made with,
+    where each has one of its own, else by its place.
+
+    Args:
+        optimizers: Name of the metric, ``"lr"`` or ``"lr/<node>"``, -> its optimizer.
+    """
+    found: dict[str, float] = {}
+    for name, optimizer in optimizers.items():
+        groups = optimizer.optimizer.param_groups
+        named = [group.get("name") for group in groups]
+        labels = range(len(groups)) if None in named or len({*named}) < len(named) else named
+        for label, group in zip(labels, groups, strict=True):
+            found[name if len(groups) == 1 else f"{name}/{label}"] = float(group["lr"])
+    return found
+
+
 class Rates:
     """The optimizers of a phase that have a schedule.
 
@@ -29,8 +48,8 @@ class Rates:
 
     def record(self, epoch: int) -> None:
         """Note the rates that the last batch was trained with."""
-        for name, optimizer in self.optimizers.items():
-            self.recording.log(name, optimizer.rate, epoch)
+        for name, rate in rates_of(self.optimizers).items():
+            self.recording.log(name, rate, epoch)
 
     def move_on(self, epoch: int) -> None:
         """Move the schedules of epochs on, when everything that is logged in this one is there.

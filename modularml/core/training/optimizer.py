@@ -43,8 +43,9 @@ class Optimizer(Shown, Configurable):
         >>> def slow_body(named_parameters):
         ...     body = [p for name, p in named_parameters if name.startswith("body.")]
         ...     head = [p for name, p in named_parameters if not name.startswith("body.")]
-        ...     return torch.optim.Adam([{"params": body, "lr": 1e-4}, {"params": head}], lr=1e-2)
-        >>> Optimizer(factory=slow_body)
+        ...     slow = {"params": body, "lr": 1e-4, "name": "body"}
+        ...     return torch.optim.Adam([slow, {"params": head, "name": "head"}], lr=1e-2)
+        >>> Optimizer(factory=slow_body, schedule="linear")  # recorded as "lr/body" and "lr/head"
     """
 
     _fixed = ("opt", "opt_kwargs", "factory", "backend")

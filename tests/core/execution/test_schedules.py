@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from modularml import Evaluation
@@ -13,6 +14,10 @@ from modularml.core.training.schedule import Schedule
 def sgd(name: str, every: str = "epoch", monitor: str = "val_loss", **kwargs: Any) -> Optimizer:
     schedule = Schedule(name, schedule_kwargs=kwargs, every=every, monitor=monitor)
     return Optimizer("sgd", opt_kwargs={"lr": 0.1}, schedule=schedule)
+
+
+def halving() -> Schedule:
+    return Schedule("exponential", schedule_kwargs={"gamma": 0.5})
 
 
 def test_a_schedule_of_epochs_is_recorded_and_counts_on(bench: Any) -> None:
@@ -40,6 +45,33 @@ def test_each_node_has_a_rate_of_its_own(bench: Any) -> None:
     _, results = bench.drain(bench.train([bench.loss("A"), bench.loss("B", label="b")], n_epochs=2))
     assert results.metrics()["lr/A"].tolist() == [0.1, 0.05]
     assert results.metrics()["lr/B"].tolist() == [0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("names", "metrics"),
+    [
+        (("slow", "fast"), ["lr/fast", "lr/slow"]),
+        (("fast", "fast"), ["lr/0", "lr/1"]),
+        ((), ["lr/0", "lr/1"]),
+    ],
+    ids=["named", "alike", "unnamed"],
+)
+def test_each_group_of_parameters_has_a_rate_of_its_own(
+    bench: Any, names: tuple[str, ...], metrics: list[str]
+) -> None:
+    def two(parameters: Any) -> torch.optim.Optimizer:
+        groups = [{"params": [parameter]} for parameter in parameters]
+        groups[0]["lr"] = 0.01
+        for group, name in zip(groups, names, strict=False):
+            group["name"] = name
+        return torch.optim.SGD(groups, lr=0.1)
+
+    bench.graph(bench.node("A"), optimizer=Optimizer(factory=two, schedule=halving()))
+    _, results = bench.drain(bench.train(n_epochs=2))
+    assert sorted(results.metric_names()) == metrics
+    slow, fast = ("lr/slow", "lr/fast") if names[:1] == ("slow",) else ("lr/0", "lr/1")
+    assert results.metrics()[slow].tolist() == [0.01, 0.005]
+    assert results.metrics()[fast].tolist() == [0.1, 0.05]
 
 
 def test_rates_without_a_schedule_are_no_metric(bench: Any) -> None:

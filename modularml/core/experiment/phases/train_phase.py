@@ -38,7 +38,7 @@ from modularml.core.execution.lessons import learns_by_batches
 from modularml.core.execution.placement import placed
 from modularml.core.execution.recording import KEEPS
 from modularml.core.execution.resolution import Resolved, nodes_of_losses, nodes_with_gradients, resolve
-from modularml.core.execution.schedules import Rates
+from modularml.core.execution.schedules import Rates, rates_of
 from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.execution.train_loop import Stage, own_optimizer, stages, train_step
 from modularml.core.execution.updates import UpdateOptions, Window
@@ -448,7 +448,7 @@ class TrainPhase(ExperimentPhase):
             results=results,
             events=events(),
             n_batches=resolved.feed.n_batches(scope.first_epoch),
-            rates={name: optimizer.rate for name, optimizer in optimizers.items()},
+            rates=rates_of(optimizers),
             devices=devices,
         )
 
