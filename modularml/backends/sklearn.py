@@ -48,6 +48,28 @@ def needs_classes(estimator: Any) -> bool:
     return takes and getattr(estimator, "classes_", None) is None
 
 
+def weight_argument(estimator: Any, method: str = "fit") -> str | None:
+    """Return the argument by which a method takes weights of samples; None where it takes none.
+
+    A pipeline hands them to its last step, ``"ridge__sample_weight"``, and what searches over an estimator,
+    or wraps one, to that one.
+    """
+    parameters = inspect.signature(getattr(estimator, method)).parameters
+    if "sample_weight" in parameters:
+        return "sample_weight"
+    if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    if hasattr(estimator, "steps"):
+        name, last = estimator.steps[-1]
+        inner = weight_argument(last) if hasattr(last, "fit") else None
+        return inner and f"{name}__{inner}"
+    wrapped = getattr(estimator, "estimator", getattr(estimator, "regressor", None))
+    if wrapped is not None:
+        return weight_argument(wrapped)
+    several = [one for _, one in getattr(estimator, "estimators", ()) if hasattr(one, "fit")]
+    return "sample_weight" if several and all(map(weight_argument, several)) else None
+
+
 def labels_by_itself(estimator: Any) -> bool:
     """Tell whether it predicts labels of its own making, one a sample: clusters, or outliers."""
     return is_clusterer(estimator) or is_outlier_detector(estimator)

@@ -116,6 +116,13 @@ class ScikitModelWrapper(BaseModel):
         return bool(self._sklearn.allows_nan(self.estimator))
 
     @property
+    def weight_argument(self) -> str | None:
+        """The argument by which what `learn` calls takes weights of samples; None where it takes none."""
+        method = "partial_fit" if self.resolved_training_mode == "partial_fit" else "fit"
+        found: str | None = self._sklearn.weight_argument(self.estimator, method)
+        return found
+
+    @property
     def is_fitted(self) -> bool:
         """Whether the estimator can make outputs."""
         return bool(self._sklearn.is_fitted(self.estimator))
@@ -172,28 +179,37 @@ class ScikitModelWrapper(BaseModel):
             return (n_values(wanted),)
         return self.output_shape if isinstance(self.output_shape, tuple) else None
 
-    def fit(self, x: Any, y: Any = None) -> None:
+    def fit(self, x: Any, y: Any = None, *, sample_weight: Any = None) -> None:
         """Fit the estimator to all samples at once.
 
         Args:
             x: Inputs ``(n_samples, *input_shape)``; flattened to rows.
             y: Targets ``(n_samples, ...)``, or None for estimators that need none.
+            sample_weight: How much each sample counts, ``(n_samples,)``; None is all alike.
+
+        Raises:
+            InvalidValueError: If there are weights and the estimator takes none.
         """
-        self.estimator.fit(*self._samples(x, y))
+        self.estimator.fit(*self._samples(x, y), **self._weights("fit", sample_weight))
         self._note_shapes(x)
 
-    def learn(self, x: Any, y: Any = None) -> None:
+    def learn(self, x: Any, y: Any = None, *, sample_weight: Any = None) -> None:
         """Learn from all samples as `training_mode` says: anew, or in one more pass.
 
         Args:
             x: Inputs ``(n_samples, *input_shape)``; flattened to rows.
             y: Targets ``(n_samples, ...)``, or None for estimators that need none. Of a classifier
                 that is not told its classes they must hold them all.
+            sample_weight: How much each sample counts, ``(n_samples,)``; None is all alike.
+
+        Raises:
+            InvalidValueError: If there are weights and the estimator takes none.
         """
         if self.resolved_training_mode != "partial_fit":
-            self.fit(x, y)
+            self.fit(x, y, sample_weight=sample_weight)
             return
-        self.partial_fit(x, y, classes=None if y is None else np.unique(self._sklearn.as_targets(y)))
+        classes = None if y is None else np.unique(self._sklearn.as_targets(y))
+        self.partial_fit(x, y, classes=classes, sample_weight=sample_weight)
 
     @contextmanager
     def watched(self, tell: Callable[[float | None], None]) -> Iterator[None]:
@@ -207,22 +223,24 @@ class ScikitModelWrapper(BaseModel):
         with self._sklearn.watched(self.estimator, tell):
             yield
 
-    def partial_fit(self, x: Any, y: Any = None, *, classes: Any = None) -> None:
+    def partial_fit(self, x: Any, y: Any = None, *, classes: Any = None, sample_weight: Any = None) -> None:
         """Let the estimator learn from one more batch.
 
         Args:
             x: Inputs ``(n_samples, *input_shape)``; flattened to rows.
             y: Targets ``(n_samples, ...)``, or None.
             classes: All classes there are; a classifier needs them in its first batch.
+            sample_weight: How much each sample counts, ``(n_samples,)``; None is all alike.
 
         Raises:
             StateError: If the estimator has no ``partial_fit``.
-            InvalidValueError: If a classifier is not told its classes.
+            InvalidValueError: If a classifier is not told its classes, or there are weights and the
+                estimator takes none.
         """
         name = type(self.estimator).__name__
         if not self.supports_partial_fit:
             raise StateError(f"{name} has no partial_fit(); fit() it to all samples at once.")
-        kwargs = dict(self.partial_fit_kwargs or {})
+        kwargs = dict(self.partial_fit_kwargs or {}) | self._weights("partial_fit", sample_weight)
         if self.needs_classes and "classes" not in kwargs:
             if classes is None:
                 raise InvalidValueError(
@@ -238,6 +256,17 @@ class ScikitModelWrapper(BaseModel):
     def _samples(self, x: Any, y: Any) -> tuple[np.ndarray, ...]:
         rows = self._own(self._sklearn.as_rows(x))
         return (rows,) if y is None else (rows, self._sklearn.as_targets(y))
+
+    def _weights(self, method: str, sample_weight: Any) -> dict[str, np.ndarray]:
+        """Return the weights of samples as `method` takes them."""
+        if sample_weight is None:
+            return {}
+        argument = self._sklearn.weight_argument(self.estimator, method)
+        if argument is None:
+            raise InvalidValueError(
+                f"{type(self.estimator).__name__}.{method}() takes no weights of samples."
+            )
+        return {argument: np.asarray(sample_weight)}
 
     def _own(self, rows: np.ndarray) -> np.ndarray:
         return rows.copy() if self._needs_copies else rows

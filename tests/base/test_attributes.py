@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 import modularml
@@ -21,6 +23,7 @@ from modularml import (
     Evaluation,
     Experiment,
     FeatureSet,
+    FitPhase,
     Loss,
     ModelGraph,
     ModelNode,
@@ -221,14 +224,16 @@ def names() -> dict[str, Any]:
     x = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
     fs = FeatureSet.from_dict("data", {"x": x, "y": x.sum(1)}, "x", "y")
     fs.split_random({"train": 0.5, "test": 0.5})
-    graph = ModelGraph.chain(fs, {"mlp": SequentialMLP(hidden_dim=2)}, optimizer="sgd")
+    models = {"scaler": StandardScaler(), "mlp": SequentialMLP(hidden_dim=2)}
+    graph = ModelGraph.chain(fs, models, optimizer="sgd")
     watch = Evaluation.from_split(split="test", losses="mse")
+    exp.execution_plan.add_fit_phase("fit", split="train")
     exp.execution_plan.add_train_phase("train", split="train", losses="mse", callbacks=[watch])
     exp.run(show_training_progress=False)
     own = {"exp": exp, "fs": fs, "graph": graph, "phase": exp.execution_plan["train"], "new": {"x": x}}
     run = {"run": exp.last_run, "results": exp.last_run.results["train"]}  # type: ignore[union-attr]
     public = {name: getattr(modularml, name) for name in modularml.__all__}
-    return public | {"SimpleSampler": SimpleSampler} | own | run
+    return public | {one.__name__: one for one in (SimpleSampler, LogisticRegression)} | own | run
 
 
 ELSEWHERE = [
@@ -238,6 +243,7 @@ ELSEWHERE = [
         ModelGraph,
         TrainPhase,
         EvalPhase,
+        FitPhase,
         PhaseResults,
         ExperimentRun,
         FeatureSet,

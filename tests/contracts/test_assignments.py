@@ -137,7 +137,7 @@ REFUSED: dict[type, Arguments] = {
     OutputMetric: {"metric": "acuracy", "name": "", "node": ANY, "inputs": ["outputs"]},
     ExperimentPhase: PHASE,
     EvalPhase: {**PHASE, "batch_size": 0, "metrics": "acuracy"},
-    FitPhase: {**PHASE, "freeze_after_fit": ANY, "nan": "rise"},
+    FitPhase: {**PHASE, "freeze_after_fit": ANY, "nan": "rise", "sample_weight": 3},
     TrainPhase: {
         **PHASE, "n_epochs": 0, "result_recording": "al", "nan": "rise", "batch_schedule": "turns",
         "clip_norm": -1, "clip_value": -1, "accumulate": 0, "precision": "fp8", "metrics": "acuracy",

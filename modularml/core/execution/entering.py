@@ -131,7 +131,7 @@ class EnteringData:
         self._note(origin)
         found = self._stack(origin, domain, column)
         if found.dtype.kind not in "biufc":
-            raise InvalidTypeError(f"{where}: {domain} of dtype {found.dtype} cannot enter a loss.")
+            raise InvalidTypeError(f"{where}: {domain} of dtype {found.dtype} are no numbers.")
         return origin.key, found
 
     def values(self, key: str, source: Source | None) -> np.ndarray | None:

@@ -51,8 +51,10 @@ def fit_step(
             for function, source, target in resolved.forward.calls:
                 if target in to_fit:
                     node = to_fit[target]
+                    x, y = array_of(slots[source]), targets(node.label)
+                    weights = resolved.weights.get(node.label)
                     with watch(node):
-                        node.model.learn(array_of(slots[source]), targets(node.label))  # type: ignore[attr-defined]
+                        node.model.learn(x, y, sample_weight=weights)  # type: ignore[attr-defined]
                 slots[target] = function(slots[source])
             return [loss(slots) for loss in resolved.losses]
 

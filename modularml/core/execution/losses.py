@@ -17,7 +17,7 @@ from modularml.backends.torch_losses import Alignment, LossInput
 from modularml.base.errors import LossError, warn
 from modularml.core.data.reference import doubled_in
 from modularml.core.execution.advice import done_twice
-from modularml.core.execution.columns import Column, Source, Stack, column_of, dtype_in_torch
+from modularml.core.execution.columns import Column, Source, Stack, column_of, dtype_in_torch, rows_of
 from modularml.core.execution.entering import EnteringData
 from modularml.core.execution.forward import dtype_of
 from modularml.core.execution.streams import InputName, input_name, inputs_like, stream_of
@@ -136,15 +136,7 @@ def arguments_of(
         InvalidTypeError: If they are text.
     """
     where = f"The loss {loss.label!r} on {node.label!r}"
-    roles, names = data.roles(node.label), data.names(node.label)
-
-    def found(name: str) -> _Found:
-        named = input_name(name, roles, names, where, node.output_names)
-        if named.domain == "outputs":
-            return _Found(name, named, node.label, None, _pick(node, named, data, where))
-        return _Found(name, named, *data.of_node(node.label, named.domain, where, named.column))
-
-    called = [found(name) for name in loss.arguments if name != "module"]
+    called = [_found(name, node, data, where) for name in loss.arguments if name != "module"]
     inputs = [one.as_input(node) for one in called]
     try:
         alignments = loss.loss.align(inputs, where=repr(node.label)) if inputs else ()
@@ -174,9 +166,36 @@ def arguments_of(
         column = _class_weights(loss.class_weight, of, data, loss.loss.ignored_label, where)
         weights.append(_argument(of.stream, column.to(device), columns))
     if loss.sample_weight is not None:
-        of = found(loss.sample_weight)
+        of = _found(loss.sample_weight, node, data, where)
         weights.append(_argument(of.stream, _sample_weights(of, data, device, where), columns))
     return Arguments(inputs=arguments, weights=weights)
+
+
+def weights_of_fit(name: str, node: GraphNode, data: EnteringData, where: str) -> np.ndarray:
+    """Return the weights of the samples that an estimator is fitted on, ``(n_samples,)``.
+
+    Args:
+        name: Their column, e.g. ``"tags.w"``.
+        node: The node of the estimator.
+        data: The columns that reach the nodes.
+        where: The phase and the node, for messages.
+
+    Raises:
+        LossError: If the column is not there, or holds no weights.
+        StateError: If there is none.
+        InvalidTypeError: If it is text.
+    """
+    of = _found(name, node, data, where)
+    weights = rows_of(_one_number(of, where), data.rows, of.key)
+    _check_weights(name, weights, where)
+    return weights.reshape(-1).astype(np.float64)
+
+
+def _found(name: str, node: GraphNode, data: EnteringData, where: str) -> _Found:
+    named = input_name(name, data.roles(node.label), data.names(node.label), where, node.output_names)
+    if named.domain == "outputs":
+        return _Found(name, named, node.label, None, _pick(node, named, data, where))
+    return _Found(name, named, *data.of_node(node.label, named.domain, where, named.column))
 
 
 def _advice(loss: AppliedLoss, node: GraphNode, data: EnteringData) -> str:
@@ -238,18 +257,29 @@ def _check_shares(targets: np.ndarray, where: str) -> None:
 
 
 def _sample_weights(of: _Found, data: EnteringData, device: torch.device | None, where: str) -> Column:
-    """Return a column of weights; refuse such as turn a loss into a gain, or into nothing that counts."""
+    """Return a column of weights."""
+    source = _one_number(of, where)
+    weights = data.values(of.key, source)
+    if weights is not None:
+        _check_weights(of.name, weights, where)
+    return column_of(source, Alignment(shape=(), dtype=torch.float32), device)
+
+
+def _one_number(of: _Found, where: str) -> Source:
     assert of.source is not None
     if math.prod(of.source.shape) != 1:
         raise LossError(f"{where}: the weights {of.name!r} must be one number a sample.")
-    weights = data.values(of.key, of.source)
-    n_wrong = 0 if weights is None else np.count_nonzero(~((weights >= 0) & (weights < np.inf)))
-    if weights is not None and n_wrong:
+    return of.source
+
+
+def _check_weights(name: str, weights: np.ndarray, where: str) -> None:
+    """Refuse such as turn a loss into a gain, or into nothing that counts."""
+    n_wrong = np.count_nonzero(~((weights >= 0) & (weights < np.inf)))
+    if n_wrong:
         raise LossError(
-            f"{where}: of the weights {of.name!r} {n_wrong} of {weights.size} are negative, NaN or infinite; "
+            f"{where}: of the weights {name!r} {n_wrong} of {weights.size} are negative, NaN or infinite; "
             "a sample that is not to count has the weight 0."
         )
-    return column_of(of.source, Alignment(shape=(), dtype=torch.float32), device)
 
 
 def _class_weights(

@@ -23,7 +23,7 @@ from modularml.core.execution.feed import Feed
 from modularml.core.execution.feed import Source as RowSource
 from modularml.core.execution.forward import Forward, built, entering_dtypes
 from modularml.core.execution.lessons import lesson_of
-from modularml.core.execution.losses import Arguments, LossCall, arguments_of, loss_call
+from modularml.core.execution.losses import Arguments, LossCall, arguments_of, loss_call, weights_of_fit
 from modularml.core.execution.placement import CPU, connect, on_one_device
 from modularml.core.execution.streams import label_and_role, parts_among, stream_of
 from modularml.core.execution.units import Units
@@ -51,6 +51,7 @@ class Resolved:
         targets: Stream of such data -> their targets, of which rows can be taken; one a target where they
             differ in shape.
         units: Stream of such data -> how their targets are scaled.
+        weights: Label of each estimator that is fitted to weighted samples -> their weights.
     """
 
     nodes: Sequence[GraphNode]
@@ -61,6 +62,7 @@ class Resolved:
     heads: Mapping[str, str]
     targets: Mapping[str, Source]
     units: Mapping[str, Units]
+    weights: Mapping[str, np.ndarray]
 
     def targets_of(self, node: str, rows: Mapping[str, np.ndarray]) -> np.ndarray | None:
         """Return the targets that belong to the outputs of a node, if there are any.
@@ -105,6 +107,7 @@ def resolve(
     batch_size: int | None = None,
     nan: str = "allow",
     fitted: Sequence[GraphNode] = (),
+    sample_weight: Mapping[str, str] | None = None,
     devices: Mapping[str, torch.device] | None = None,
     schedule: str = "zip_strict",
     learning: Sequence[ModelNode] = (),
@@ -123,6 +126,7 @@ def resolve(
             ``"raise"``, ``"warn"`` or ``"allow"``.
         schedule: What an epoch is where entries have different numbers of batches.
         fitted: The estimators that the phase fits on the way.
+        sample_weight: Label of each of them whose samples are weighted -> the column of weights.
         learning: The estimators that learn from every batch.
         trains: Whether the weights that losses give to classes count.
         devices: Label of each node -> where it computes; None is the CPU for all.
@@ -132,8 +136,8 @@ def resolve(
         InvalidTypeError: If text would feed a model.
         InvalidValueError: If `nan` is ``"raise"`` and values are not finite, or if batches without a sampler
             would leave rows of a head out.
-        LossError: If outputs and targets cannot be compared, or an input names a role that is not
-            there, or none where there are several.
+        LossError: If outputs and targets cannot be compared, an input names a role that is not
+            there, or none where there are several, or a column of weights holds none.
     """
     _check_ready(nodes, [*fitted, *learning], where)
     entering = [(node, ref) for node in nodes for ref in node.featureset_refs]
@@ -188,6 +192,12 @@ def resolve(
             for role in roles[data.joined.get(key, key)]
         },
         units=data.units(targets),
+        weights={
+            label: weights_of_fit(
+                name, graph.ctx.get_node(label, GraphNode), data, f"{where}: sample_weight of {label!r}"
+            )
+            for label, name in (sample_weight or {}).items()
+        },
     )
 
 

@@ -26,6 +26,8 @@ from modularml.core.training.loss import Loss
 from modularml.display.card import Shown
 
 INPUT_DOMAINS = ("outputs", "targets", "features", "tags", "module")
+WEIGHT_DOMAINS = ("tags", "targets", "features")
+"""Where a column of weights of samples may be."""
 
 
 class AppliedLoss(Shown, Configurable):
@@ -153,9 +155,9 @@ class AppliedLoss(Shown, Configurable):
         if not named:
             faults.add(LossError("inputs is empty; the usual ones are ['outputs', 'targets']"))
         for value in named.values():
-            _check_input(value, INPUT_DOMAINS, faults)
+            check_input(value, INPUT_DOMAINS, faults)
         if self.sample_weight is not None:
-            _check_input(self.sample_weight, ("tags", "targets", "features"), faults)
+            check_input(self.sample_weight, WEIGHT_DOMAINS, faults)
         if not isinstance(self.trainable, bool):
             faults.add(InvalidTypeError(f"trainable must be a bool, got {self.trainable!r}"))
         if self.class_weight is not None:
@@ -203,7 +205,8 @@ def _as_class_weight(given: Any, where: str) -> str | dict[Any, float] | None:
         ) from None
 
 
-def _check_input(value: object, domains: Sequence[str], faults: Faults) -> None:
+def check_input(value: object, domains: Sequence[str], faults: Faults) -> None:
+    """Note that something is no name of data of one of some domains, as ``"tags"`` or ``"tags.key"``."""
     domain, *parts = value.split(".") if isinstance(value, str) else (value,)
     if domain not in domains:
         named = isinstance(value, str) and nearest(value, domains) is None

@@ -5,15 +5,17 @@ It knows what is fitted; how is in `core.execution`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from modularml.backends.accelerator import Accelerator
-from modularml.base.errors import Faults, StateError, check_choice
+from modularml.base.errors import Faults, StateError, check_choice, unknown_name
 from modularml.base.events import Event, WorkAdvanced
+from modularml.core.context import ExperimentContext
+from modularml.core.data.reference import GraphNodeReference
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import NAN
 from modularml.core.execution.epochs import run_epochs
@@ -22,13 +24,25 @@ from modularml.core.execution.forward import training_flags
 from modularml.core.execution.placement import placed
 from modularml.core.execution.resolution import resolve
 from modularml.core.execution.scope import PhaseScope
+from modularml.core.execution.streams import DEFAULT_ROLE, input_name
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.phase_results import FitResults
-from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split
+from modularml.core.experiment.phases.phase import (
+    Execution,
+    ExperimentPhase,
+    active_graph,
+    bindings_for_split,
+)
 from modularml.core.topology.graph_node import GraphNode
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
+from modularml.core.topology.origin import columns_of
+from modularml.core.training.applied_loss import WEIGHT_DOMAINS, check_input
 from modularml.core.training.losses import Losses
+from modularml.models import ScikitModelWrapper
+
+Weights = str | Mapping[GraphNode | str, str]
+"""A column of weights of samples, or one for each node, as a node, a label or an id."""
 
 
 class FitPhase(ExperimentPhase):
@@ -49,17 +63,26 @@ class FitPhase(ExperimentPhase):
         nan: What is done about features and targets that are NaN or infinite, before the fit:
             ``"raise"``, ``"warn"`` or ``"allow"``. NaN in features is a value to estimators
             that say so.
+        sample_weight: A column whose values say how much each sample counts in the fit, e.g.
+            ``"tags.importance"``; or one for each node that is to have weights, ``{"ridge": "tags.w"}``.
+            They are handed to ``fit`` or ``partial_fit``, in a pipeline to those of its last step. Weights
+            of classes are an argument of estimators, ``LogisticRegression(class_weight="balanced")``.
         accelerator: The device that nodes compute on which name none themselves; None is that
             of the experiment.
 
     Raises:
-        InvalidValueError: If no active node can be fitted, bindings are missing or names are
-            unknown; all faults are told together.
+        InvalidValueError: If no active node can be fitted, bindings are missing, names are unknown, or an
+            estimator that is to have weights of samples takes none; all faults are told together.
         InvalidTypeError: If an argument is of a wrong type.
         StateError: If the active experiment has no model graph.
     """
 
     kind = "fit"
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        **ExperimentPhase._elsewhere,
+        "split": "One of a split is made so: FitPhase.from_split('other', split='train').",
+        "class_weight": "An estimator has its own: LogisticRegression(class_weight='balanced').",
+    }
 
     def __init__(
         self,
@@ -72,9 +95,11 @@ class FitPhase(ExperimentPhase):
         callbacks: Sequence[Callback] | None = None,
         accelerator: Accelerator | str | None = None,
         nan: str = "raise",
+        sample_weight: Weights | None = None,
     ) -> None:
         self.freeze_after_fit = bool(freeze_after_fit)
         self.nan = nan
+        self.sample_weight: Any = _by_reference(sample_weight)
         super().__init__(
             label,
             input_sources=input_sources,
@@ -95,6 +120,7 @@ class FitPhase(ExperimentPhase):
         freeze_after_fit: bool = True,
         callbacks: Sequence[Callback] | None = None,
         nan: str = "raise",
+        sample_weight: Weights | None = None,
         **options: Any,
     ) -> Self:
         """Make a phase whose active heads all get one split.
@@ -107,6 +133,7 @@ class FitPhase(ExperimentPhase):
             freeze_after_fit: Freeze the fitted nodes.
             callbacks: Hooks around the fit.
             nan: What is done about NaN and infinite values.
+            sample_weight: A column of weights of samples, or one for each node.
             **options: What else a phase takes.
 
         Raises:
@@ -120,21 +147,64 @@ class FitPhase(ExperimentPhase):
             freeze_after_fit=freeze_after_fit,
             callbacks=callbacks,
             nan=nan,
+            sample_weight=sample_weight,
             **options,
         )
 
     def settings(self) -> dict[str, Any]:
         """Return what else it was made of than its label, its data and callbacks, as plain values."""
-        return super().settings() | {"freeze_after_fit": self.freeze_after_fit, "nan": self.nan}
+        weights = self.sample_weight
+        if isinstance(weights, Mapping):
+            weights = {self._label_of(ref): column for ref, column in weights.items()}
+        own = {"freeze_after_fit": self.freeze_after_fit, "nan": self.nan, "sample_weight": weights}
+        return super().settings() | own
+
+    def _meant(self, name: str, value: Any, faults: Faults) -> Any:
+        return _by_reference(value) if name == "sample_weight" else super()._meant(name, value, faults)
 
     def _check_options(self, faults: Faults) -> None:
         faults.attempt(check_choice, self.nan, "nan", NAN)
+        weights = self.sample_weight
+        if weights is not None and not isinstance(weights, Mapping):
+            check_input(weights, WEIGHT_DOMAINS, faults)
+        for node, column in weights.items() if isinstance(weights, Mapping) else ():
+            check_input(column, WEIGHT_DOMAINS, faults)
+            if not isinstance(node, GraphNodeReference):
+                nodes = _estimators(active_graph(self.ctx, self._where).topological_nodes())
+                faults.add(unknown_name("node of sample_weight", node, [one.label for one in nodes]))
 
     def _check(self, graph: ModelGraph, nodes: Sequence[GraphNode], faults: Faults) -> None:
         super()._check(graph, nodes, faults)
         self._refuse_samplers(self.input_sources, faults)
         if not _estimators(nodes):
             faults.add("no active node holds an estimator to fit; torch models are trained by a TrainPhase.")
+        self._check_weights(nodes, faults)
+
+    def _check_weights(self, nodes: Sequence[GraphNode], faults: Faults) -> None:
+        """Note the estimators that take no weights, and columns that do not reach them."""
+        estimators = {node.label: node for node in _estimators(nodes)}
+        takes = {label: _model(node).weight_argument is not None for label, node in estimators.items()}
+        for label, column in self._weighed(list(estimators.values())).items():
+            if label not in estimators:
+                faults.add(unknown_name("node of sample_weight", label, estimators))
+            elif not takes[label]:
+                name = type(_model(estimators[label]).estimator).__name__
+                those = {one: column for one in takes if takes[one]}
+                hint = f" Name those that do: sample_weight={those}." if those else ""
+                faults.add(f"{name} of {label!r} takes no sample_weight.{hint}")
+            elif isinstance(column, str):
+                node, where = estimators[label], f"sample_weight of {label!r}"
+                columns = columns_of(node, self.ctx)
+                faults.attempt(input_name, column, [DEFAULT_ROLE], columns, where, node.output_names)
+
+    def _weighed(self, fitted: Sequence[GraphNode]) -> dict[str, str]:
+        """The column of weights of each estimator that has one, by its label."""
+        if isinstance(self.sample_weight, Mapping):
+            refs = {ref: column for ref, column in self.sample_weight.items() if not isinstance(ref, str)}
+            return {self._label_of(ref): column for ref, column in refs.items()}
+        if self.sample_weight is None:
+            return {}
+        return {node.label: self.sample_weight for node in fitted if node.frozen_by != "user"}
 
     def execute(self, scope: PhaseScope) -> Execution:
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`.
@@ -158,6 +228,7 @@ class FitPhase(ExperimentPhase):
             where=self._where,
             nan=self.nan,
             fitted=fitted,
+            sample_weight=self._weighed(fitted),
             devices=devices,
         )
         recording = scope.recording(resolved.loss_nodes)
@@ -196,6 +267,22 @@ class FitPhase(ExperimentPhase):
             n_batches=1,
             devices=devices,
         )
+
+
+def _by_reference(sample_weight: Any) -> Any:
+    """Return columns of weights by references to their nodes, which find them after a renaming."""
+    if not isinstance(sample_weight, Mapping):
+        return sample_weight
+    ctx = ExperimentContext.get_active()
+    return {
+        ctx.get_node(node).reference() if ctx.has_node(node) else node: column
+        for node, column in sample_weight.items()
+    }
+
+
+def _model(node: ModelNode) -> ScikitModelWrapper:
+    assert isinstance(node.model, ScikitModelWrapper)
+    return node.model
 
 
 def _estimators(nodes: Sequence[GraphNode]) -> list[ModelNode]:

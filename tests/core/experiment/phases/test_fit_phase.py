@@ -1,17 +1,25 @@
+import re
 import warnings
 from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingRegressor, VotingRegressor
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, SGDClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from modularml.base.errors import InvalidValueError, StateError
 from modularml.base.events import WorkAdvanced
+from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution.binding import InputBinding
 from modularml.core.experiment.phases.fit_phase import FitPhase
 from modularml.models import ScikitModelWrapper
@@ -151,3 +159,126 @@ def test_what_is_being_fitted_is_told_and_how_far_it_is_where_it_can_tell(bench:
     shares = [e.fraction for e in told if e.label == "B" and e.fraction is not None]
     assert shares == sorted(shares)
     assert bool(shares) == hasattr(classifier.model.estimator, "set_callbacks")
+
+
+def weighed(bench: Any, **columns: Any) -> Any:
+    """A reference to the bench's data with the weights 0 to 59 as a tag, and other tags."""
+    weights = np.arange(60.0)
+    table = bench.fs.table
+    data = {key: table.column(f"{domain}.{key}.raw") for key, domain in COLUMNS.items()}
+    tags = {"w": weights, **columns}
+    fs = FeatureSet.from_dict("Weighed", data | tags, "x", list(COLUMNS)[1:], list(tags))
+    fs.split_random({"train": 0.8, "test": 0.2}, seed=3)
+    return fs.reference(targets="y")
+
+
+COLUMNS = {"x": "features", "y": "targets", "kind": "targets"}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "argument"),
+    [
+        pytest.param(Ridge(), "sample_weight", id="ridge"),
+        pytest.param(make_pipeline(StandardScaler(), Ridge()), "ridge__sample_weight", id="pipeline"),
+        pytest.param(
+            GridSearchCV(make_pipeline(PCA(2), Ridge()), {"ridge__alpha": [0.1, 9.0]}, cv=2),
+            "ridge__sample_weight",
+            id="search",
+        ),
+        pytest.param(
+            VotingRegressor([("a", Ridge()), ("b", LinearRegression())]), "sample_weight", id="vote"
+        ),
+        pytest.param(MultiOutputRegressor(Ridge()), "sample_weight", id="outputs"),
+        pytest.param(TransformedTargetRegressor(Ridge()), "sample_weight", id="target"),
+    ],
+)
+def test_samples_count_in_a_fit_as_much_as_their_weights_say(
+    bench: Any, estimator: Any, argument: str
+) -> None:
+    ref = weighed(bench)
+    if isinstance(estimator, MultiOutputRegressor):
+        ref = ref.resolve().source.reference(targets=["y", "kind"])
+    node = bench.node("A", ref, clone(estimator))
+    bench.graph(node, optimizer=None)
+    results = bench.exp.run_phase(fit(sample_weight="tags.w"))
+    view = node.featureset_refs[0].resolve().source["train"]
+    x, w = view.column("features.x.raw"), view.column("tags.w.raw")
+    y = np.stack([view.column(name) for name in node.featureset_refs[0].targets], axis=1)
+    y = y[:, 0] if y.shape[1] == 1 else y
+    own = clone(estimator).fit(x, y, **{argument: w})
+    predicted = results.stacked_tensors("A").reshape(y.shape)
+    assert np.allclose(predicted, own.predict(x), atol=1e-6)
+    assert not np.allclose(predicted, clone(estimator).fit(x, y).predict(x), atol=1e-3)
+
+
+def test_an_estimator_that_learns_bit_by_bit_takes_weights_too(bench: Any) -> None:
+    ref = weighed(bench).resolve().source.reference(targets="kind")
+    estimator = SGDClassifier(random_state=0)
+    node = bench.node("A", ref, ScikitModelWrapper(clone(estimator), training_mode="partial_fit"))
+    bench.graph(node, optimizer=None)
+    bench.exp.run_phase(fit(sample_weight="tags.w"))
+    view = ref.resolve().source["train"]
+    x, kind, w = (view.column(f"{name}.raw") for name in ("features.x", "targets.kind", "tags.w"))
+    own = estimator.partial_fit(x, kind, classes=[0, 1, 2], sample_weight=w)
+    assert np.array_equal(node.model.estimator.coef_, own.coef_)
+
+
+def test_estimators_have_weights_of_their_own_and_only_those_that_are_named(bench: Any) -> None:
+    ref = weighed(bench, v=np.arange(60.0)[::-1].copy())
+    pca = bench.node("A", ref, PCA(2))
+    ridge, other = bench.node("B", pca, Ridge()), bench.node("C", pca, LinearRegression())
+    bench.graph(pca, ridge, other, optimizer=None)
+    phase = fit(sample_weight={ridge: "tags.w", "C": "tags.v"})
+    again = FitPhase.from_config(phase.get_config())
+    assert phase.get_config()["sample_weight"] == {"B": "tags.w", "C": "tags.v"}
+    ridge.label = "D"
+    view = ref.resolve().source["train"]
+    x, y, w, v = (view.column(f"{name}.raw") for name in ("features.x", "targets.y", "tags.w", "tags.v"))
+    reduced = PCA(2).fit_transform(x)
+    for one in (phase, again):
+        bench.exp.run_phase(one)
+        assert np.allclose(ridge.model.estimator.coef_, Ridge().fit(reduced, y, w).coef_, atol=1e-5)
+        assert np.allclose(
+            other.model.estimator.coef_, LinearRegression().fit(reduced, y, v).coef_, atol=1e-5
+        )
+
+
+def test_weights_that_cannot_be_handed_over_are_told_where_they_are_asked_for(bench: Any) -> None:
+    ref = weighed(bench)
+    nodes = [
+        bench.node("P", ref, PCA(2)),
+        bench.node("K", ref, KNeighborsRegressor()),
+        bench.node("R", ref, Ridge()),
+    ]
+    bench.graph(*nodes, optimizer=None)
+    for given, told in [
+        ("tags.w", "PCA of 'P' takes no sample_weight. Name those that do: sample_weight={'R': 'tags.w'}."),
+        ({"K": "tags.w"}, "KNeighborsRegressor of 'K' takes no sample_weight."),
+        ({"RR": "tags.w"}, "Unknown node of sample_weight 'RR'. Available: 'P', 'K', 'R'. Did you mean 'R'?"),
+        ({"R": "tags.ww"}, "sample_weight of 'R': the input 'tags.ww': Unknown column or role 'ww'."),
+        ("w", "A column is named with its domain: 'tags.w'."),
+        ({"R": None}, "Unknown input None"),
+        ([1.0, 2.0], "Unknown input [1.0, 2.0]"),
+    ]:  # fmt: skip
+        with pytest.raises(InvalidValueError, match=re.escape(told)) as error:
+            fit(sample_weight=given)
+        assert "FitPhase 'fit'" in str(error.value)
+    phase = fit()
+    with pytest.raises(InvalidValueError, match="Unknown node of sample_weight 'Q'"):
+        phase.sample_weight = {"Q": "tags.w"}
+    with pytest.raises(TypeError, match=r"LogisticRegression\(class_weight='balanced'\)"):
+        fit(class_weight="balanced")
+
+
+def test_columns_that_hold_no_weights_are_told_before_the_fit(bench: Any) -> None:
+    wrong = {"odd": np.ones((60, 2)), "less": -np.ones(60), "name": np.array(["a", "b"] * 30)}
+    node = bench.node("A", weighed(bench, **wrong), Ridge())
+    bench.graph(node, optimizer=None)
+    for key, told in [
+        ("odd", "sample_weight of 'A': the weights 'tags.odd' must be one number a sample"),
+        ("less", "of the weights 'tags.less' 48 of 48 are negative, NaN or infinite"),
+        ("name", "sample_weight of 'A': tags of dtype <U1 are no numbers"),
+    ]:
+        with pytest.raises((ValueError, TypeError), match=told):
+            bench.exp.run_phase(fit(sample_weight=f"tags.{key}"))
+    assert not node.model.is_fitted
