@@ -20,7 +20,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from modularml.base.errors import InvalidValueError, StateError, unknown_name
 from modularml.core.context import ExperimentContext
-from modularml.core.data.columns import TARGETS, TRANSFORMED, Column
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution.binding import InputBinding
 from modularml.core.experiment import storage
@@ -45,6 +44,11 @@ def estimator_of(experiment: Any) -> BaseEstimator:
     """Return an experiment as an estimator; see `Experiment.as_estimator`."""
     recipe = recipe_of(experiment)
     of_classes = recipe.loss in CLASS_LOSSES or _classifies(experiment.model_graph.tail_nodes[0])
+    if of_classes and len(recipe.targets) > 1:
+        raise StateError(
+            f"Experiment {experiment.label!r} as an estimator: one of classes has one target, and the graph "
+            f"is given {list(recipe.targets)}."
+        )
     kind = ExperimentClassifier if of_classes else ExperimentRegressor
     return kind(recipe, random_state=experiment.ctx.seed)
 
@@ -129,12 +133,11 @@ class ExperimentEstimator(BaseEstimator):
         """
         recipe, experiment = self._recipe(), self.experiment_
         data = experiment.ctx.get_node(recipe.featureset, FeatureSet)
-        is_scaled = str(Column(TARGETS, recipe.target, TRANSFORMED)) in data.columns
         with experiment.ctx.temporary(), data._on_samples(recipe.samples(X, y)):
             heads = experiment.model_graph.head_nodes
             phase = EvalPhase("predict", input_sources=[InputBinding.for_evaluation(node=n) for n in heads])
             results = experiment.preview_phase(phase)
-            outputs = results.stacked_tensors(recipe.tail, "outputs", unscale=is_scaled)
+            outputs = results.stacked_tensors(recipe.tail, "outputs", unscale=recipe.is_scaled)
         return np.asarray(outputs).reshape(len(X), -1)
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -615,13 +615,15 @@ class Experiment(Shown):
 
         Its ``fit(X, y)`` makes a new experiment like this one on other samples, with new weights
         and scalers fitted to them, and runs the plan's training and fitting; see
-        `modularml.core.experiment.estimator`.
+        `modularml.core.experiment.estimator`. Several targets stand side by side in ``y``,
+        ``(n_samples, n_targets)``, in the order of the FeatureSet, and in what it predicts.
 
         Returns:
             A classifier where the tail is one or is trained by a loss over classes, else a regressor.
 
         Raises:
-            StateError: If there is no graph, nothing to train, several FeatureSets or several tails.
+            StateError: If there is no graph, nothing to train, several FeatureSets or several tails, features
+                or targets that are no numbers, several targets of a classifier, or weights of samples.
         """
         # Its classes are scikit-learn's, which takes seconds to import.
         estimator: Any = importlib.import_module("modularml.core.experiment.estimator")

@@ -1,7 +1,8 @@
 """What an experiment is made of, taken out of one to make others of it on other samples.
 
 It knows no scikit-learn: samples come as arrays ``X`` and ``y``. The columns of ``X`` are the values
-of the feature keys that the graph reads, in their order; ``y`` is the target. The splits that training
+of the feature keys that the graph reads, in their order, and those of ``y`` the values of the target keys;
+of a single key ``y`` has whatever shape it comes in. The splits that training
 reads are drawn anew in the proportions that they had; a single one has every sample. Tags are not there.
 """
 
@@ -17,7 +18,7 @@ import numpy as np
 from modularml.base.config import from_config
 from modularml.base.errors import InvalidValueError, StateError
 from modularml.core.context import ExperimentContext
-from modularml.core.data.columns import FEATURES, RAW, TARGETS, Column
+from modularml.core.data.columns import FEATURES, RAW, TARGETS, TRANSFORMED, Column
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.data.sample_collection import SampleCollection
@@ -29,6 +30,7 @@ from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.tuning import tune
 from modularml.core.topology.graph_tree import make_graph
 from modularml.core.topology.model_graph import ModelGraph
+from modularml.core.topology.origin import columns_of
 from modularml.splitters import RandomSplitter
 
 
@@ -41,7 +43,8 @@ class Recipe:
         tree: The definitions of its plan, nodes and graph, as `storage.tree_of` returns them.
         featureset: The label of its FeatureSet.
         features: The feature keys that the graph reads, with the shape of a sample.
-        target: The target key.
+        targets: The target keys that the graph reads, with the shape of a sample.
+        is_scaled: Whether it reads scaled targets.
         scaling: The scalers of its FeatureSet.
         shares: Name of each split that training reads -> its share.
         tail: The label of the node that predicts.
@@ -52,7 +55,8 @@ class Recipe:
     tree: Mapping[str, Any]
     featureset: str
     features: Mapping[str, tuple[int, ...]]
-    target: str
+    targets: Mapping[str, tuple[int, ...]]
+    is_scaled: bool
     scaling: Scaling
     shares: Mapping[str, float]
     tail: str
@@ -111,23 +115,34 @@ class Recipe:
         """Return samples and targets as the raw columns that the recipe names.
 
         Raises:
-            InvalidValueError: If ``X`` has more columns or fewer than the features hold values.
+            InvalidValueError: If ``X`` has more columns or fewer than the features hold values, or ``y`` than
+                several targets do.
         """
-        shapes = self.features
-        if len(shapes) == 1 and len(next(iter(shapes.values()))) == 1:
-            shapes = dict.fromkeys(shapes, X.shape[1:])  # one key of a vector: any length will do
+        features: Mapping[str, tuple[int, ...]] = self.features
+        if len(features) == 1 and len(next(iter(features.values()))) == 1:
+            features = dict.fromkeys(features, X.shape[1:])  # one key of a vector: any length will do
+        if len(self.targets) == 1:
+            columns = {str(Column(TARGETS, key, RAW)): y for key in self.targets}
+        else:
+            columns = self._columns(TARGETS, self.targets, y, "y")
+        return SampleCollection.of_arrays(self._columns(FEATURES, features, X, "X") | columns)
+
+    def _columns(
+        self, domain: str, shapes: Mapping[str, tuple[int, ...]], array: np.ndarray, name: str
+    ) -> dict[str, np.ndarray]:
+        """Return raw columns of the values that stand side by side in an array."""
         sizes = [int(np.prod(shape)) for shape in shapes.values()]
-        if sum(sizes) != X.shape[1]:
+        array = array.reshape(len(array), -1)
+        if sum(sizes) != array.shape[1]:
             raise InvalidValueError(
-                f"X has {X.shape[1]} columns, and the features {dict(shapes)} of "
+                f"{name} has {array.shape[1]} columns, and the {domain} {dict(shapes)} of "
                 f"{self.featureset!r} hold {sum(sizes)} values a sample."
             )
-        parts = np.split(X, np.cumsum(sizes)[:-1], axis=1)
-        columns = {
-            str(Column(FEATURES, key, RAW)): part.reshape(-1, *shape)
+        parts = np.split(array, np.cumsum(sizes)[:-1], axis=1)
+        return {
+            str(Column(domain, key, RAW)): part.reshape(-1, *shape)
             for (key, shape), part in zip(shapes.items(), parts, strict=True)
         }
-        return SampleCollection.of_arrays({**columns, str(Column(TARGETS, self.target, RAW)): y})
 
 
 def recipe_of(experiment: Any) -> Recipe:
@@ -135,7 +150,7 @@ def recipe_of(experiment: Any) -> Recipe:
 
     Raises:
         StateError: If there is no graph, nothing to train, several FeatureSets, several tails, a tail with
-            several outputs, several targets, or features that are no numbers.
+            several outputs, no targets, features or targets that are no numbers, or weights of samples.
     """
     where, graph = f"Experiment {experiment.label!r} as an estimator", experiment.model_graph
     if graph is None:
@@ -150,22 +165,26 @@ def recipe_of(experiment: Any) -> Recipe:
     tail = graph.tail_nodes[0]
     if len(tail.output_names) > 1:
         raise StateError(
-            f"{where}: its tail has the outputs {list(tail.output_names)}, and an estimator "
-            "predicts one target."
+            f"{where}: its tail has the outputs {list(tail.output_names)}, and an estimator has one, in "
+            "which several targets stand side by side."
         )
     phases = _fitting(experiment.execution_plan)
     if not phases:
         raise StateError(f"{where}: its plan has no TrainPhase and no FitPhase.")
     data: FeatureSet = experiment.ctx.get_node(sources.pop(), FeatureSet)
-    target, features = _only_target(refs, where), _shapes_of_features(refs, data, where)
+    _refuse_weights(phases, where)
+    targets = columns_of(tail, experiment.ctx)[TARGETS]
+    if not targets:
+        raise StateError(f"{where}: it needs a target, and the graph is given none.")
     losses = [loss.loss.name for phase in phases for loss in phase.losses if loss.node_label == tail.label]
     tree = storage.tree_of(experiment, history=False)
     return Recipe(
         cls=type(experiment),
         tree={part: _without_tags(tree[part]) for part in ("config", "nodes", "graph")},
         featureset=data.label,
-        features=features,
-        target=target,
+        features=_shapes([name for ref in refs for name in ref.features], data, where),
+        targets=_shapes(targets, data, where),
+        is_scaled=any(Column.parse(name).rep == TRANSFORMED for name in targets),
         scaling=Scaling(data.scaler_records),
         shares=_shares(phases, data),
         tail=tail.label,
@@ -173,23 +192,24 @@ def recipe_of(experiment: Any) -> Recipe:
     )
 
 
-def _only_target(refs: Sequence[FeatureSetReference], where: str) -> str:
-    targets = list(dict.fromkeys(Column.parse(name).key for ref in refs for name in ref.targets))
-    if len(targets) != 1:
-        raise StateError(f"{where}: it needs one target, and the graph is given {targets}.")
-    return targets[0]
+def _refuse_weights(phases: Sequence[ExperimentPhase], where: str) -> None:
+    for phase in phases:
+        weights = [loss.sample_weight for loss in phase.losses] + [getattr(phase, "sample_weight", None)]
+        if any(weights):
+            raise StateError(
+                f"{where}: its phase {phase.label!r} has a sample_weight, and X and y hold samples without."
+            )
 
 
-def _shapes_of_features(
-    refs: Sequence[FeatureSetReference], data: FeatureSet, where: str
-) -> dict[str, tuple[int, ...]]:
-    keys = list(dict.fromkeys(Column.parse(name).key for ref in refs for name in ref.features))
-    raw = {key: data.table.column(str(Column(FEATURES, key, RAW))) for key in keys}
+def _shapes(columns: Sequence[str], data: FeatureSet, where: str) -> dict[str, tuple[int, ...]]:
+    """Return the shape of a sample of each key, in their order."""
+    found = [Column.parse(name) for name in columns]
+    raw = {one.key: data.table.column(str(Column(one.domain, one.key, RAW))) for one in found}
     text = [key for key, column in raw.items() if column.dtype.kind not in "biuf"]
     if text:
         raise StateError(
-            f"{where}: arrays of scikit-learn's hold numbers, and the features {text} do not. Encode them "
-            "before they enter the FeatureSet."
+            f"{where}: arrays of scikit-learn's hold numbers, and the {found[0].domain} {text} do not. "
+            "Encode them before they enter the FeatureSet."
         )
     return {key: column.shape[1:] for key, column in raw.items()}
 

@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from torch import nn
 
 from modularml import (
+    AppliedLoss,
     CrossValidation,
     CVBinding,
     Experiment,
@@ -247,4 +248,71 @@ def test_what_cannot_be_an_estimator_says_why():
     exp = regression()
     exp.execution_plan.clear()
     with pytest.raises(StateError, match="no TrainPhase and no FitPhase"):
+        exp.as_estimator()
+
+
+def several(model, reps=("raw", "raw"), losses="mse"):
+    """Two targets, of which some may be scaled; a network or an estimator."""
+    exp = Experiment("several", ctx=ExperimentContext())
+    with exp.ctx.temporary():
+        x, y = samples()
+        data = FeatureSet.from_dict("data", {"x": x, "a": y, "b": -y + x[:, 0]}, "x", ["a", "b"])
+        data.split_random({"train": 0.8, "test": 0.2}, seed=0)
+        data.fit_transform("StandardScaler", domain="targets", fit_to_split="train")
+        names = [f"targets.{key}.{rep}" for key, rep in zip("ab", reps, strict=True)]
+        ref = data.reference(features="x", targets=names)
+        ModelGraph.chain(ref, {"net": model}, "adam" if isinstance(model, SequentialMLP) else None)
+        plan = exp.execution_plan
+        if isinstance(model, SequentialMLP):
+            plan.add_train_phase("train", split="train", losses=losses, n_epochs=30, batch_size=8)
+        else:
+            plan.add_fit_phase("fit", split="train")
+    return exp
+
+
+@pytest.mark.parametrize(
+    "reps",
+    [
+        pytest.param(("raw", "raw"), id="raw"),
+        pytest.param(("transformed", "transformed"), id="scaled"),
+        pytest.param(("raw", "transformed"), id="one-scaled"),
+    ],
+)
+def test_several_targets_stand_side_by_side_in_their_order_and_units(reps):
+    x, y = samples(1)
+    both = np.stack([y * 3 + 9, x[:, 1]], axis=1)
+    estimator = several(Ridge(alpha=0), reps).as_estimator()
+    predicted = clone(estimator).fit(x, both).predict(x)
+    assert predicted.shape == (N, 2)
+    assert np.allclose(predicted, both, atol=1e-4)
+    assert cross_val_score(estimator, x, both, cv=2).min() > 0.99
+    search = GridSearchCV(estimator, {"net__alpha": [0.0, 1e4]}, cv=2, scoring="neg_mean_absolute_error")
+    assert search.fit(x, both).best_params_ == {"net__alpha": 0.0}
+    again = pickle.loads(pickle.dumps(search.best_estimator_))
+    assert np.array_equal(again.predict(x[:3]), search.predict(x[:3]))
+
+
+def test_a_network_learns_several_targets():
+    x, y = samples(1)
+    both = np.stack([y, x[:, 1]], axis=1)
+    exp = several(SequentialMLP(), ("transformed", "transformed"))
+    assert exp.as_estimator().set_params(random_state=0).fit(x, both).score(x, both) > 0.9
+
+
+def test_what_does_not_hold_the_targets_is_told():
+    x, y = samples()
+    estimator = several(Ridge()).as_estimator()
+    with pytest.raises(InvalidValueError, match=r"y has 1 columns, and the targets {'a': \(\), 'b': \(\)}"):
+        estimator.fit(x, y)
+    exp = several(SequentialMLP(output_shape=(2,)), losses="bce")
+    with pytest.raises(StateError, match=r"one of classes has one target.*\['a', 'b'\]"):
+        exp.as_estimator()
+
+
+def test_weights_of_samples_which_x_and_y_lack_are_told_at_once():
+    exp = tagged()
+    with exp.ctx.temporary():
+        loss = AppliedLoss("mse", "net", sample_weight="tags.site")
+        exp.execution_plan["train"].losses = [loss]
+    with pytest.raises(StateError, match="its phase 'train' has a sample_weight, and X and y hold"):
         exp.as_estimator()
