@@ -20,6 +20,8 @@ from modularml.base.errors import InvalidValueError, warn
 _OF_NUMBERS = ("r2", "max_error", "explained_variance", "d2_absolute_error_score")
 _SEVERAL = np.arange(3)
 _OF_CLASSES = ("neg_log_loss", "neg_brier_score", "neg_negative_likelihood_ratio")
+_IGNORED = -100
+"""The label of samples that do not count, as torch's losses over classes have it."""
 
 
 def names() -> list[str]:
@@ -34,7 +36,8 @@ def score(name: str, outputs: np.ndarray, targets: np.ndarray) -> float:
     probabilities where they are such, else logits; a single column is the label, the
     probability or the logit of the second class. Targets of several columns are one-hot, or of 0 and 1
     for each of several labels that a sample may have at once; then each column of the outputs is the
-    probability or the logit of a label.
+    probability or the logit of a label. Where there is one column a class, samples of the label -100 do
+    not count, as they do not in torch's losses.
 
     Args:
         name: E.g. ``"accuracy"``, ``"r2"`` or ``"neg_mean_absolute_error"``.
@@ -47,6 +50,8 @@ def score(name: str, outputs: np.ndarray, targets: np.ndarray) -> float:
     made, known = _columns(outputs), _columns(targets)
     of_numbers = _is_of_numbers(name)
     y = _single(known) if of_numbers else _labels(name, known)
+    if not of_numbers and y.ndim == 1 and made.shape[1] > 1 and (counts := y != _IGNORED).any():
+        made, y = made[counts], y[counts]
     recorded = _Values(made) if of_numbers else _ManyLabels(made) if y.ndim > 1 else _Classes(made, y)
     try:
         value = float(get_scorer(name)(recorded, np.zeros((len(made), 1)), y))
@@ -75,7 +80,8 @@ def check(name: str, targets: np.ndarray) -> None:
     """
     if _is_of_numbers(name):
         return
-    n_classes = len(np.unique(_labels(name, _columns(targets))))
+    labels = _labels(name, _columns(targets))
+    n_classes = len(np.unique(labels[labels != _IGNORED]))
     fault = _fault_of_several(name) if n_classes > 2 else None
     if fault is not None:
         raise InvalidValueError(
@@ -221,6 +227,11 @@ def _labels(name: str, columns: np.ndarray) -> np.ndarray:
     Columns of 0 and 1 of which a sample may have several, or none, are returned as they are.
     """
     if columns.shape[1] > 1:
+        if ((columns < 0) | (columns > 1)).any():
+            raise InvalidValueError(
+                f"The metric {name!r} compares classes, and targets of {columns.shape[1]} numbers a sample "
+                "are neither one class each nor shares between 0 and 1."
+            )
         is_many = np.isin(columns, (0, 1)).all() and (columns.sum(1) != 1).any()
         return columns.astype(np.int64) if is_many else columns.argmax(1)
     labels = columns[:, 0]

@@ -87,6 +87,23 @@ def test_samples_that_may_have_several_labels(as_logits: bool) -> None:
                 assert scorers.score(name, outputs, given) == pytest.approx(expected)
 
 
+def test_samples_that_torch_ignores_do_not_count() -> None:
+    for name in ("accuracy", "f1_macro", "neg_log_loss"):
+        counted = scorers.score(name, LOGITS[10:], CLASSES[10:])
+        targets = np.concatenate([np.full((10, 1), -100), CLASSES[10:]])
+        assert scorers.score(name, LOGITS, targets) == counted
+    few = np.concatenate([np.full((10, 1), -100), CLASSES[10:] % 2])  # as many labels as outputs
+    assert scorers.score("accuracy", LOGITS, few) == scorers.score("accuracy", LOGITS[10:], few[10:])
+    scorers.check("f1", np.concatenate([np.full((10, 1), -100), BINARY]))
+    labels = np.where(BINARY, -100, 100)  # of an estimator, to which they are classes like any other
+    assert scorers.score("accuracy", labels, labels) == 1
+
+
+def test_targets_of_several_numbers_that_are_no_shares_are_told() -> None:
+    with pytest.raises(InvalidValueError, match="targets of 2 numbers a sample are neither one class each"):
+        scorers.score("accuracy", RNG.standard_normal((40, 3, 2)), np.repeat(CLASSES, 2, axis=1))
+
+
 def test_labels_that_a_classifier_predicted_and_names_of_classes() -> None:
     predicted = RNG.integers(5, 8, (40, 1))
     targets = RNG.integers(5, 8, (40, 1))
