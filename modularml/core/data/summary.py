@@ -30,6 +30,10 @@ _ROUNDING = 1e-14
 """A mean of no more than this share of the values is what rounding left of zero."""
 _MAX_TEXT = 60
 _N_SPLITS_SHOWN = 4
+_MOST_COLUMNS = 60
+_N_NAMED = 3
+_N_AT_ENDS = 10
+"""How many columns are told at each end where there are more."""
 _NOTHING_SHARED = "No two splits share rows, equal samples or tag values."
 
 
@@ -56,30 +60,47 @@ class ColumnSummary:
 
 
 def summarize(data: ColumnReader, parts: Mapping[str, ColumnReader]) -> list[ColumnSummary]:
-    """Return a line about each column.
+    """Return a line about each column; of many, one about each at both ends and one about all between.
 
     Args:
         data: The samples.
         parts: Split -> its samples, whose histograms are beside that of all.
     """
-    lines = []
-    for name in data.columns:
-        column = data.table.column(name)
-        n_missing, n_infinite = count_gaps(data, name)
-        text = _in_words(data, name)
-        if n_infinite:
-            text += f"; {n_infinite} infinite"
-        lines.append(
-            ColumnSummary(
-                name=name,
-                shape=str(column.shape[1:]),
-                dtype="text" if column.dtype.kind == "U" else str(column.dtype),
-                missing=f"{n_missing:,}",
-                values=text,
-                bins=_histograms(name, [data, *list(parts.values())[:_N_SPLITS_SHOWN]]),
-            )
-        )
-    return lines
+    names, n = list(data.columns), _N_AT_ENDS
+    if len(names) <= _MOST_COLUMNS:
+        return [_line(data, name, parts) for name in names]
+    first, last = ([_line(data, name, parts) for name in part] for part in (names[:n], names[-n:]))
+    return [*first, _line_of_several(data, names[n:-n]), *last]
+
+
+def _line(data: ColumnReader, name: str, parts: Mapping[str, ColumnReader]) -> ColumnSummary:
+    column = data.table.column(name)
+    n_missing, n_infinite = count_gaps(data, name)
+    text = _in_words(data, name)
+    if n_infinite:
+        text += f"; {n_infinite} infinite"
+    return ColumnSummary(
+        name=name,
+        shape=str(column.shape[1:]),
+        dtype="text" if column.dtype.kind == "U" else str(column.dtype),
+        missing=f"{n_missing:,}",
+        values=text,
+        bins=_histograms(name, [data, *list(parts.values())[:_N_SPLITS_SHOWN]]),
+    )
+
+
+def _line_of_several(data: ColumnReader, names: Sequence[str]) -> ColumnSummary:
+    """Return what is told of columns that have no lines: which of them want looking at."""
+    gaps = {name: found for name in names if any(found := count_gaps(data, name))}
+    shown = ", ".join(list(gaps)[:_N_NAMED]) + (", ..." if len(gaps) > _N_NAMED else "")
+    return ColumnSummary(
+        name=f"... {len(names):,} more",
+        shape="",
+        dtype="",
+        missing=f"{sum(n_missing for n_missing, _ in gaps.values()):,}",
+        values=f"missing or infinite in {counted(len(gaps), 'column')}: {shown}" if gaps else "",
+        bins=(),
+    )
 
 
 def as_text(

@@ -317,7 +317,11 @@ class Selection(ColumnReader):
         return self.source._from_selection(self, label)
 
     def summary(self) -> str:
-        """Return a table of columns and splits as text."""
+        """Return a table of columns and splits as text.
+
+        Of more than 60 columns those at both ends have lines, and of those between the ones with something
+        missing are named; ``fs.select(features="x").summary()`` has lines for what is selected.
+        """
         return as_text(self, self.splits, self._scalings(), self.leakage())
 
     def _repr_html_(self) -> str:

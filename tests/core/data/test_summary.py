@@ -40,6 +40,28 @@ def test_what_is_not_finite_is_told() -> None:
     assert lines[1].endswith("1 value: a") and lines[2].endswith("2024-01-01 to 2024-01-02")
 
 
+def test_of_many_columns_both_ends_are_told_and_what_is_missing_between() -> None:
+    rng = np.random.default_rng(0)
+    columns = {f"c{i}": rng.random(5) for i in range(1000)}
+    for i, n in enumerate((500, 400, 300, 200)):
+        columns[f"c{n}"][: i + 1] = np.nan if i else np.inf
+    fs = FeatureSet.from_dict("Wide", columns, list(columns)[:-1], "c999")
+    lines = fs.summary().splitlines()[2:]
+    assert [line.split()[0] for line in lines] == [
+        *(f"features.c{i}.raw" for i in range(10)),
+        "...",
+        *(f"features.c{i}.raw" for i in range(990, 999)),
+        "targets.c999.raw",
+    ]
+    told = "missing or infinite in 4 columns: features.c200.raw, features.c300.raw, features.c400.raw, ..."
+    assert re.fullmatch(rf"\.\.\. 980 more +9  {re.escape(told)}", lines[10])
+    assert told in fs._repr_html_() and "features.c500.raw" not in fs._repr_html_()
+    few = fs.select(features=[f"c{i}" for i in range(195, 254)])  # and the target
+    assert "more" not in few.summary() and "features.c225.raw" in few.summary()
+    whole = FeatureSet.from_dict("Whole", dict.fromkeys(columns, columns["c0"]), list(columns))
+    assert whole.summary().splitlines()[12].split() == ["...", "980", "more", "0"]
+
+
 def test_a_mean_that_is_zero_but_for_rounding_is_zero() -> None:
     x = np.arange(1000.0)
     fs = FeatureSet.from_dict(
