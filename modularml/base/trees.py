@@ -46,9 +46,10 @@ class Difference:
 def differences(before: Any, after: Any) -> list[Difference]:
     """Return where two trees differ: what the first holds in its order, then what is new in the second.
 
-    The trees may hold what a configuration may hold, or be what `plain` returned.
+    The trees may hold what a configuration may hold, or be what `plain` returned. An empty part of one
+    is no difference to what is in it in the other: what is there is.
     """
-    old, new = leaves(before), leaves(after)
+    old, new = values_of(before), values_of(after)
     paths = dict.fromkeys([*old, *new])
     return [Difference(p, old.get(p), new.get(p)) for p in paths if old.get(p) != new.get(p)]
 
@@ -56,6 +57,11 @@ def differences(before: Any, after: Any) -> list[Difference]:
 def leaves(tree: Any, text: Callable[[Any], str] | None = None) -> dict[Path, str]:
     """Return the text of each value of a tree by its path; the keys of `OWN_IDS` are left out."""
     return dict(_leaves(plain(tree, text), ()))
+
+
+def values_of(tree: Any) -> dict[Path, str]:
+    """Return the leaves of a tree that hold something, which its empty parts do not."""
+    return {path: text for path, text in leaves(tree).items() if text != "{}"}
 
 
 def plain(tree: Any, text: Callable[[Any], str] | None = None) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from modularml.base.trees import leaves
+from modularml.base.trees import values_of
 from modularml.display.runs import (
     CurveView,
     Key,
@@ -194,7 +194,7 @@ class RunBook:
         """The number of a configuration; runs that share one share its number."""
         if run.config is None:
             return None
-        told = {".".join(path): text for path, text in leaves(run.config).items()}
+        told = {".".join(path): text for path, text in values_of(run.config).items()}
         key = tuple(told.items())
         if key not in self._config_of:
             self._config_of[key] = len(self._configs)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modularml.base.trees import leaves
+from modularml.base.trees import values_of
 from modularml.display.figures import format_s, format_value
 from modularml.display.runs import RunSource, RunView
 from modularml.display.text_table import text_table
@@ -78,7 +78,7 @@ def settings_that_differ(runs: Sequence[RunView]) -> list[dict[str, Any]]:
 def _settings(run: RunView) -> dict[tuple[str, ...], str]:
     """Return the settings of a run by their paths, without the phase that each belongs to."""
     found: dict[tuple[str, ...], str] = {("seed",): run.seed}
-    for path, text in leaves(dict(run.config or {})).items():
+    for path, text in values_of(dict(run.config or {})).items():
         if not text.startswith(_DIGEST):
             found.setdefault(path[1:] or path, text)
     return found

@@ -41,6 +41,11 @@ def test_differences_name_the_entry_by_its_label_and_tell_what_is_missing() -> N
     assert str(differences(before, after)[0]) == "phases.train.n_epochs: 3 → 5"
 
 
+def test_an_empty_part_is_no_value_that_something_takes_the_place_of() -> None:
+    assert [str(d) for d in differences({"a": {}}, {"a": {"b": 1}})] == ["a.b: – → 1"]
+    assert differences({"a": {}}, {}) == []
+
+
 def test_ids_are_no_settings_and_classes_functions_and_arrays_have_a_text_without_addresses() -> None:
     tree = {
         "node_id": "x",

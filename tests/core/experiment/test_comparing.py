@@ -122,3 +122,13 @@ def test_runs_are_rows_with_what_was_set_otherwise(make_lab: Any, tmp_path: Path
     assert lines[0].split()[:4] == ["experiment", "run", "status", "took"]
     assert "0.25" in lines[2] and "–" in lines[1]
     assert str(compare(make_lab().exp)) == "no runs"
+
+
+def test_what_ran_before_is_no_setting(lab: Any) -> None:
+    for _ in range(2):
+        lab.exp.run_phase(lab.train(), **QUIET)
+    both = compare(lab.exp)
+    assert "upstream" not in str(both) + " ".join(both.to_pandas())
+    book = RunBook([lab.exp.history])
+    told = json.dumps(book.details([row["id"] for row in book.rows()]))
+    assert "upstream.train" in told and '"{}"' not in told
