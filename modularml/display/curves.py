@@ -6,6 +6,7 @@ It knows no run: it is given columns of numbers and draws them over their places
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -211,6 +212,8 @@ class _Axis:
         if not values.size:
             return None
         low, high = _limits(float(values.min()), float(values.max()))
+        if log:
+            high = min(high, math.log10(sys.float_info.max))
         places = _log_ticks(low, high) if log else _ticks(low, high)
         return cls(low, high, [(place, f"{10**place if log else place:.10g}") for place in places])
 

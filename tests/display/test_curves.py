@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -31,6 +31,7 @@ def texts(picture: str) -> list[str]:
     return ["".join(e.itertext()) for e in ElementTree.fromstring(picture).iter(f"{NAMESPACE}text")]
 
 
+@example(series={"": np.array([8.9e298])}, log=True)
 @given(st.dictionaries(st.text(max_size=50), VALUES, max_size=9), st.booleans())
 def test_any_numbers_give_a_picture_inside_its_frame(series, log):
     picture = curve_svg(series, log=log)
