@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from modularml.base.errors import GraphError, InvalidValueError, StateError, unknown_name
+from modularml.base.errors import GraphError, InvalidValueError, StateError, told_of, unknown_name
 from modularml.core.context import ExperimentContext
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
@@ -100,7 +100,8 @@ def target_shape(node: GraphNode, ctx: ExperimentContext) -> Shape | None:
     for entry in entries_of(node, ctx):
         table = featureset_of(entry.ref, node, ctx).table
         check_feeds({name: table.column(name)[:1] for name in entry.ref.targets}, repr(node))
-    return shape_of(origin_of(node, "targets", ctx), "targets", ctx)
+    with told_of(f"{node!r}: its targets"):
+        return shape_of(origin_of(node, "targets", ctx), "targets", ctx)
 
 
 def _wanted_shape(node: ModelNode, ctx: ExperimentContext) -> Shape | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from modularml.base.errors import InvalidTypeError, check_choice
+from modularml.base.errors import InvalidTypeError, InvalidValueError, check_choice
 
 
 class MergeStrategy(StrEnum):
@@ -50,16 +50,33 @@ def join(values: Sequence[Any], how: Strategy) -> Any:
     Args:
         values: Arrays or tensors ``(n_samples, ...)``, all of one kind.
         how: An axis, counted without the samples, or a strategy.
+
+    Raises:
+        InvalidTypeError: If text is to be averaged.
+        InvalidValueError: If samples of such shapes cannot be joined so.
     """
     if how == MergeStrategy.FIRST or how == MergeStrategy.LAST:
         return values[0 if how == MergeStrategy.FIRST else -1]
     is_torch = isinstance(values[0], torch.Tensor)
-    if how == MergeStrategy.MEAN:
-        if not is_torch:
-            return np.mean(values, axis=0)
-        return torch.stack([v if v.is_floating_point() else v.float() for v in values]).mean(0)
-    axis = batch_axis(int(how))
-    return torch.cat(list(values), axis) if is_torch else np.concatenate(values, axis)
+    if how == MergeStrategy.MEAN and not (is_torch or all(_holds_numbers(value) for value in values)):
+        raise InvalidTypeError("'mean' averages numbers, and these are text; take 'first', or an axis.")
+    try:
+        if how == MergeStrategy.MEAN:
+            return _mean(values) if is_torch else np.mean(values, axis=0)
+        axis = batch_axis(int(how))
+        return torch.cat(list(values), axis) if is_torch else np.concatenate(values, axis)
+    except (ValueError, IndexError, RuntimeError) as error:
+        shapes = ", ".join(str(tuple(value.shape[1:])) for value in values)
+        along = "averaged" if how == MergeStrategy.MEAN else f"joined along axis {how}"
+        raise InvalidValueError(f"samples of the shapes {shapes} cannot be {along}.") from error
+
+
+def _holds_numbers(values: Any) -> bool:
+    return np.asarray(values).dtype.kind in "biufc"
+
+
+def _mean(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack([v if v.is_floating_point() else v.float() for v in values]).mean(0)
 
 
 def batch_axis(axis: int) -> int:

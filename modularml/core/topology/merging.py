@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from modularml.backends.torch import as_array, as_tensor
-from modularml.base.errors import InvalidTypeError, InvalidValueError
+from modularml.base.errors import InvalidTypeError, InvalidValueError, told_of
 from modularml.core.data.batch import Batch, RoleData, SampleData
 from modularml.core.data.formats import convert
 from modularml.core.topology.merge_strategy import MergeStrategy, Strategy, join
@@ -69,4 +69,5 @@ def _kept(node: Any, values: Sequence[Any], domain: str) -> Any:
     if how == MergeStrategy.FIRST or how == MergeStrategy.LAST:
         return join(values, how)
     present = [value for value in values if value is not None]
-    return join(present, how) if present else None
+    with told_of(f"{node!r}: {domain}"):
+        return join(present, how) if present else None

@@ -6,6 +6,7 @@ import torch
 
 import modularml as mml
 from modularml.base.errors import InvalidTypeError, InvalidValueError
+from modularml.models.torch import SequentialMLP
 
 
 @pytest.mark.parametrize("as_torch", [True, False])
@@ -50,3 +51,28 @@ def test_batches_average_weights_and_count_where_all_count(bench: Any) -> None:
     assert merged.role_weights["default"].tolist() == [2, 0.5]
     assert merged.role_masks["default"].tolist() == [1, 0]
     assert merged.batch_size == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "targets", "match"),
+    [
+        ("mean", (np.array(["a", "b"]), np.array(["c", "d"])), "'C'.: targets: 'mean' averages numbers"),
+        ("mean", (np.ones((2, 1)), np.ones((2, 3))), r"shapes \(1,\), \(3,\) cannot be averaged"),
+        (0, (np.ones((2, 1)), np.ones((2, 1, 3))), r"shapes \(1,\), \(1, 3\) cannot be joined along axis 0"),
+        (2, (torch.ones(2, 1), torch.ones(2, 1)), r"shapes \(1,\), \(1,\) cannot be joined along axis 2"),
+    ],
+)
+def test_targets_that_cannot_be_joined_are_told(bench: Any, how: Any, targets: Any, match: str) -> None:
+    node = mml.ConcatNode("C", [bench.node("L"), bench.node("R")], concat_axis_targets=how)
+    samples = [mml.SampleData(features=np.ones((2, 1)), targets=of_one) for of_one in targets]
+    with pytest.raises((InvalidTypeError, InvalidValueError), match=match):
+        node.merge(samples)
+
+
+@pytest.mark.parametrize("axis", [0, 4])
+def test_targets_that_cannot_be_joined_are_told_as_the_graph_is_built(bench: Any, axis: int) -> None:
+    other = bench.data("Other", y=np.ones((60, 3)))
+    nodes = [bench.node("L"), bench.node("R", bench.ref(other))]
+    merged = mml.ConcatNode("C", nodes, concat_axis_targets=axis)
+    with pytest.raises(InvalidValueError, match=f"'T'.: its targets: .* cannot be joined along axis {axis}"):
+        bench.graph(*nodes, merged, bench.node("T", merged, SequentialMLP()))
