@@ -5,8 +5,8 @@ It knows no graph.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 
@@ -48,6 +48,11 @@ class ConcatNode(MergeNode):
         InvalidValueError: If there are fewer than two upstreams, or a mode or strategy is unknown.
         DuplicateLabelError: If the label is taken and the policy is ``"raise"``.
     """
+
+    _arguments: ClassVar[Mapping[str, str]] = {
+        "target_strategy": "concat_axis_targets",
+        "tags_strategy": "concat_axis_tags",
+    }
 
     def __init__(
         self,

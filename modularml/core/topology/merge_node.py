@@ -55,6 +55,7 @@ class MergeNode(GraphNode, Configurable, ABC):
     """
 
     kind: ClassVar[str] = "MergeNode"
+    _arguments: ClassVar[Mapping[str, str]] = {}  # a strategy -> its argument, where that has another name
 
     def __init__(
         self,
@@ -96,14 +97,17 @@ class MergeNode(GraphNode, Configurable, ABC):
         if not isinstance(value, GraphNode | FeatureSetReference | GraphNodeReference) and not hasattr(
             value, "reference"
         ):
-            return as_strategy(value, name)
+            return as_strategy(value, self._arguments.get(name, name))
         ref = self._as_reference(value)
         named = [up for up in self.upstream_refs if up == ref] or [
             up for up in self.upstream_refs if up.node_id == ref.node_id
         ]
         if not named:
             labels = [up.node_label for up in self.upstream_refs]
-            raise InvalidValueError(f"{name} must be one of the upstreams {labels}, got {ref.node_label!r}.")
+            argument = self._arguments.get(name, name)
+            raise InvalidValueError(
+                f"{argument} must be one of the upstreams {labels}, got {ref.node_label!r}."
+            )
         return named[0]
 
     def _facts(self) -> dict[str, Any]:

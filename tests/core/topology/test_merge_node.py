@@ -39,9 +39,9 @@ class Difference(mml.MergeNode):
         ({"concat_axis": 1.0}, InvalidTypeError, "concat_axis must be an int, got 1.0"),
         ({"pad_mode": "reflct"}, InvalidValueError, "pad_mode.*reflect"),
         ({"pad_value": "0"}, InvalidTypeError, "pad_value must be a number"),
-        ({"concat_axis_targets": "frist"}, InvalidValueError, "target_strategy.*'first'"),
-        ({"concat_axis_tags": 1.5}, InvalidTypeError, "tags_strategy must be an axis.*got 1.5"),
-        ({"concat_axis_targets": "Sensor"}, InvalidValueError, "target_strategy"),
+        ({"concat_axis_targets": "frist"}, InvalidValueError, "concat_axis_targets.*'first'"),
+        ({"concat_axis_tags": 1.5}, InvalidTypeError, "concat_axis_tags must be an axis.*got 1.5"),
+        ({"concat_axis_targets": "Sensor"}, InvalidValueError, "concat_axis_targets"),
     ],
 )
 def test_bad_arguments_are_told_and_nothing_is_registered(
@@ -55,7 +55,7 @@ def test_bad_arguments_are_told_and_nothing_is_registered(
 
 def test_several_faults_are_told_together(bench: Any) -> None:
     left, right = bench.node("L"), bench.node("R")
-    with pytest.raises(InvalidValueError, match=r"(?s)2 faults.*target_strategy.*tags_strategy"):
+    with pytest.raises(InvalidValueError, match=r"(?s)2 faults.*concat_axis_targets.*concat_axis_tags"):
         mml.ConcatNode("C", [left, right], concat_axis_targets="x", concat_axis_tags="y")
 
 
