@@ -6,6 +6,7 @@ It knows no batches, losses or phases; execution calls its model directly.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -23,7 +24,7 @@ from modularml.base.errors import (
     StateError,
 )
 from modularml.base.keywords import checked_keywords
-from modularml.core.data.batch import SampleData
+from modularml.core.data.batch import Batch, RoleData, SampleData
 from modularml.core.data.reference import doubled_in
 from modularml.core.topology.graph_node import GraphNode, OutputShape, UpstreamReference
 from modularml.core.training.optimizer import Optimizer, as_optimizer
@@ -231,13 +232,18 @@ class ModelNode(GraphNode):
 
         Args:
             x: An array or a tensor ``(n_samples, *input_shape)``, a list of them for several inputs, or
-                `SampleData`, which comes back with the outputs in the place of its features.
+                `SampleData`, `RoleData` or a `Batch`, which come back with outputs in the place of features.
 
         Raises:
             StateError: If it is not built, or its estimator is not fitted.
         """
         if not self.is_built:
             raise StateError(f"{self!r} is not built; call graph.build() first.")
+        if isinstance(x, Batch):
+            data = self(x.role_data)
+            return replace(x, role_data=data, shapes={role: of_role.shapes for role, of_role in data.items()})
+        if isinstance(x, RoleData):
+            return RoleData({role: self(of_role) for role, of_role in x.items()})
         if isinstance(x, SampleData):
             return SampleData(
                 features=self(x.features),

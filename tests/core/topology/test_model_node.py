@@ -16,12 +16,14 @@ from modularml.base.errors import (
     StateError,
 )
 from modularml.core.context import ExperimentContext
+from modularml.core.data.batch import RoleData
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.experiment.experiment import Experiment
 from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.training.optimizer import Optimizer
 from modularml.inspection.reading import inspect
 from modularml.models.torch import SequentialMLP
+from modularml.samplers import SimpleSampler
 
 
 def test_any_module_or_estimator_is_wrapped(bench: Any) -> None:
@@ -151,6 +153,12 @@ def test_a_node_can_be_called(bench: Any) -> None:
     sample = bench.fs["test"].to_sample_data()
     assert torch.equal(node.forward_single(sample).outputs, expected)
     assert node(sample).targets is sample.targets
+    roles = node(RoleData({"anchor": sample, "pair": sample}))
+    assert torch.equal(roles.pair.outputs, expected)
+    batch = SimpleSampler(batch_size=12, source=bench.fs["test"]).get_batches()[0].materialize_batch()
+    came = node(batch)
+    assert torch.equal(came.role_data.outputs, expected)
+    assert came.shapes["default"].features == (1, 1)
     with pytest.raises(StateError, match="not fitted"):
         ridge(x)
 
