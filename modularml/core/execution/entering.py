@@ -6,6 +6,7 @@ It knows no loss and no forward call.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from modularml.core.execution.columns import Column, JoinedStack, Source, Stack,
 from modularml.core.execution.streams import stream_of
 from modularml.core.execution.units import Units
 from modularml.core.topology.graph_node import GraphNode
-from modularml.core.topology.origin import Entry, Joined, Origin, columns_of, entries_of, origin_of
+from modularml.core.topology.origin import Entry, Joined, Origin, columns_of, entries_of, origin_of, tree_of
 
 
 class EnteringData:
@@ -133,6 +134,11 @@ class EnteringData:
         if found.dtype.kind not in "biufc":
             raise InvalidTypeError(f"{where}: {domain} of dtype {found.dtype} are no numbers.")
         return origin.key, found
+
+    def merged(self, node: str) -> dict[str, Any]:
+        """Return the keys of the entries whose samples reach a node, and where its tags come from."""
+        tags = origin_of(self._nodes[node], "tags", self.ctx)
+        return {"entries": self.entries(node), "tags": tree_of(tags, "tags")}
 
     def values(self, key: str, source: Source | None) -> np.ndarray | None:
         """Return what the phase may draw of a source; None where that is of no entry, or of several."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from modularml.base.errors import Faults, InvalidValueError, StateError
-from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.reference import FeatureSetReference
 from modularml.core.execution.binding import InputBinding
 from modularml.core.execution.checks import Input, check_finite, check_lengths, check_view
@@ -51,6 +51,8 @@ class Resolved:
         targets: Stream of such data -> their targets, of which rows can be taken; one a target where they
             differ in shape.
         units: Stream of such data -> how their targets are scaled.
+        joined: Key of data that are joined of several entries -> key of the entry whose rows count.
+        merged: Label of each node that several entries reach -> what `EnteringData.merged` says of it.
         weights: Label of each estimator that is fitted to weighted samples -> their weights.
     """
 
@@ -62,6 +64,8 @@ class Resolved:
     heads: Mapping[str, str]
     targets: Mapping[str, Source]
     units: Mapping[str, Units]
+    joined: Mapping[str, str]
+    merged: Mapping[str, Any]
     weights: Mapping[str, np.ndarray]
 
     def targets_of(self, node: str, rows: Mapping[str, np.ndarray]) -> np.ndarray | None:
@@ -81,9 +85,11 @@ class Resolved:
         return rows_of(self.targets[key], rows, key) if key in self.targets else None
 
     @property
-    def featuresets(self) -> dict[str, FeatureSet]:
-        """Head label -> the FeatureSet that its rows are of."""
-        return {source.head: source.view.source for source in self.feed.sources}  # type: ignore[misc]
+    def provenance(self) -> dict[str, Any]:
+        """What results are told of where samples come from, by the names of their arguments."""
+        found = {source.head: source.view.source for source in self.feed.sources}
+        sources = found | {key: found[of] for key, of in self.joined.items()}
+        return {"heads": self.heads, "units": self.units, "sources": sources, "merged": self.merged}
 
     @property
     def recorded(self) -> list[tuple[int, str]]:
@@ -192,6 +198,8 @@ def resolve(
             for role in roles[data.joined.get(key, key)]
         },
         units=data.units(targets),
+        joined=data.joined,
+        merged={label: data.merged(label) for label, keys in together.items() if len(keys) > 1},
         weights={
             label: weights_of_fit(
                 name, graph.ctx.get_node(label, GraphNode), data, f"{where}: sample_weight of {label!r}"

@@ -277,6 +277,7 @@ class PhaseResults(RecordedTensors):
         own = {"kind": self.kind, "label": self.label, "heads": self.heads, "units": units}
         return own | {
             "sources": self.source_labels,
+            "merged": self.merged,
             "callbacks": [result.get_state() for result in self._kept_results()],
             "recording": self.recording.get_state(tensors=tensors),
         }
@@ -320,7 +321,7 @@ class TrainResults(PhaseResults):
         for record in [record for record in list(whole.tensors) if record.epoch == epoch]:
             part.add_tensors(replace(record, epoch=0))
             part.n_dropped = record.first_batch
-        results = EvalResults(self.label, part, self.heads, self.units, None, self.source_labels)
+        results = EvalResults(self.label, part, self.heads, self.units, None, self.source_labels, self.merged)
         results._sources = self._sources
         return results
 

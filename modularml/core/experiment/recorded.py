@@ -16,6 +16,7 @@ from modularml.base.errors import (
     StateError,
     UnknownNameError,
     check_choice,
+    told_of,
     unknown_name,
     warn,
 )
@@ -37,6 +38,7 @@ from modularml.core.execution.streams import (
 from modularml.core.execution.units import Units
 from modularml.core.experiment.callback_results import CallbackResult
 from modularml.core.experiment.series import AxisSeries
+from modularml.core.topology.merge_strategy import join
 
 DOMAINS = ("outputs", "targets", "rows", TAGS, SAMPLE_UUIDS)
 
@@ -53,6 +55,8 @@ class RecordedTensors:
         sources: Head label -> the FeatureSet that its rows are of; it is not kept alive.
         source_labels: Head label -> the label of that FeatureSet, by which it is found in the
             active experiment where the results come from a file.
+        merged: Label of each node that the samples of several heads reach -> the keys of those heads,
+            and where its tags come from, as `EnteringData.merged` tells it.
 
     Attributes:
         callback_results: What hooks returned, in order.
@@ -66,6 +70,7 @@ class RecordedTensors:
         units: Mapping[str, Units] | None = None,
         sources: Mapping[str, FeatureSet] | None = None,
         source_labels: Mapping[str, str] | None = None,
+        merged: Mapping[str, Any] | None = None,
     ) -> None:
         self.label = label
         self.recording = recording
@@ -76,6 +81,7 @@ class RecordedTensors:
         self.source_labels = dict(source_labels or {}) | {
             head: source.label for head, source in (sources or {}).items()
         }
+        self.merged = dict(merged or {})
 
     @property
     def n_dropped_batches(self) -> int:
@@ -115,7 +121,8 @@ class RecordedTensors:
             domain: ``"outputs"``, ``"targets"`` (of the data that reaches the node, in the shape
                 of the outputs where they hold as many values, so that the two can be
                 subtracted), ``"rows"`` (of its FeatureSet, to look up all else by), or of that
-                FeatureSet ``"tags"`` and ``"sample_uuids"``. One of several outputs is named
+                FeatureSet ``"sample_uuids"`` and ``"tags"``; behind a merge, tags as that joins
+                them (``tags_strategy``). One of several outputs is named
                 ``"outputs.logits"``, one of several targets by its key, ``"targets.soh"``, and what
                 belongs to it of outputs that are one for each target, ``"outputs.soh"``.
             role: The role of the samples, where a sampler drew them in several.
@@ -184,19 +191,30 @@ class RecordedTensors:
 
         Raises:
             UnknownNameError: If nothing was recorded for the node, epoch or batch.
+            InvalidValueError: If samples of several FeatureSets reached it.
             StateError: If the FeatureSet is gone.
         """
-        rows = self.tensors(node, "rows", role=role)
-        wanted = {name: at for name, at in (("epoch", epoch), ("batch", batch)) if at is not None}
-        taken = np.unique(np.concatenate(rows.select(**wanted).values()))
-        return self._source(self.heads[_label(node)]).take(taken)
+        views = self.source_views(node, role=role, epoch=epoch, batch=batch)
+        if len(views) > 1:
+            raise InvalidValueError(
+                f"Samples of {list(views)} reached {_label(node)!r} in {self!r}; source_views(...) has "
+                "a view of each."
+            )
+        return next(iter(views.values()))
 
     def source_views(
         self, node: Any, *, role: str = DEFAULT_ROLE, epoch: int | None = None, batch: int | None = None
     ) -> dict[str, FeatureSetView]:
-        """Return `source_view` by the label of its FeatureSet."""
-        view = self.source_view(node, role=role, epoch=epoch, batch=batch)
-        return {self.source_labels[self.heads[_label(node)]]: view}
+        """Return `source_view` of each FeatureSet whose samples reached a node, by its label."""
+        label, records = _label(node), self._records(node, "rows", role)
+        wanted = {name: at for name, at in (("epoch", epoch), ("batch", batch)) if at is not None}
+        taken: dict[FeatureSet, list[np.ndarray]] = {}
+        for head in self.merged.get(label, {}).get("entries", [self.heads[label]]):
+            coordinates, bounds = _batches(records, stream_of(head, role))
+            parts = np.split(_rows(records, stream_of(head, role)), bounds[1:-1])
+            rows = AxisSeries(coordinates, parts, where=f"rows of {label!r} in {self!r}")
+            taken.setdefault(self._source(head), []).extend(rows.select(**wanted).values())
+        return {fs.label: fs.take(np.unique(np.concatenate(rows))) for fs, rows in taken.items()}
 
     def _source(self, head: str) -> FeatureSet:
         source = self._sources[head]() if head in self._sources else None
@@ -235,10 +253,11 @@ class RecordedTensors:
             names_none = f"the reference of {head!r} names no targets"
             why = names_none if domain in ("outputs", "targets") else f"{domain} have no units"
             raise InvalidValueError(f"{where}: there is nothing to unscale, for {why}.")
-        if domain in (TAGS, SAMPLE_UUIDS):
-            source, rows = self._source(head), self._stacked(records, label, "rows", role)
-            found = source.get_sample_uuids() if domain == SAMPLE_UUIDS else source.get_tags("numpy")
-            return np.asarray(found)[rows]
+        if domain == SAMPLE_UUIDS:
+            return self._uuids(records, label, role)()
+        if domain == TAGS:
+            of_head = {"key": head, "columns": None}
+            return self._tags(self.merged.get(label, {}).get("tags", of_head), records, role, where)
         values = self._stacked(records, label, domain, role, key)
         shape = values.shape
         if domain == "targets":
@@ -247,6 +266,18 @@ class RecordedTensors:
             return values.reshape(shape)
         rows = self._stacked(records, label, "rows", role)
         return units.unscale(values, rows, where).reshape(shape)
+
+    def _tags(
+        self, origin: Mapping[str, Any], records: Sequence[TensorRecord], role: str, where: str
+    ) -> np.ndarray:
+        """Return tags as they reached a node: of one FeatureSet, or joined of several."""
+        if "parts" in origin:
+            parts = [self._tags(part, records, role, where) for part in origin["parts"]]
+            with told_of(where):
+                joined: np.ndarray = join(parts, origin["how"])
+            return joined
+        tags = self._source(origin["key"]).get_tags("numpy", tags=origin["columns"])
+        return np.asarray(tags)[_rows(records, stream_of(origin["key"], role))]
 
     def _shape_beside(
         self, records: Sequence[TensorRecord], label: str, role: str, key: str, targets: np.ndarray
@@ -326,6 +357,10 @@ class RecordedTensors:
 
 def _part(values: Any, start: int, stop: int) -> Any:
     return {k: v[start:stop] for k, v in values.items()} if isinstance(values, dict) else values[start:stop]
+
+
+def _rows(records: Sequence[TensorRecord], stream: str) -> np.ndarray:
+    return np.concatenate([record.rows[stream] for record in records])
 
 
 def _label(node: Any) -> str:

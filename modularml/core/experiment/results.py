@@ -173,8 +173,9 @@ def results_from_state(state: Mapping[str, Any]) -> PhaseResults | PhaseGroupRes
         return group
     recording = Recording.from_state(state["recording"])
     units = {head: Units.from_state(of_head) for head, of_head in state["units"].items()}
-    labels = state.get("sources", {})
-    results = kinds_of_phases[state["kind"]](state["label"], recording, state["heads"], units, None, labels)
+    labels, merged = state.get("sources", {}), state.get("merged", {})  # files of before have none
+    kind = kinds_of_phases[state["kind"]]
+    results = kind(state["label"], recording, state["heads"], units, None, labels, merged)
     for entry in state.get("callbacks", []):
         result = result_from_state(entry)
         if isinstance(result, EvaluationCallbackResult):

@@ -118,6 +118,13 @@ def origin_of(node: GraphNode, domain: str, ctx: ExperimentContext) -> Origin:
     return Joined(parts, how) if len(parts) > 1 else parts[0] if parts else of_inputs[0]
 
 
+def tree_of(origin: Origin, domain: str) -> dict[str, Any]:
+    """Return as plain values what is read of which entries, and how it is joined."""
+    if isinstance(origin, Entry):
+        return {"key": origin.key, "columns": list(origin.columns(domain))}
+    return {"parts": [tree_of(part, domain) for part in origin.parts], "how": origin.how}
+
+
 def columns_of(node: GraphNode, ctx: ExperimentContext) -> dict[str, tuple[str, ...]]:
     """Return the full names of the columns that belong to the outputs of a node, by domain."""
     return {domain: origin_of(node, domain, ctx).columns(domain) for domain in DOMAINS}

@@ -2,16 +2,36 @@
 
 import builtins
 import gc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from modularml import Callback, Experiment, ExperimentContext, PhaseGroup
-from modularml.base.errors import InvalidValueError, ModularMLWarning, StateError, UnknownNameError
+from modularml import (
+    AppliedLoss,
+    Callback,
+    ConcatNode,
+    EvalPhase,
+    Experiment,
+    ExperimentContext,
+    FeatureSet,
+    InputBinding,
+    ModelGraph,
+    ModelNode,
+    PhaseGroup,
+)
+from modularml.base.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    ModularMLWarning,
+    StateError,
+    UnknownNameError,
+)
 from modularml.core.experiment.results import results_from_state
 from modularml.display.figures import format_value
+from modularml.models.torch import SequentialMLP
 
 
 @pytest.fixture
@@ -51,6 +71,72 @@ def test_ids_and_views_lead_to_the_samples(lab: Any, train: Any) -> None:
         train.source_view(lab.node, epoch=9)
     with pytest.raises(InvalidValueError, match="rows have no units"):
         train.stacked_tensors(lab.node, "rows", unscale=True)
+
+
+@pytest.fixture
+def merged() -> Callable[..., Any]:
+    """The results of two FeatureSets whose samples are merged before a tail, and the first of them."""
+
+    def run(**strategies: Any) -> tuple[Any, FeatureSet]:
+        exp = Experiment("merged")
+        x = np.random.default_rng(0).standard_normal((12, 3)).astype(np.float32)
+        one, two = (
+            FeatureSet.from_dict(
+                label, {"x": x, "y": x[:, i], "tag": [f"{label}{j}" for j in range(12)]}, "x", "y", "tag"
+            )
+            for i, label in enumerate(("one", "two"))
+        )
+        nodes = [ModelNode(f"of {fs.label}", SequentialMLP(output_shape=(1, 2)), fs) for fs in (one, two)]
+        both = ConcatNode("both", nodes, -1, **strategies)
+        ModelGraph([*nodes, both, ModelNode("tail", SequentialMLP(), both)], "adam").build()
+        sources = [InputBinding.for_evaluation(node=node) for node in nodes]
+        phase = EvalPhase("eval", input_sources=sources, losses=AppliedLoss("mse", on="tail"), batch_size=5)
+        return exp.run_phase(phase), one
+
+    return run
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+@pytest.mark.parametrize("targets", [-1, "first", "mean"])
+def test_samples_that_were_merged_lead_to_those_of_each_featureset(
+    merged: Any, targets: Any, from_file: bool
+) -> None:
+    results, one = merged(concat_axis_targets=targets)
+    results = results_from_state(results.get_state()) if from_file else results
+    np.testing.assert_array_equal(results.stacked_tensors("tail", "sample_uuids"), one.get_sample_uuids())
+    np.testing.assert_array_equal(results.batches("tail").last().sample_uuids, one.get_sample_uuids()[10:])
+    views = results.source_views("tail", batch=1)
+    assert [(label, view.rows.tolist()) for label, view in views.items()] == [
+        (label, [5, 6, 7, 8, 9]) for label in ("one", "two")
+    ]
+    with pytest.raises(InvalidValueError, match=r"Samples of \['one', 'two'\] reached 'tail'.*source_views"):
+        results.source_view("tail")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [(-1, ["one0", "two0"]), ("first", ["one0"]), ("last", ["two0"]), (1, None), ("mean", None)],
+)
+def test_tags_are_those_that_the_merge_makes(merged: Any, strategy: Any, expected: Any) -> None:
+    results, _ = merged(concat_axis_tags=strategy, concat_axis_targets="first")
+    if expected is None:
+        with pytest.raises((InvalidTypeError, InvalidValueError), match="tags of 'tail' in EvalResults"):
+            results.stacked_tensors("tail", "tags")
+    else:
+        assert results.stacked_tensors("tail", "tags")[0].tolist() == expected
+        assert results.tensors("tail", "tags").shape == (1, 3)
+
+
+def test_heads_of_one_featureset_have_one_view() -> None:
+    exp = Experiment("heads")
+    fs = FeatureSet.from_dict("fs", {"x": np.ones((4, 2)), "y": np.ones(4), "t": list("abcd")}, "x", "y", "t")
+    heads = [ModelNode(label, SequentialMLP(output_shape=(1, 2)), fs) for label in ("a", "b")]
+    both = ConcatNode("both", heads, -1)
+    ModelGraph([*heads, both, ModelNode("tail", SequentialMLP(), both)], "adam").build()
+    sources = [InputBinding.for_evaluation(node=head) for head in heads]
+    results: Any = exp.run_phase(EvalPhase("eval", input_sources=sources, losses="mse"))
+    assert results.source_view("tail").rows.tolist() == [0, 1, 2, 3]
+    assert results.stacked_tensors("tail", "tags").tolist() == [["a"], ["b"], ["c"], ["d"]]
 
 
 def test_batches_hold_outputs_targets_and_ids(lab: Any, train: Any) -> None:

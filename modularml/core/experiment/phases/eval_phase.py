@@ -206,9 +206,7 @@ class ReadyEval:
         """Return one execution; nothing runs until its events are drawn."""
         resolved = self.resolved
         recording = scope.recording(resolved.loss_nodes)
-        results = EvalResults(
-            scope.exec_ctx.phase_label, recording, resolved.heads, resolved.units, resolved.featuresets
-        )
+        results = EvalResults(scope.exec_ctx.phase_label, recording, **resolved.provenance)
         step = eval_step(resolved)
 
         def measure(epoch: int) -> None:

@@ -262,7 +262,7 @@ class FitPhase(ExperimentPhase):
                     node.freeze(by="fit")
 
         return Execution(
-            results=FitResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets),
+            results=FitResults(self.label, recording, **resolved.provenance),
             events=events(),
             n_batches=1,
             devices=devices,

@@ -417,7 +417,7 @@ class TrainPhase(ExperimentPhase):
         announced = {name for c in self.callbacks for name in getattr(c, "metric_names", ())}
         optimizers = {stage.rate: stage.optimizer for stage in found if stage.optimizer is not None}
         rates = Rates(optimizers, recording, announced)
-        results = TrainResults(self.label, recording, resolved.heads, resolved.units, resolved.featuresets)
+        results = TrainResults(self.label, recording, **resolved.provenance)
 
         def begin(n_samples: np.ndarray, n_done: int) -> None:
             self._check_flags(flags)
