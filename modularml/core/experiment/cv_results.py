@@ -89,34 +89,43 @@ class CVResults(PhaseGroupResults):
             for name, values in self.scores().items()
         }
 
-    def losses(self, node: Any, *, phase: str | None = None) -> dict[str, np.ndarray]:
-        """Return the losses on a node in each fold.
+    def losses(self, node: Any, *, phase: str | None = None) -> AxisSeries[float]:
+        """Return the losses on a node, of each batch in each fold; means are over samples.
 
         Args:
             node: The node or its label.
-            phase: Only of the phase of this label; None is all.
+            phase: Only those of the phase of this label; None is all.
 
         Returns:
-            Phase and loss, e.g. ``"train/mse"`` -> shape ``(n_folds,)``.
+            By ``(fold, phase, epoch, batch, label)``; without the axis of phases where one is named.
 
         Raises:
             UnknownNameError: If no fold ran such a phase, or none with such a node.
         """
-        on, scores = getattr(node, "label", node), self.scores()
-        phases = _phases(self[self.fold_labels[0]]) if self.n_folds else {}
-        if phase is not None:
-            if phase not in phases:
-                raise UnknownNameError(unknown_name("phase", phase, phases, where=repr(self)))
-            phases = {phase: phases[phase]}
-        nodes = {label for results in phases.values() for label in results.heads}
-        if on not in nodes:
-            raise UnknownNameError(unknown_name("node", on, nodes, where=repr(self)))
-        return {
-            f"{path}/{label}": scores[f"{path}/{label}"]
-            for path, results in phases.items()
-            for label, applied in results.recording.loss_nodes.items()
-            if applied == on and f"{path}/{label}" in scores
+        on = getattr(node, "label", node)
+        folds = {label: _phases(self[label]) for label in self.fold_labels}
+        phases = [path for of_fold in folds.values() for path in of_fold]
+        if phase is not None and phase not in phases:
+            raise UnknownNameError(unknown_name("phase", phase, set(phases), where=repr(self)))
+        found = {
+            label: {
+                path: results.losses(on)
+                for path, results in of_fold.items()
+                if phase in (None, path) and on in results.heads
+            }
+            for label, of_fold in folds.items()
         }
+        if not any(found.values()):
+            nodes = {
+                one for of_fold in folds.values() for results in of_fold.values() for one in results.heads
+            }
+            raise UnknownNameError(unknown_name("node", on, nodes, where=repr(self)))
+        series = {
+            label: AxisSeries.gathered("phase", of_fold) if phase is None else of_fold[phase]
+            for label, of_fold in found.items()
+            if of_fold
+        }
+        return AxisSeries.gathered("fold", series, where=f"losses of {self!r}")
 
     def _rows(self) -> list[list[str]]:
         """Return the name, mean, standard deviation and values of each of the `scores`, as text."""

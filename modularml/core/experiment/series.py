@@ -13,6 +13,8 @@ import numpy as np
 from modularml.base.errors import InvalidValueError, UnknownNameError, unknown_name
 from modularml.base.keywords import checked_keywords
 from modularml.base.optional import optional
+from modularml.core.data.batch import SampleData
+from modularml.core.data.formats import DataFormat, concatenate, convert
 from modularml.display.figures import format_value
 from modularml.display.text_table import text_table
 
@@ -28,7 +30,7 @@ _REDUCERS: dict[str, Callable[[Any, Any], Any]] = {
     "std": lambda values, _: np.std(np.asarray(values), axis=0),
     "first": lambda values, _: values[0],
     "last": lambda values, _: values[-1],
-    "concat": lambda values, _: np.concatenate(values),
+    "concat": lambda values, _: concatenate(values),
 }
 
 
@@ -256,6 +258,36 @@ class AxisSeries(Generic[T]):
         """Return the same without the axes that have one coordinate; the last axis stays."""
         single = [axis for axis, n in zip(self.axes, self.shape, strict=True) if n == 1]
         return self._without(single if len(single) < len(self.axes) else single[:-1])
+
+    def mean(self) -> Any:
+        """Return the mean of all values; of losses it is over samples."""
+        return self._of_all("mean")
+
+    def sum(self) -> Any:
+        """Return the sum of all values."""
+        return self._of_all("sum")
+
+    def concat(self) -> Any:
+        """Return the arrays or tensors of all values, one behind the other."""
+        return self._of_all("concat")
+
+    def _of_all(self, reducer: str) -> Any:
+        if not len(self):
+            raise InvalidValueError(f"{self._where} has no values here.")
+        reduced = self._reduced(np.arange(len(self)), reducer)
+        return reduced.item() if isinstance(reduced, np.generic) else reduced
+
+    def to_format(self, fmt: str | DataFormat) -> AxisSeries[Any]:
+        """Return the same series with its arrays, or the samples of its batches, in a format.
+
+        Raises:
+            InvalidValueError: If the format is unknown.
+        """
+        given: list[Any] = [
+            value.to_format(fmt) if isinstance(value, SampleData) else convert(value, fmt)
+            for value in self._values
+        ]
+        return type(self)(self._coordinates, given, weights=self._weights, where=self._where)
 
     def collapse(self, axis: str, reducer: Reducer = "mean") -> AxisSeries[Any]:
         """Return the series without an axis: what differs on it alone becomes one value.

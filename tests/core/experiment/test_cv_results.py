@@ -55,8 +55,12 @@ def test_folds_by_index_and_label(results):
 
 
 def test_losses_are_those_on_the_node(results):
-    assert {k: v.tolist() for k, v in results.losses("net").items()} == {"inner/eval/mse": [1.0, 3.0]}
-    assert list(results.losses("other", phase="inner/eval")) == ["inner/eval/mae"]
+    losses = results.losses("net")
+    assert losses.axes == ("fold", "phase", "epoch", "batch", "label")
+    assert losses.data == {(f"fold_{i}", "inner/eval", 0, 0, "mse"): 1.0 + 2 * i for i in range(2)}
+    named = results.losses("other", phase="inner/eval")
+    assert (named.axes, named.axis_values("label")) == (("fold", "epoch", "batch", "label"), ["mae"])
+    assert losses.collapse("fold").mean() == 2.0
     with pytest.raises(UnknownNameError, match="node"):
         results.losses("nett")
     with pytest.raises(UnknownNameError, match="phase"):

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modularml import AxisSeries
+from modularml import AxisSeries, SampleData
 from modularml.base.errors import InvalidValueError, UnknownNameError
 
 
@@ -78,6 +79,25 @@ def test_arrays_are_reduced_element_by_element_or_joined() -> None:
     assert tensors.collapse("batch", "concat").one().tolist() == [0, 0, 1, 1]
     assert tensors.squeeze().axes == ("batch",)
     assert tensors.where(batch=0).squeeze().axes == ("batch",)
+
+
+def test_a_series_has_a_mean_and_a_sum_of_all(losses: AxisSeries[float]) -> None:
+    assert losses.where(label="mse").mean() == 2.5
+    assert losses.where(label="mse").sum() == 12
+    assert isinstance(losses.mean(), float)
+    with pytest.raises(InvalidValueError, match="has no values here"):
+        losses.where(epoch=9).mean()
+
+
+def test_arrays_and_samples_are_joined_and_converted() -> None:
+    tensors: AxisSeries[Any] = AxisSeries({"batch": [0, 1]}, [np.zeros(2), np.ones(2)])
+    assert tensors.concat().tolist() == [0, 0, 1, 1]
+    assert tensors.mean().tolist() == [0.5, 0.5]
+    assert torch.equal(tensors.to_format("torch").concat(), torch.tensor([0.0, 0, 1, 1], dtype=torch.float64))
+    batches: AxisSeries[Any] = AxisSeries({"batch": [0]}, [SampleData(features=np.ones((2, 1)))])
+    assert isinstance(batches.to_format("torch").one().features, torch.Tensor)
+    with pytest.raises(InvalidValueError, match="'tensr'"):
+        batches.to_format("tensr")
 
 
 def test_a_data_frame_has_a_column_an_axis(losses: AxisSeries[float]) -> None:
