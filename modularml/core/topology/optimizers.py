@@ -27,11 +27,11 @@ def build_optimizers(graph: Any, models: Sequence[ModelNode], *, force: bool) ->
     trained = [node for node in models if node.backend == "torch" and node.is_built]
     if graph.optimizer is not None and trained:
         is_sparse = any(node.has_sparse_gradients for node in trained)
-        graph.optimizer.build(parameters_of(trained), force=force, sparse=is_sparse)
+        graph.optimizer.build(parameters_of(trained), force_rebuild=force, sparse=is_sparse)
     for node in trained:
         if node.optimizer is not None:
             named = dict(node.module.named_parameters())
-            node.optimizer.build(named, force=force, sparse=node.has_sparse_gradients)
+            node.optimizer.build(named, force_rebuild=force, sparse=node.has_sparse_gradients)
 
 
 def _check_apart(owners: Sequence[Any], where: str) -> None:

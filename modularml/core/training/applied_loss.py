@@ -99,7 +99,7 @@ class AppliedLoss(Shown, Configurable):
         if name == "label":
             return check_label(value, "loss")
         if name == "inputs":
-            return dict(value) if isinstance(value, Mapping) else _as_list(value)
+            return _as_inputs(value, f"Loss {self.label!r}")
         if name == "class_weight":
             return _as_class_weight(value, f"Loss {self.label!r} on {self.node_label!r}")
         return value
@@ -217,5 +217,13 @@ def check_input(value: object, domains: Sequence[str], faults: Faults) -> None:
         faults.add(LossError(f"input {value!r} must be {form}"))
 
 
-def _as_list(inputs: Sequence[str]) -> list[str]:
-    return [inputs] if isinstance(inputs, str) else list(inputs)
+def _as_inputs(given: Any, where: str) -> dict[str, str] | list[str]:
+    """Return inputs as they are used: by argument, or in the order of a call."""
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, Mapping | Sequence):
+        raise InvalidTypeError(
+            f"{where}: inputs must be a list such as ['outputs', 'targets'], or argument -> one of "
+            f"those, got {given!r} ({type(given).__name__})."
+        )
+    return dict(given) if isinstance(given, Mapping) else list(given)

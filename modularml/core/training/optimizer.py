@@ -61,8 +61,7 @@ class Optimizer(Shown, Configurable):
     ) -> None:
         if (opt is None) == (factory is None):
             raise OptimizerError("An Optimizer needs either opt (a name or a class) or a factory.")
-        if Backend.from_value(backend or Backend.TORCH) is not Backend.TORCH:
-            raise OptimizerError(f"Optimizers belong to the backend 'torch', got {str(backend)!r}.")
+        _check_backend(backend)
         if factory is not None and opt_kwargs:
             raise OptimizerError("opt_kwargs go with opt; a factory passes its arguments itself.")
         self.opt = opt
@@ -94,8 +93,11 @@ class Optimizer(Shown, Configurable):
             found = classes.get(found.lower().replace("_", ""))
             if found is None:
                 raise OptimizerError(unknown_name("optimizer", self.opt, classes))
-        if not isinstance(found, type):
-            raise InvalidTypeError(f"opt must be a name or a class, got {found!r} ({type(found).__name__}).")
+        if not isinstance(found, type) or not (hasattr(found, "step") and hasattr(found, "zero_grad")):
+            raise InvalidTypeError(
+                f'opt must be a name ("adam") or the class of an optimizer (torch.optim.Adam), got '
+                f"{_told(found)}."
+            )
         torch.check_optimizer_arguments(found, self.opt_kwargs or {})
         return found
 
@@ -141,7 +143,8 @@ class Optimizer(Shown, Configurable):
         self,
         parameters: Mapping[str, Any] | Iterable[tuple[str, Any] | Any],
         *,
-        force: bool = False,
+        backend: str | Backend | None = None,
+        force_rebuild: bool = False,
         sparse: bool = False,
     ) -> None:
         """Make the torch optimizer for these parameters.
@@ -153,12 +156,14 @@ class Optimizer(Shown, Configurable):
             parameters: Name -> parameter, pairs as from ``module.named_parameters()``, or parameters as from
                 ``module.parameters()``, which are called by their place then.
                 A parameter under several names counts once, under the first.
-            force: Start without any state.
+            backend: The library that they belong to; torch.
+            force_rebuild: Start without any state.
             sparse: Whether some gradients are sparse, which torch's fused updates do not take.
 
         Raises:
-            OptimizerError: If there are none, or torch refuses them.
+            OptimizerError: If there are none, torch refuses them, or they belong to another library.
         """
+        _check_backend(backend)
         named: dict[Any, str] = {}
         for place, one in enumerate(parameters.items() if isinstance(parameters, Mapping) else parameters):
             name, parameter = one if isinstance(one, tuple) else (str(place), one)
@@ -166,9 +171,9 @@ class Optimizer(Shown, Configurable):
         if not named:
             raise OptimizerError(f"Optimizer {self.name!r} got no parameters: nothing here can be trained.")
         same = len(named) == len(self._parameters) and all(p in named for p in self._parameters)
-        if force:
+        if force_rebuild:
             self._scaler = None
-        if self.is_built and same and not force:
+        if self.is_built and same and not force_rebuild:
             self._names = tuple(named[p] for p in self._parameters)
             return
         torch = load(self.backend)
@@ -178,7 +183,7 @@ class Optimizer(Shown, Configurable):
         made = torch.build_optimizer(make, self.opt_kwargs or {}, list(named), fuses=not sparse)
         self._check_own(made, named)
         scheduler = None if self.schedule is None else self.schedule.build(made)
-        if self.is_built and not force:
+        if self.is_built and not force_rebuild:
             made.state.update({p: kept for p, kept in self._optimizer.state.items() if p in named})
             for group, before in zip(made.param_groups, self._optimizer.param_groups, strict=False):
                 group.update({key: value for key, value in before.items() if key != "params"})
@@ -190,7 +195,7 @@ class Optimizer(Shown, Configurable):
         of_few = sum(p.numel() for p in self._parameters) < FEW_VALUES
         self._step = torch.fast_step(type(made), of_few=of_few)
         loaded, self._loaded = self._loaded, None
-        if loaded is not None and not force:
+        if loaded is not None and not force_rebuild:
             self.set_state(loaded)
 
     def _made_of_names(self, named: Mapping[Any, str]) -> Callable[[Any], Any]:
@@ -359,6 +364,11 @@ def as_optimizer(value: Any) -> Optimizer:
         'An optimizer is an Optimizer, its name ("adam"), its class (torch.optim.Adam) or '
         f"functools.partial(torch.optim.Adam, lr=1e-3), got {_told(value)}."
     )
+
+
+def _check_backend(backend: str | Backend | None) -> None:
+    if Backend.from_value(backend or Backend.TORCH) is not Backend.TORCH:
+        raise OptimizerError(f"Optimizers belong to the backend 'torch', got {str(backend)!r}.")
 
 
 def _told(value: Any) -> str:

@@ -258,7 +258,8 @@ def test_moments_are_those_of_the_optimizer(bench: Any, calls: Any) -> None:
     for on in (False, True):
         bench.ctx.get_node("A").module.load_state_dict(start)
         graph.optimizer.build(
-            list(zip(graph.optimizer.parameter_names, graph.optimizer.parameters, strict=True)), force=True
+            list(zip(graph.optimizer.parameter_names, graph.optimizer.parameters, strict=True)),
+            force_rebuild=True,
         )
         bench.drain(bench.train(n_epochs=2, sampler=small(), compile=on))
         states.append(graph.optimizer.get_state()["state"])

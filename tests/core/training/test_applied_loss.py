@@ -73,7 +73,7 @@ def test_several_mistakes_are_told_together() -> None:
     assert "'mse' on 'MLP' has 3 faults" in str(told.value)
 
 
-@pytest.mark.parametrize("arguments", [{"loss": 3}, {"on": 3}, {"on": None}, {"trainable": 1}])
+@pytest.mark.parametrize("arguments", [{"loss": 3}, {"on": 3}, {"on": None}, {"inputs": 3}, {"trainable": 1}])
 def test_other_types_in_an_applied_loss_are_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(TypeError, match="must be a"):
         AppliedLoss(**{"loss": "mse", "on": Node()} | arguments)

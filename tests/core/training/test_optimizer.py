@@ -127,8 +127,10 @@ def test_building_again_keeps_what_is_the_same(net: nn.Sequential) -> None:
     assert optimizer.optimizer is not built
     assert set(optimizer.optimizer.state) == set(head.values())
     assert optimizer.optimizer.param_groups[0]["lr"] == 0.5
-    optimizer.build(head, force=True)
+    optimizer.build(parameters=head, backend="torch", force_rebuild=True)
     assert not optimizer.optimizer.state
+    with pytest.raises(OptimizerError, match="belong to the backend 'torch', got 'scikit'"):
+        optimizer.build(head, backend="scikit")
 
 
 def test_a_parameter_of_two_nodes_counts_once(net: nn.Sequential) -> None:
@@ -223,10 +225,15 @@ def test_an_unknown_backend_is_named() -> None:
         Optimizer("adam", backend="jax")
 
 
-@pytest.mark.parametrize("opt", [3, torch.nn.Linear(1, 1)])
+@pytest.mark.parametrize("opt", [3, torch.nn.Linear(1, 1), torch.nn.Linear, dict])
 def test_other_types_are_refused(opt: object) -> None:
     with pytest.raises(TypeError, match="opt must be"):
         Optimizer(opt)
+
+
+def test_an_optimizer_that_has_its_parameters_is_refused_in_a_line(net: nn.Sequential) -> None:
+    with pytest.raises(TypeError, match="^opt must be .*, got an SGD of parameters; those are the graph's"):
+        Optimizer(torch.optim.SGD(net.parameters(), lr=0.1))
 
 
 def test_no_parameters_and_no_build_are_told(net: nn.Sequential) -> None:
@@ -281,7 +288,7 @@ def test_the_scale_of_losses_in_fp16_is_put_back_to_what_it_was(net: nn.Sequenti
     assert (scaler.get_scale(), scaler.state_dict()["_growth_tracker"]) == (2.0**16, 0)
     optimizer.set_state(after)
     assert scaler.state_dict() == after["scaler"]
-    optimizer.build(net.named_parameters(), force=True)
+    optimizer.build(net.named_parameters(), force_rebuild=True)
     assert "scaler" not in optimizer.get_state()
 
 
