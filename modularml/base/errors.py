@@ -194,6 +194,9 @@ class Faults:
         """Note a fault; a plain string counts as an `InvalidValueError`."""
         self._errors.append(InvalidValueError(fault) if isinstance(fault, str) else fault)
 
+    def __bool__(self) -> bool:
+        return bool(self._errors)
+
     def attempt(self, check: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
         """Return what ``check(*args, **kwargs)`` returns; note the error if it raises one of ours."""
         try:
@@ -212,7 +215,9 @@ class Faults:
             return
         kinds = {type(e) for e in self._errors}
         kind = kinds.pop() if len(kinds) == 1 else InvalidValueError
-        told = list(dict.fromkeys(map(str, self._errors)))  # one device that is not there is one fault
+        own = f"{self.where}: "  # which what was attempted may say, too
+        # One device that is not there is one fault.
+        told = list(dict.fromkeys(str(error).removeprefix(own) for error in self._errors))
         if len(told) == 1:
             raise kind(f"{self.where}: {told[0]}")
         listed = "\n".join(f"  - {text}" for text in told)

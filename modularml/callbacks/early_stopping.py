@@ -9,7 +9,7 @@ import math
 from numbers import Real
 from typing import Any
 
-from modularml.base.errors import InvalidValueError, check_choice, check_int
+from modularml.base.errors import Faults, check_choice, check_int, check_label
 from modularml.core.execution.scope import ExecutionContext
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import EarlyStoppingResult
@@ -24,6 +24,9 @@ class EarlyStopping(Callback):
     The weights of the best epoch come back when the phase ends, also where it was
     stopped or ran to its last epoch. Where the phase writes the best epoch of the same metric to a file
     (``Checkpointing(best=...)``) they come from there, and no copy is held in memory.
+
+    A phase ends with a `CallbackError` after its first epoch if nothing logs the metric, or if it is not
+    known which end of it is the better one.
 
     Args:
         monitor: A metric that is logged, e.g. by `Evaluation`, the label of a loss, or ``"train_loss"``: the
@@ -42,8 +45,7 @@ class EarlyStopping(Callback):
         stopped_epoch: The epoch after which it ended the phase, or None.
 
     Raises:
-        InvalidValueError: If an argument is not allowed, or, after the first epoch, if nothing
-            logs the metric, or which end of it is the better one is not known.
+        InvalidTypeError, InvalidValueError: If an argument is not allowed; all faults are told together.
     """
 
     def __init__(
@@ -58,13 +60,17 @@ class EarlyStopping(Callback):
         execution_order: int = 1,
     ) -> None:
         super().__init__(label, execution_order)
-        self.monitor = monitor
-        self.mode = None if mode is None else check_choice(mode, "mode", ("min", "max"))
-        self.patience = check_int(patience, "EarlyStopping: patience")
+        faults = Faults("EarlyStopping")
+        faults.attempt(check_label, monitor, "metric to monitor")
+        if mode is not None:
+            faults.attempt(check_choice, mode, "mode", ("min", "max"))
+        faults.attempt(check_int, patience, "patience")
         given: object = min_delta
         if not (isinstance(given, Real) and math.isfinite(min_delta) and min_delta >= 0):
             got = f"{min_delta!r} ({type(min_delta).__name__})"
-            raise InvalidValueError(f"EarlyStopping: min_delta must be a number of at least 0, got {got}.")
+            faults.add(f"min_delta must be a number of at least 0, got {got}.")
+        faults.raise_if_any()
+        self.monitor, self.mode, self.patience = monitor, mode, int(patience)
         self.min_delta = float(min_delta)
         self.restore_best = bool(restore_best)
         self._forget()

@@ -6,17 +6,30 @@ that trains, and so it is drawn and recorded with its losses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
-from modularml.base.errors import Faults, InvalidTypeError, InvalidValueError, check_int
+from modularml.base.errors import (
+    Faults,
+    InvalidTypeError,
+    InvalidValueError,
+    UnknownNameError,
+    check_int,
+    unknown_name,
+)
 from modularml.base.events import BatchesEnded, WorkAdvanced
 from modularml.base.goals import MIN
 from modularml.core.execution.scope import ExecutionContext, PhaseScope
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import EvaluationCallbackResult
-from modularml.core.experiment.metrics import Metrics, as_metrics, check_metrics
+from modularml.core.experiment.metrics import (
+    EvalLossMetric,
+    EvaluationMetric,
+    Metrics,
+    as_metrics,
+    check_metrics,
+)
 from modularml.core.experiment.phase_results import EvalResults, PhaseResults
 from modularml.core.experiment.phases.eval_phase import EvalPhase, ReadyEval
 
@@ -43,7 +56,7 @@ class Evaluation(Callback):
     Raises:
         InvalidTypeError: If `eval_phase` is no `EvalPhase`, or a metric is of a wrong type.
         InvalidValueError: If there is nothing to log.
-        UnknownNameError: If a metric is unknown.
+        UnknownNameError: If a metric is unknown, or one of a loss that the phase does not compute.
     """
 
     _elsewhere: ClassVar[Mapping[str, str]] = {
@@ -72,6 +85,7 @@ class Evaluation(Callback):
             raise InvalidTypeError(f"Evaluation: eval_phase must be an EvalPhase, got {eval_phase!r}.")
         faults = Faults("Evaluation")
         self.metrics = as_metrics(metrics, faults, prefix=self.prefix)
+        _check_losses(self.metrics, eval_phase, faults)
         faults.attempt(check_int, every_n_epochs, "every_n_epochs")
         faults.raise_if_any()
         self.every_n_epochs = int(every_n_epochs)
@@ -127,6 +141,7 @@ class Evaluation(Callback):
         """Log one metric more; it is what the constructor takes."""
         faults = Faults("Evaluation")
         metrics = as_metrics([*self.metrics, metric], faults, prefix=self.prefix)
+        _check_losses(metrics, self.eval_phase, faults)
         faults.raise_if_any()
         self.metrics = metrics
 
@@ -195,3 +210,11 @@ class Evaluation(Callback):
             experiment.events.emit(advanced)
         evaluated: Any = execution.results
         return evaluated
+
+
+def _check_losses(metrics: Sequence[EvaluationMetric], phase: EvalPhase, faults: Faults) -> None:
+    """Note the metrics of losses that a phase does not compute."""
+    labels = [loss.label for loss in phase.losses]
+    for metric in metrics:
+        if isinstance(metric, EvalLossMetric) and metric.loss not in labels:
+            faults.add(UnknownNameError(unknown_name("loss", metric.loss, labels, where=repr(phase))))

@@ -5,10 +5,9 @@ It knows no phase: it is handed what a hook is handed.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Any
 
-from modularml.base.errors import check_label
+from modularml.base.errors import InvalidTypeError, check_label
 from modularml.core.execution.scope import ExecutionContext
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.callback_results import MetricResult
@@ -24,23 +23,30 @@ class MetricCallback(Callback):
         execution_order: Lower ones are called first.
 
     Raises:
-        InvalidTypeError, InvalidValueError: If the name is no text, or empty.
+        InvalidTypeError: If the name is no text, or neither `compute` nor a hook is defined.
+        InvalidValueError: If the name is empty.
     """
 
     def __init__(self, name: str, *, label: str | None = None, execution_order: int = 0) -> None:
         super().__init__(label, execution_order)
         self.name = check_label(name, "metric")
+        if all(getattr(type(self), own) is getattr(MetricCallback, own) for own in ("compute", *self.hooks)):
+            raise InvalidTypeError(
+                f"{type(self).__name__} {name!r} computes nothing; subclass it and define compute()."
+            )
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         """The metric that it logs."""
         return (self.name,)
 
-    @abstractmethod
     def compute(
         self, *, experiment: Any, phase: Any, exec_ctx: ExecutionContext, results: PhaseResults
     ) -> float | None:
-        """Return the number, or None where there is none for this epoch."""
+        """Return the number, or None where there is none for this epoch.
+
+        A subclass that logs in a hook of its own may leave it out.
+        """
 
     def on_epoch_end(
         self, *, experiment: Any, phase: Any, exec_ctx: ExecutionContext, results: PhaseResults

@@ -34,6 +34,7 @@ from modularml.callbacks import (
     Evaluation,
     EvaluationMetric,
     MetricCallback,
+    MetricResult,
     OutputMetric,
 )
 from modularml.models.torch import SequentialMLP
@@ -236,9 +237,23 @@ def test_metrics_of_ones_own(regression: Regression) -> None:
     assert metrics.where(name="norm").axis_values("epoch") == [1, 2, 3]
     assert results.callbacks(kind="metric").axis_values("epoch") == [1, 2, 3]
     assert from_config(to_config(evaluation)) == evaluation
-    wrong = regression.evaluation(metrics=EvalLossMetric(loss="mes"))
-    with pytest.raises(CallbackError, match="'mes'.*Did you mean 'mse'"):
-        regression.exp.run_phase(regression.train(wrong))
+    wrong = EvalLossMetric(loss="mes")
+    for give in (lambda: regression.evaluation(metrics=wrong), lambda: evaluation.attach_metric(wrong)):
+        with pytest.raises(UnknownNameError, match="^Evaluation: Unknown loss 'mes' in .*Did you mean 'mse'"):
+            give()
+
+
+def test_what_computes_nothing_is_refused() -> None:
+    with pytest.raises(InvalidTypeError, match="'norm' computes nothing; subclass it and define compute"):
+        MetricCallback("norm")
+    with pytest.raises(TypeError, match="abstract"):
+        EvaluationMetric("half")
+
+    class Hook(MetricCallback):
+        def on_phase_end(self, **_: Any) -> MetricResult:
+            return MetricResult(metric_name=self.name, metric_value=1.0)
+
+    assert Hook("norm").name == "norm"
 
 
 def test_an_unfitted_head_says_what_active_nodes_would_do(regression: Regression) -> None:

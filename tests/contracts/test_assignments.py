@@ -39,7 +39,7 @@ from modularml.base.errors import InvalidAttributeError
 from modularml.callbacks import EarlyStopping, Evaluation, MetricCallback
 from modularml.core.execution.binding import InputBinding
 from modularml.core.experiment.cross_validation import Fold
-from modularml.core.experiment.metrics import EvalLossMetric, EvaluationMetric, OutputMetric
+from modularml.core.experiment.metrics import EvalLossMetric, OutputMetric
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.topology.elementwise_nodes import FunctionNode, MeanNode, SumNode
 from modularml.models import ScikitModelWrapper
@@ -124,15 +124,14 @@ REFUSED: dict[type, Arguments] = {
     },
     Callback: CALLBACK,
     ExperimentCallback: CALLBACK,
-    MetricCallback: {**CALLBACK, "name": 3},
+    MetricCallback: {"label": ANY, "execution_order": ANY, "name": ANY},  # a user's own, which takes any
     EarlyStopping: {
-        **CALLBACK, "monitor": ANY, "mode": "top", "patience": 0, "min_delta": -1, "restore_best": ANY,
+        **CALLBACK, "monitor": "", "mode": "top", "patience": 0, "min_delta": -1, "restore_best": ANY,
     },
     Evaluation: {
         **CALLBACK, "eval_phase": 3, "every_n_epochs": 0, "run_on_start": ANY, "metrics": "acuracy",
         "prefix": "",
     },
-    EvaluationMetric: {"name": ""},
     EvalLossMetric: {"loss": ANY, "reducer": "men", "name": ""},
     OutputMetric: {"metric": "acuracy", "name": "", "node": ANY, "inputs": ["outputs"]},
     ExperimentPhase: PHASE,
@@ -174,9 +173,7 @@ NEEDED: dict[type, Callable[[Any], Arguments]] = {
     Optimizer: lambda _: {"opt": "adam"},
     Loss: lambda _: {"loss": "mse"},
     AppliedLoss: lambda _: {"loss": "mse", "on": "node"},
-    MetricCallback: lambda _: {"name": "r2"},
     Evaluation: lambda s: {"eval_phase": EvalPhase("val", **s.whole, losses="mse")},
-    EvaluationMetric: lambda _: {"name": "r2"},
     EvalLossMetric: lambda _: {"loss": "mse"},
     OutputMetric: lambda _: {"metric": "r2"},
     **dict.fromkeys((ExperimentPhase, EvalPhase), lambda s: {"label": "phase", **s.whole}),

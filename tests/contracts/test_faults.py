@@ -195,6 +195,32 @@ ROWS: dict[str, tuple[Callable[[Bench], Any], list[str]]] = {
     "group: itself": (lambda b: (g := PhaseGroup("g")).add_group(g), ["'g'", "itself"]),
     # callbacks and checkpoints
     "stopping: patience": (lambda b: EarlyStopping(patience=0), ["patience", "0"]),
+    "stopping: monitor": (lambda b: EarlyStopping(monitor=""), ["EarlyStopping", "metric to monitor", "''"]),
+    "stopping: all at once": (
+        lambda b: EarlyStopping(monitor=3, mode="least", patience=0, min_delta=-1),
+        ["4 faults", "got 3 (int)", "'min'", "patience", "min_delta"],
+    ),
+    "phase: all at once": (
+        lambda b: b.train(
+            n_epochs=0,
+            losses="mes",
+            callbacks=[3],
+            batch_schedule="zip",
+            metrics=["acuracy"],
+            checkpointing=3,
+            accelerator="cud",
+        ),
+        [
+            "'train' has 7 faults",
+            "  - n_epochs",
+            "'mse'",
+            "  - callbacks must be",
+            "'zip_strict'",
+            "'accuracy'",
+            "  - checkpointing",
+            "'cuda'",
+        ],
+    ),
     "stopping: mode": (lambda b: EarlyStopping(mode="least"), ["'least'", "'min'"]),
     "evaluation: phase": (lambda b: Evaluation(eval_phase="eval"), ["'eval'"]),
     "checkpointing: moment": (lambda b: Checkpointing(save_on="epoch"), ["'epoch'", "'epoch_end'"]),

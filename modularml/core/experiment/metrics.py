@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,11 +33,14 @@ from modularml.core.execution.recording import Recording
 from modularml.core.execution.streams import inputs_like, label_and_role, parts_among
 
 
-class EvaluationMetric(Configurable):
+class EvaluationMetric(Configurable, ABC):
     """One number of an evaluation; subclass it and define `extract`.
 
     Args:
         name: The name that the number is logged by.
+
+    Raises:
+        TypeError: If `extract` is not defined.
     """
 
     def __init__(self, name: str) -> None:

@@ -67,6 +67,9 @@ class EvalPhase(ExperimentPhase):
     kind = "eval"
     freezes_graph = True
 
+    _own = ("metrics",)
+    metrics: list[EvaluationMetric]
+
     def __init__(
         self,
         label: str,
@@ -80,9 +83,7 @@ class EvalPhase(ExperimentPhase):
         metrics: Metrics = None,
     ) -> None:
         self.batch_size = batch_size
-        faults = Faults(f"EvalPhase {label!r}")
-        self.metrics = as_metrics(metrics, faults)
-        faults.raise_if_any()
+        vars(self)["metrics"] = metrics
         super().__init__(
             label,
             input_sources=input_sources,

@@ -100,6 +100,8 @@ class ExperimentPhase(InYaml, Configurable):
         "seed random_state": "An experiment has one, and a sampler: Experiment('first', seed=0).",
     }
 
+    _own: ClassVar[tuple[str, ...]] = ()  # further arguments that `_meant` reads; kept as given until then
+
     def __init__(
         self,
         label: str,
@@ -119,9 +121,12 @@ class ExperimentPhase(InYaml, Configurable):
         self.accelerator: Accelerator | None = self._meant("accelerator", accelerator, faults)
         self._active = None if active_nodes is None else _active_refs(graph, active_nodes, faults)
         self.losses: list[AppliedLoss] = self._meant("losses", losses, faults)
-        faults.raise_if_any()
         self.callbacks: list[Callback] = self._meant("callbacks", callbacks, faults)
         self._added_in: dict[int, cells.Cell | None] = {}
+        for name in self._own:
+            vars(self)[name] = self._meant(name, vars(self)[name], faults)
+        if faults:
+            self._check_options(faults)  # the rest would be of what is not there
         faults.raise_if_any()
         self._check(graph, self.nodes(graph), faults)
         faults.raise_if_any()
@@ -137,7 +142,7 @@ class ExperimentPhase(InYaml, Configurable):
         if name == "losses":
             return applied_losses(value, self._tails(graph), faults, _target_keys(graph))
         if name == "callbacks":
-            return check_callbacks(value, Callback, self._where)
+            return faults.attempt(check_callbacks, value, Callback, self._where)
         return value
 
     def _assigned(self, name: str, value: Any) -> Any:
@@ -464,7 +469,7 @@ def _checked(items: Any, kind: type, name: str, faults: Faults) -> list[Any]:
         if not isinstance(item, kind):
             got = f"{item!r} ({type(item).__name__})"
             faults.add(InvalidTypeError(f"{name} must hold {kind.__name__} objects, got {got}."))
-    return list(items)
+    return [item for item in items if isinstance(item, kind)]
 
 
 def _active_refs(

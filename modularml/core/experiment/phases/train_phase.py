@@ -44,7 +44,13 @@ from modularml.core.execution.train_loop import Stage, own_optimizer, stages, tr
 from modularml.core.execution.updates import UpdateOptions, Window
 from modularml.core.experiment.callback import Callback
 from modularml.core.experiment.checkpointing import PHASE, Checkpointing
-from modularml.core.experiment.metrics import Metrics, as_metrics, check_metrics, log_metrics
+from modularml.core.experiment.metrics import (
+    EvaluationMetric,
+    Metrics,
+    as_metrics,
+    check_metrics,
+    log_metrics,
+)
 from modularml.core.experiment.phase_results import TrainResults
 from modularml.core.experiment.phases.phase import Execution, ExperimentPhase, bindings_for_split
 from modularml.core.topology.graph_node import GraphNode
@@ -139,6 +145,10 @@ class TrainPhase(ExperimentPhase):
         "batch_size shuffle": "The sampler says it: sampler=SimpleSampler(batch_size=32, shuffle=True).",
     }
 
+    _own = ("metrics", "checkpointing")
+    metrics: list[EvaluationMetric]
+    checkpointing: Checkpointing | None
+
     def __init__(
         self,
         label: str,
@@ -160,9 +170,7 @@ class TrainPhase(ExperimentPhase):
         compile: bool | None = None,
         checkpointing: Checkpointing | None = None,
     ) -> None:
-        faults = Faults(f"TrainPhase {label!r}")
-        self.metrics = as_metrics(metrics, faults)
-        faults.raise_if_any()
+        vars(self).update(metrics=metrics, checkpointing=checkpointing)
         self._n_epochs = n_epochs
         self._exec_ctx: weakref.ref[ExecutionContext] | None = None
         self.result_recording = result_recording
@@ -178,7 +186,6 @@ class TrainPhase(ExperimentPhase):
             callbacks=callbacks,
             accelerator=accelerator,
         )
-        self.set_checkpointing(checkpointing)
 
     def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
         """Attach or replace what says which states are kept; None keeps none.
@@ -316,7 +323,9 @@ class TrainPhase(ExperimentPhase):
     def _meant(self, name: str, value: Any, faults: Faults) -> Any:
         if name == "metrics":
             return as_metrics(value, faults)
-        return self._bound(value) if name == "checkpointing" else super()._meant(name, value, faults)
+        if name == "checkpointing":
+            return faults.attempt(self._bound, value)
+        return super()._meant(name, value, faults)
 
     def _check_options(self, faults: Faults) -> None:
         faults.attempt(check_int, self._n_epochs, "n_epochs")
