@@ -117,6 +117,7 @@ class EarlyStopping(Callback):
         if self.best_value is None or is_better(value, self.best_value, goal, self.min_delta):
             self.best_value, self.best_epoch = value, epoch
             exec_ctx.best_epoch = epoch
+            recording.held_epoch = epoch if self.restore_best else None
             kept = exec_ctx.checkpointing
             self._is_on_disk = self.restore_best and kept is not None and self._is_kept_by(kept, goal)
             if self.restore_best and not self._is_on_disk:
@@ -131,6 +132,9 @@ class EarlyStopping(Callback):
 
     def on_phase_end(self, *, experiment: Any, phase: Any, results: PhaseResults) -> EarlyStoppingResult:
         """Return to the best epoch, and say which it was."""
+        recording = results.recording
+        if recording.keeps == "last" and any(of.epoch == recording.held_epoch for of in recording.tensors):
+            recording.forget_tensors()
         if self._is_on_disk:
             experiment.model_graph.set_state(phase.checkpointing.get_state("best")["graph"])
         elif self._best_state is not None:

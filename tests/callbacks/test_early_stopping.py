@@ -77,6 +77,21 @@ def test_the_last_weights_stay_where_that_is_asked_for(regression: Regression) -
     assert same(regression.graph.get_state()["nodes"]["net"]["model"], script.weights[-1])
 
 
+@pytest.mark.parametrize(
+    ("recorded", "restore_best", "epochs"),
+    [("last", True, [1]), ("last", False, [3]), ("all", True, [0, 1, 2, 3]), ("none", True, [])],
+)
+def test_where_one_epoch_is_recorded_it_is_the_one_that_comes_back(
+    regression: Regression, recorded: str, restore_best: bool, epochs: list[int]
+) -> None:
+    stopping = EarlyStopping(monitor="error", patience=5, restore_best=restore_best)
+    phase = regression.train(Scripted([3, 1, 2, 2]), stopping, n_epochs=4)
+    phase.result_recording = recorded
+    results = regression.exp.run_phase(phase)
+    assert [record.epoch for record in results.recording.tensors] == epochs
+    assert results.recording.n_bytes == sum(record.n_bytes for record in results.recording.tensors)
+
+
 def test_it_watches_an_evaluation_or_a_loss_of_training(regression: Regression) -> None:
     watched = EarlyStopping(patience=2)
     regression.exp.run_phase(regression.train(watched, regression.evaluation(), n_epochs=3))

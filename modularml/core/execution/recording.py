@@ -88,6 +88,7 @@ class Recording:
         metrics: Name of each metric -> its ``(epoch, batch or None, value)`` entries.
         tensors: What was kept of the outputs, oldest first.
         n_dropped: Batches whose outputs had to go.
+        held_epoch: The epoch whose outputs stay where those of one epoch are kept; None is the last.
         minimized: Labels of the losses that are minimized, while the phase runs.
         settle: Enters the losses of the epoch that goes on, which are tensors until somebody looks.
     """
@@ -101,6 +102,7 @@ class Recording:
     tensors: deque[TensorRecord] = field(default_factory=deque)
     n_dropped: int = 0
     settle: Callable[[], None] = field(default=settled, repr=False, compare=False)
+    held_epoch: int | None = None
     minimized: Sequence[str] = ()
     _n_bytes: int = 0
 
@@ -137,9 +139,12 @@ class Recording:
         return self._n_bytes
 
     def forget_tensors(self) -> None:
-        """Let go of every output."""
+        """Let go of every output, but for those of the epoch that is held."""
+        held = [record for record in self.tensors if record.epoch == self.held_epoch]
         self.tensors.clear()
         self._n_bytes = 0
+        for record in held:
+            self.add_tensors(record)
 
     def epoch_means(self, epoch: int) -> dict[str, float]:
         """The mean of each loss over the samples of an epoch: a short batch counts for less."""

@@ -92,7 +92,8 @@ class TrainPhase(ExperimentPhase):
         active_nodes: The nodes that take part, as nodes, labels or ids; None is all.
         callbacks: Hooks at epochs and batches.
         result_recording: Which outputs are kept, within the memory budget: ``"all"``, ``"last"``
-            (those of the last epoch that ran) or ``"none"``.
+            (those of the last epoch that ran, or of the one whose weights an `EarlyStopping` brings back)
+            or ``"none"``.
         nan: What is done about features and targets that are NaN or infinite, before the first
             step: ``"raise"``, ``"warn"`` or ``"allow"``.
         batch_schedule: What an epoch is where several heads have samplers of their own: ``"zip_strict"`` ends
