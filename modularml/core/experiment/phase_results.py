@@ -232,7 +232,7 @@ class PhaseResults(RecordedTensors):
         return frame.rename_axis("epoch")
 
     def plot(self, ax: Any = None, *, log: bool = False) -> Any:
-        """Draw the curves of losses and metrics with matplotlib.
+        """Draw the curves of losses and metrics with matplotlib, over epochs counted from 1 as panels do.
 
         Args:
             ax: The axes to draw on; None makes new ones.
@@ -245,9 +245,11 @@ class PhaseResults(RecordedTensors):
             ImportError: If matplotlib is not installed.
         """
         pyplot = optional("matplotlib.pyplot", "plot", f"plot() of {self!r}")
-        ax = pyplot.figure().add_subplot() if ax is None else ax
+        if ax is None:
+            ax = pyplot.figure().add_subplot()
+            ax.locator_params(axis="x", integer=True)
         for name, curve in self.curves().items():
-            ax.plot(np.arange(len(curve)), curve, label=name, marker="." if len(curve) == 1 else "")
+            ax.plot(np.arange(1, len(curve) + 1), curve, label=name, marker="." if len(curve) == 1 else "")
         ax.set(xlabel="epoch", title=self.label, yscale="log" if log else "linear")
         if ax.lines:
             ax.legend()

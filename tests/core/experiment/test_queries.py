@@ -180,6 +180,8 @@ def test_curves_are_drawn_by_matplotlib(train: Any) -> None:
     ax = train.plot(log=True)
     assert [line.get_label() for line in ax.lines] == ["mse"]
     np.testing.assert_allclose(ax.lines[0].get_ydata(), train.epoch_losses())
+    assert ax.lines[0].get_xdata().tolist() == [1, 2, 3]
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())
     assert (ax.get_title(), ax.get_yscale()) == ("train", "log")
     assert train.plot(ax) is ax and len(ax.lines) == 2
 
