@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Self
@@ -25,7 +25,7 @@ _SIZE = 11.0
 _INK = f'font-size="{_SIZE:g}" fill="{NEUTRAL}"'
 _CLEAR, _FAINT = (1.8, ""), (1.0, ' opacity="0.4"')  # stroke widths, and more of the look
 _ROW = 18.0
-_LOWEST_PLOT = 60
+_LOWEST_PLOT = 110
 _GAP = 8.0
 _WIDE = 30  # times the least; on a linear axis the lower values would lie on its ground
 _HUGE, _TINY = 1e300, 1e-290  # beyond them the arithmetic of an axis overflows
@@ -48,6 +48,20 @@ def on_the_right(names: Collection[str], losses: Collection[str]) -> list[str]:
     return others if len(others) < len(names) else []
 
 
+def colours_of(names: Iterable[str], losses: Sequence[str], validation: str) -> dict[str, int]:
+    """Return the number of the colour of each curve of a phase; live panels count as this does.
+
+    The first loss has colour 0 and its validation 1, whatever else there is, then come the others in order.
+
+    Args:
+        names: The names of all curves.
+        losses: Those of the losses.
+        validation: That of the loss of validation, which need not be there.
+    """
+    others = [name for name in dict.fromkeys([*losses, *names]) if name != validation]
+    return {validation: 1} | {name: i + (i > 0) for i, name in enumerate(others)}
+
+
 def is_wide(series: Mapping[str, Any], right: Collection[str] = ()) -> bool:
     """Whether the values span so much that only a logarithmic axis shows their course.
 
@@ -67,6 +81,7 @@ def curve_svg(
     right: Collection[str] = (),
     behind: Mapping[str, Sequence[Any]] | None = None,
     last: Mapping[str, float] | None = None,
+    colours: Mapping[str, int] | None = None,
     width: int = 420,
     height: int = 200,
     log: bool = False,
@@ -78,6 +93,8 @@ def curve_svg(
         right: The names of those that stand on an axis of their own, at the right.
         behind: Name of a curve -> others that stand faintly behind it, e.g. those of each fold.
         last: Name -> what the legend says of it, if not the last of its values.
+        colours: Name -> number of its colour, if not its place among `series`; beyond the last of
+            `COLOURS` it is drawn in dashes.
         width: Width of the picture, in pixels.
         height: Height of the picture, in pixels; more if the legend is long.
         log: Draw a logarithmic axis at the left; values that are not positive are gaps on it.
@@ -94,7 +111,9 @@ def curve_svg(
     faint = {name: [drawn(name, values) for values in (behind or {}).get(name, ())] for name in columns}
     told = {name: _column(name, values)[-1] for name, values in series.items() if len(values)}
     told.update(last or {})
-    legend, top = _legend({f"{n} (right)" if n in right else n: told.get(n) for n in columns}, width)
+    styles = {name: _style((colours or {}).get(name, i)) for i, name in enumerate(columns)}
+    entries = [(f"{n} (right)" if n in right else n, told.get(n), styles[n]) for n in columns]
+    legend, top = _legend(entries, width)
     height = max(height, round(top) + _LOWEST_PLOT)
     sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for name, column in columns.items():
@@ -108,7 +127,7 @@ def curve_svg(
     n = max(map(len, chain(*sides)))
     plot = _Plot(left_room, top, width - right_room, height - _ROW, n)
     marks = [plot.marks(axis, is_right=axis is axes[True]) for axis in axes if axis is not None]
-    of_name = {name: (axis, _style(i)) for i, name in enumerate(columns) if (axis := axes[name in right])}
+    of_name = {name: (axis, styles[name]) for name in columns if (axis := axes[name in right])}
     folds = [plot.curve(column, *of_name[name], _FAINT) for name in of_name for column in faint[name]]
     curves = [plot.curve(columns[name], *of_name[name]) for name in of_name]
     return frame(title, [*chain(*marks), *plot.counts(), *folds, *curves, *legend], width, height)
@@ -144,16 +163,16 @@ def _sampled(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return indices, column[indices]
 
 
-def _legend(told: Mapping[str, float | None], width: float) -> tuple[list[str], float]:
+def _legend(entries: Iterable[tuple[str, float | None, str]], width: float) -> tuple[list[str], float]:
     """Return the names with their values in rows, and where the last row ends."""
     parts, x, y = [], _GAP, 0.0
-    for i, (name, value) in enumerate(told.items()):
+    for name, value, style in entries:
         label = shortened(name, 40) + ("" if value is None else f" {format_value(value)}")
         entry = 18 + text_width(label, _SIZE)
         if x > _GAP and x + entry > width - _GAP:
             x, y = _GAP, y + _ROW
         parts.append(
-            f'<path d="M{number(x)} {number(y + 10)}h13" stroke-width="3" {_style(i)}/>'
+            f'<path d="M{number(x)} {number(y + 10)}h13" stroke-width="3" {style}/>'
             f'<text x="{number(x + 18)}" y="{number(y + 14)}" {_INK}>{xml_text(label)}</text>'
         )
         x += entry + 2 * _GAP

@@ -153,8 +153,8 @@ class PhaseState:
 
     @property
     def n_whole_epochs(self) -> int:
-        """How many epochs went to their end."""
-        return len(self.epochs) - self.is_cut
+        """How many epochs went to their end, with those of an earlier part of the run."""
+        return self.epochs[-1][0] + 1 - self.is_cut if self.epochs else 0
 
     @property
     def note(self) -> str:

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import chain, islice
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from modularml.display.curves import curve_svg, is_wide, on_the_right
+from modularml.display.curves import colours_of, curve_svg, is_wide, on_the_right
 from modularml.display.drawing import image
-from modularml.display.figures import format_s, format_value
+from modularml.display.figures import counted, format_s, format_value
 from modularml.widgets.phase_state import PhaseState
 from modularml.widgets.run_state import RunState
 
@@ -29,6 +29,7 @@ CURVE_SIZE = {"width": 440, "height": 200}
 MAX_CURVES = 8
 MAX_PICTURES = 6
 MAX_EPOCH_ROWS = (100, 1000)  # of one phase, of all
+MAX_EPOCH_TABLES = 3  # more of them unfold from one line
 
 WORDS = {
     "waiting": "not run",
@@ -49,9 +50,11 @@ font-variant-numeric:tabular-nums}
 .modularml-run p{margin:0 0 8px;overflow-wrap:anywhere}
 .modularml-run .l{display:inline-block;width:max-content;max-width:26em;white-space:normal;
 overflow-wrap:anywhere;vertical-align:top}
+.modularml-run .v{display:inline-block;max-width:34em;white-space:normal}
+.modularml-run .v>span{white-space:nowrap}
 .modularml-run .columns{display:flex;flex-wrap:wrap;gap:8px 24px;align-items:flex-start}
 .modularml-run .columns>div{max-width:100%;overflow-x:auto}
-.modularml-run figure{flex:1 1 320px;min-width:0;max-width:560px;margin:0}
+.modularml-run figure{flex:1 1 320px;min-width:0;max-width:520px;margin:0}
 .modularml-run figcaption{font-size:11px;text-align:right}
 .modularml-run img{display:block}.modularml-run figure img{width:100%}
 .modularml-run .graph{margin:0 0 12px}
@@ -72,7 +75,7 @@ text-align:left!important}
 :is([data-jp-theme-light=false],.vscode-dark) .modularml-run .completed{color:#5fc983}
 :is([data-jp-theme-light=false],.vscode-dark) .modularml-run .failed{color:#ff8a80}
 :is([data-jp-theme-light=false],.vscode-dark) .modularml-run :is(.stopped,.interrupted){color:#f5b04c}
-.modularml-run details{margin-top:8px}
+.modularml-run details{margin-top:8px}.modularml-run details>details{margin-left:16px}
 .modularml-run summary{cursor:pointer;overflow-wrap:anywhere}
 .modularml-run details table{margin-top:4px}
 </style>"""
@@ -88,10 +91,7 @@ def run_html(run: RunState, *, with_epochs: bool) -> str:
     columns = f'<div class="columns"><div>{_phase_table(run)}</div>{_curves(run)}</div>'
     parts = [STYLE, _heading(run), _picture(run), columns]
     if with_epochs:
-        phases = [p for p in run.phases if len(p.epochs) > 1]
-        of_one, of_all = MAX_EPOCH_ROWS
-        n_rows = max(min(of_one, of_all // max(len(phases), 1)), 2)
-        parts += [_epoch_table(p, n_rows) for p in phases]
+        parts.append(_epoch_tables(run))
     parts.append(_messages(run))
     return f'<div class="modularml-run">{"".join(parts)}</div>{END}'
 
@@ -159,7 +159,7 @@ def _phase_table(run: RunState) -> str:
 def _epochs_done(phase: PhaseState) -> str:
     if phase.kind != "train":
         return ""
-    return f"{phase.n_whole_epochs} of {phase.n_epochs}"
+    return f"{phase.n_whole_epochs:,} of {phase.n_epochs:,}"
 
 
 def _curves(run: RunState) -> str:
@@ -169,26 +169,31 @@ def _curves(run: RunState) -> str:
         if phase.traces:
             families.setdefault(phase.family, []).append(phase)
     per = "epoch" if any(len(p.epochs) > 1 for p in chain.from_iterable(families.values())) else "batch"
+    ends = {family[-1] for family in families}
+    called = {f: f[-1] if len(ends) == len(families) else "/".join(f) for f in families}
     shown = {
-        (name if len(families) == 1 else f"{'/'.join(family)}: {name}"): curve
+        (name if len(families) == 1 else f"{called[family]}: {name}"): curve
         for family, phases in families.items()
         for name, curve in islice(_folded(phases, per).items(), None if len(families) == 1 else 1)
     }
     n_more = len(shown) - MAX_CURVES
     shown = dict(islice(shown.items(), MAX_CURVES))
     means = {name: curve.mean for name, curve in shown.items()}
-    if not any(len(values) > 1 for values in means.values()):
+    if not any(len(values) > 1 and np.isfinite(values).any() for values in means.values()):
         return ""
     folds = {name: curve.folds for name, curve in shown.items() if len(curve.folds) > 1}
-    drawn = chain.from_iterable(families.values())
-    losses = {name for phase in drawn for name in (*phase.losses, phase.validation)}
-    right = on_the_right(means, losses) if len(families) == 1 else []
+    right, colours = [], {}
+    if len(families) == 1:
+        first = next(chain.from_iterable(families.values()))
+        right = on_the_right(means, {*first.losses, first.validation})
+        colours = colours_of(first.metrics, first.losses, first.validation)
     log = is_wide(means, right)
     notes = [f"per {per}"] + ["logarithmic"] * log + [f"and {n_more} more"] * (n_more > 0)
     if folds:
         notes.insert(0, f"mean of {max(map(len, folds.values()))} folds")
     last = {name: curve.last for name, curve in shown.items() if curve.last is not None}
-    picture = image(curve_svg(means, right=right, behind=folds, last=last, log=log, **CURVE_SIZE))
+    looks: dict[str, Any] = {"right": right, "colours": colours, "log": log, **CURVE_SIZE}
+    picture = image(curve_svg(means, behind=folds, last=last, **looks))
     return f'<figure>{picture}<figcaption class="muted">{", ".join(notes)}</figcaption></figure>'
 
 
@@ -222,7 +227,20 @@ def _series(phase: PhaseState, per: str) -> dict[str, np.ndarray]:
     if per == "batch":
         return {t.name: np.repeat(t.values, t.stride) for t in phase.traces.values() if t.per == "step"}
     names = [t.name for t in phase.traces.values() if t.per == "epoch"]
-    return {name: np.array([m.get(name, np.nan) for _, m in phase.epochs], dtype=float) for name in names}
+    # A run that goes on has no epochs of its earlier part.
+    gap = [np.nan] * phase.epochs[0][0] if phase.epochs else []
+    return {name: np.array(gap + [m.get(name, np.nan) for _, m in phase.epochs], float) for name in names}
+
+
+def _epoch_tables(run: RunState) -> str:
+    """The epochs of each phase to unfold; of many phases all together, too."""
+    phases = [p for p in run.phases if len(p.epochs) > 1]
+    of_one, of_all = MAX_EPOCH_ROWS
+    n_rows = max(min(of_one, of_all // max(len(phases), 1)), 2)
+    tables = "".join(_epoch_table(p, n_rows) for p in phases)
+    if len(phases) <= MAX_EPOCH_TABLES:
+        return tables
+    return f"<details><summary>Epochs of {len(phases)} phases</summary>{tables}</details>"
 
 
 def _epoch_table(phase: PhaseState, n_rows: int) -> str:
@@ -239,8 +257,10 @@ def _epoch_table(phase: PhaseState, n_rows: int) -> str:
         f'<tr><td class="n">{place}</td>{_cells(names, metrics)}</tr>'
         for place, (_, metrics) in zip(places, kept, strict=True)
     )
-    n, shown = phase.n_whole_epochs, "" if every == 1 else f", one in {every} shown"
-    what = f"{escape('/'.join(phase.path))}: {n} epoch{'' if n == 1 else 's'}{shown}"
+    before, n = phase.epochs[0][0], phase.n_whole_epochs
+    told = f"epochs {before + 1:,} to {n:,}" if before else counted(n, "epoch")
+    shown = "" if every == 1 else f", one in {every} shown"
+    what = f"{escape('/'.join(phase.path))}: {told}{shown}"
     return (
         f"<details><summary>{what}</summary>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>"
@@ -254,12 +274,12 @@ def _cells(names: Iterable[str], metrics: Mapping[str, float]) -> str:
 
 def _figures(phase: PhaseState) -> str:
     told = [
-        f'<span class="muted">{escape(name)}</span> {format_value(value)}'
+        f'<span><span class="muted">{escape(name)}</span> {format_value(value)}</span>'
         for name, value in phase.metrics.items()
     ]
     if phase.note:
         told.append(f'<span class="muted">{escape(phase.note)}</span>')
-    return "&ensp; ".join(told)
+    return f'<span class="v">{"&ensp; ".join(told)}</span>' if told else ""
 
 
 def _status(status: str) -> str:

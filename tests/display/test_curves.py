@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from modularml.base.errors import InvalidValueError
-from modularml.display.curves import MAX_POINTS, curve_svg, is_wide, on_the_right
+from modularml.display.curves import COLOURS, MAX_POINTS, colours_of, curve_svg, is_wide, on_the_right
 from modularml.display.drawing import text_width
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -91,6 +91,22 @@ def test_the_count_at_the_end_is_not_cut_off(n):
     picture = ElementTree.fromstring(curve_svg({"loss": np.linspace(0.0, 0.5, n)}))
     (last,) = [e for e in picture.iter(f"{NAMESPACE}text") if e.text == str(n)]
     assert float(last.get("x")) + text_width(str(n), 11) / 2 < float(picture.get("width")) + 0.1
+
+
+def test_a_curve_may_have_another_colour_than_that_of_its_place():
+    numbers = colours_of(["a", "b", "val_loss", "r2"], ["a", "b"], "val_loss")
+    assert numbers == {"a": 0, "val_loss": 1, "b": 2, "r2": 3}
+    assert colours_of(["a", "b"], ["a", "b"], "val_loss") == {"a": 0, "val_loss": 1, "b": 2}
+    picture = curve_svg({"a": [1, 2], "b": [2, 3]}, colours={"a": 0, "b": len(COLOURS) + 2})
+    drawn = ElementTree.fromstring(picture).iter(f"{NAMESPACE}path")
+    found = [(one.get("stroke"), one.get("stroke-dasharray")) for one in drawn if one.get("fill") == "none"]
+    assert found == [(COLOURS[0], None), (COLOURS[2], "5 3")]
+
+
+def test_a_long_legend_leaves_room_for_its_curves():
+    picture = curve_svg({f"a rather long name of a curve {i}": [i, i + 1] for i in range(8)}, width=300)
+    heights = [y for curve in paths(picture) for piece in curve for _, y in piece]
+    assert max(heights) - min(heights) > 60
 
 
 def test_legend_names_each_curve_with_its_last_value():

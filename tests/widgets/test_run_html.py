@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from modularml.base.events import BatchesEnded, EpochEnded, PhaseEnded, PlanEntry
+from modularml.base.events import BatchesEnded, EpochEnded, PhaseEnded, PhaseStarted, PlanEntry
+from modularml.display.curves import COLOURS
 from modularml.widgets.run_html import format_s, format_value, run_html
 from modularml.widgets.run_state import RunState
 from tests.opened import opened
@@ -117,8 +118,9 @@ def test_of_several_trainings_one_curve_each_is_drawn_and_the_rest_counted(scrip
     for path in paths:
         for event in script.train(path=path):
             state.apply(event)
-    text = Reader(run_html(state, with_epochs=False)).text
+    text = Reader(run_html(state, with_epochs=True)).text
     assert "fold 0/train: mse" in text
+    assert "Epochs of 10 phases" in text
     assert "fold 9/train: mse" not in text
     assert "and 2 more" in text
 
@@ -155,6 +157,59 @@ def test_what_is_last_is_told_alike_everywhere_and_named_if_its_epoch_is_not_who
     assert "nan" not in reader.text
 
 
+def test_a_curve_is_called_by_the_phase_alone_where_no_other_is_called_so(script: Any) -> None:
+    paths = [("group", f"train {i}") for i in range(2)]
+    state = RunState(script.start(plan=tuple(PlanEntry(path=p, kind="train", n_epochs=3) for p in paths)))
+    for path in paths:
+        for event in script.train(path=path):
+            state.apply(event)
+    text = Reader(run_html(state, with_epochs=False)).text
+    assert "train 0: mse" in text and "group/train" not in text
+
+
+def test_an_epoch_has_its_own_place_and_count_in_a_run_that_goes_on(script: Any) -> None:
+    state = RunState(script.start())
+    for event in script.train(n_epochs=4):
+        if getattr(event, "epoch", 1) >= 1:  # the first went by in an earlier part of the run
+            state.apply(event)
+    state.apply(script.end())
+    html = opened(run_html(state, with_epochs=True))
+    text = Reader(html).text
+    assert "4 of 4" in text and "train: epochs 2 to 4" in text
+    whole = RunState(script.start())
+    for event in script.train(n_epochs=4):
+        whole.apply(event)
+    ends = [_last_point(one) for one in (html, opened(run_html(whole, with_epochs=False)))]
+    assert ends[0][0] == ends[1][0]
+
+
+def _last_point(html: str) -> list[str]:
+    """Where the first curve ends."""
+    (drawn,) = re.findall(r'<path d="([^"]*)" fill="none" stroke-width="1.8"', html)[:1]
+    return str(drawn).rpartition("L")[2].split()
+
+
+def test_losses_that_are_all_nan_have_no_picture(script: Any) -> None:
+    state = RunState(script.start())
+    for event in script.train(n_epochs=3):
+        if isinstance(event, EpochEnded | PhaseEnded):
+            event = replace(event, metrics={"mse": float("nan")})
+        state.apply(event)
+    html = run_html(state, with_epochs=False)
+    assert "<figure>" not in html and "nan" in html
+
+
+def test_curves_have_the_colours_that_they_had_on_the_panel(script: Any) -> None:
+    state = RunState(script.start())
+    path, losses = ("train",), ("a", "b")
+    state.apply(script(PhaseStarted, path=path, kind="train", n_epochs=2, n_batches=4, losses=losses))
+    for epoch in range(2):
+        state.apply(script(EpochEnded, path=path, epoch=epoch, metrics={"a": 1, "b": 2, "val_loss": 3}))
+    html = opened(run_html(state, with_epochs=False))
+    legend = dict(re.findall(r'stroke="(#\w+)"/><text [^>]*>(\w+) ', html))
+    assert legend == {COLOURS[0]: "a", COLOURS[2]: "b", COLOURS[1]: "val_loss"}
+
+
 def test_folds_are_drawn_behind_their_mean(script: Any) -> None:
     paths = [(f"fold_{i}", "train") for i in range(3)]
     plan = tuple(PlanEntry(path=p, kind="train", n_epochs=3, family=("train",)) for p in paths)
@@ -179,7 +234,7 @@ def test_a_long_training_keeps_few_lines_and_the_last(script: Any) -> None:
     html = run_html(state, with_epochs=True)
     assert html.count("<tr>") < 120
     assert '<td class="n">1234</td>' in html
-    assert "1234 epochs, one in 13 shown" in html
+    assert "1,234 epochs, one in 13 shown" in html
 
 
 @pytest.mark.parametrize(("lowest", "is_logarithmic"), [(0.5, False), (0.001, True), (0.0, False)])

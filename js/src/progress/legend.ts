@@ -1,7 +1,7 @@
 // The line above the chart: names, colours and values, of now or of where the mouse is.
-import { element, setText, sync } from "../shared/dom";
+import { element, setAttribute, setText, sync } from "../shared/dom";
 import { value } from "../shared/format";
-import { valueAt } from "../shared/lines";
+import { N_COLORS, valueAt } from "../shared/lines";
 import { colorOf, unitOf, type Curve } from "./curves";
 import type { Phase } from "./run";
 
@@ -22,7 +22,9 @@ export class Legend {
       const number = x === null || !curve ? phase.metrics[name] : valueAt(curve, x);
       const [swatch, label, figure] = item.children as unknown as [HTMLElement, HTMLElement, HTMLElement];
       swatch.hidden = !curve;
-      swatch.style.setProperty("--mml-color", `var(--mml-series-${(colorOf(phase, name) % 6) + 1})`);
+      const color = colorOf(phase, name);
+      swatch.style.setProperty("--mml-color", `var(--mml-series-${(color % N_COLORS) + 1})`);
+      setAttribute(swatch, "data-dashed", color < N_COLORS ? null : "");
       setText(label, curve?.isRight ? `${name} (right)` : name);
       setText(figure, number == null ? "–" : value(number));
     });

@@ -2,7 +2,7 @@
 // It knows no run: it is handed lines and the ends of the axis.
 import uPlot from "uplot";
 import { tick } from "./format";
-import { isWide, logEnds, type Line } from "./lines";
+import { isWide, logEnds, N_COLORS, type Line } from "./lines";
 
 type Table = [xs: number[], ...ys: (number | null | undefined)[][]];
 
@@ -14,7 +14,6 @@ interface Options {
 }
 
 const X_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000];
-const N_COLORS = 6;
 
 export class Chart {
   private plot: uPlot | null = null;

@@ -21,6 +21,9 @@ export interface Points {
   y: readonly (number | null)[];
 }
 
+/** How many colours there are; from there on they come again, in dashes. */
+export const N_COLORS = 6;
+
 const WIDE = 30; // times the least: on a linear axis the lower values would lie on its ground
 
 /** The lines of the left axis. */

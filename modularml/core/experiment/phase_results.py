@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from modularml.base.errors import InvalidValueError, UnknownNameError, check_choice, unknown_name
+from modularml.base.events import DisplayOptions
 from modularml.base.keywords import checked_keywords
 from modularml.base.optional import optional
 from modularml.core.execution.recording import Recording
@@ -26,7 +27,7 @@ from modularml.core.experiment.callback_results import (
 from modularml.core.experiment.recorded import RecordedTensors
 from modularml.core.experiment.series import AxisSeries
 from modularml.display.card import Html, card, fields
-from modularml.display.curves import curve_svg, is_wide, on_the_right
+from modularml.display.curves import colours_of, curve_svg, is_wide, on_the_right
 from modularml.display.drawing import image
 from modularml.display.figures import format_value
 
@@ -260,8 +261,10 @@ class PhaseResults(RecordedTensors):
         text = "\n  ".join([repr(self), *final])
         curves = self.curves()
         right = on_the_right(curves, self.loss_labels)
-        is_drawn = any(len(one) > 1 for one in curves.values())
-        picture = curve_svg(curves, right=right, log=is_wide(curves, right)) if is_drawn else ""
+        is_drawn = any(len(one) > 1 and np.isfinite(one).any() for one in curves.values())
+        colours = colours_of(curves, self.loss_labels, DisplayOptions.val_loss_metric)
+        looks: dict[str, Any] = {"right": right, "colours": colours, "log": is_wide(curves, right)}
+        picture = curve_svg(curves, **looks) if is_drawn else ""
         values = fields({name: format_value(value) for name, value in self.final().items()})
         parts = [Html(image(picture))] if picture else []
         shown = {"text/plain": text, "text/html": card(type(self).__name__, self.label, *parts, values)}
