@@ -318,8 +318,9 @@ def _warn_unless_finite(scope: PhaseScope, recording: Recording, epoch: int) -> 
     batch, loss = np.argwhere(~np.isfinite(values))[0]
     label = list(recording.loss_nodes)[loss]
     warn(
-        f"The loss {label!r} of phase {'/'.join(scope.path)!r} is {values[batch, loss]} since epoch {epoch}, "
-        f"batch {batch}. The data or the weights hold NaN or infinity: FeatureSet.summary() says which "
-        "columns do, and weights that were lost in training ask for a lower learning rate."
+        f"The loss {label!r} of phase {'/'.join(scope.path)!r} is {values[batch, loss]} since epoch "
+        f"{epoch + 1}, batch {batch + 1}. The data or the weights hold NaN or infinity: "
+        "FeatureSet.summary() says which columns do, and weights that were lost in training ask "
+        "for a lower learning rate."
     )
     return False

@@ -43,7 +43,7 @@ class Position(NamedTuple):
         if self.stage in ("finished", "ended"):
             return f"{name!r}, at its end"
         done = "" if self.batch is None else f" after batch {self.batch}"
-        return f"{name!r}, epoch {self.epoch}{done}"
+        return f"{name!r}, epoch {self.epoch + 1}{done}"
 
     def stage_of(self, path: tuple[str, ...]) -> str:
         """Return the stage of the entry at `path`, of those that the position is in or that come after."""

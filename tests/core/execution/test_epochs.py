@@ -164,7 +164,7 @@ def test_a_loss_that_is_no_number_any_more_is_told_once_with_its_place(bench: An
         for e, found in enumerate(results.recording.losses)
         for b in np.flatnonzero(~np.isfinite(found))
     ]
-    assert f"since epoch {bad[0][0]}, batch {bad[0][1]}." in str(told[0].message)
+    assert f"since epoch {bad[0][0] + 1}, batch {bad[0][1] + 1}." in str(told[0].message)
     assert len({epoch for epoch, _ in bad}) > 1
 
 

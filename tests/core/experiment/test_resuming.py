@@ -504,5 +504,5 @@ def test_two_experiments_in_threads_are_resumed_each(make_lab: Any) -> None:
         for label, exp in zip("ab", pool.map(stopped_and_resumed, "ab"), strict=True):
             run = exp.last_run
             assert (exp.label, run.status, len(exp.history)) == (label, "completed", 1)
-            assert [step["where"] for step in run.metadata["resumed"]] == ["'train', epoch 1"]
+            assert [step["where"] for step in run.metadata["resumed"]] == ["'train', epoch 2"]
             assert len(run.results["train"].batch_losses()) == 9

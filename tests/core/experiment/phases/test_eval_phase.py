@@ -59,7 +59,7 @@ def test_values_that_are_not_finite_end_in_one_warning(bench: Any) -> None:
     fs.table.column("features.x.raw")[fs.get_split("test").rows[0]] = np.nan
     bench.graph(bench.node("A", bench.ref(fs)))
     with pytest.warns(
-        ModularMLWarning, match="loss 'mse' of phase 'eval' is nan since epoch 0, batch 0"
+        ModularMLWarning, match="loss 'mse' of phase 'eval' is nan since epoch 1, batch 1"
     ) as told:
         bench.exp.run_phase(bench.evaluate([bench.loss()]))
     assert len(told) == 1
