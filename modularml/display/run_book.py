@@ -157,7 +157,7 @@ class RunBook:
             "curves": [self._curve(curve, max_points) for curve in run.curves if len(curve.x)],
             "changes": None if told is None else [[".".join(d.path), d.before, d.after] for d in told],
             "config": self._config(run),
-            "metadata": {key: str(value) for key, value in run.metadata.items()},
+            "metadata": run.facts,
             "checkpoints": list(run.checkpoints),
             "folds": len(run.children),
         }

@@ -101,8 +101,7 @@ def run_details(run: RunView, before: RunView | None = None) -> Html:
                 max_rows=20,
             )
         )
-    facts = {key: str(value) for key, value in run.metadata.items()}
-    parts.append(fields(facts | ({"checkpoints": ", ".join(run.checkpoints)} if run.checkpoints else {})))
+    parts.append(fields(run.facts | ({"checkpoints": ", ".join(run.checkpoints)} if run.checkpoints else {})))
     return Html("".join(parts))
 
 

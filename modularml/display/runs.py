@@ -6,7 +6,7 @@ It knows no experiment and no file; both hand in a `RunView` for each of their r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -14,6 +14,10 @@ import numpy as np
 
 from modularml.base.goals import MIN, goal_of_name
 from modularml.base.trees import Difference, differences
+from modularml.display.figures import counted
+
+EPOCHS_BEFORE = "epochs before"
+"""The words for how many epochs of earlier runs a train phase went on from."""
 
 Key = tuple[str, str]
 """The phase's labels below the root of the run, joined by ``/``, and the name of the loss or metric."""
@@ -106,6 +110,11 @@ class RunView:
         return tuple(self.read_curves())
 
     @property
+    def facts(self) -> dict[str, str]:
+        """What `metadata` holds, in words."""
+        return {name: _in_words(name, value) for name, value in self.metadata.items()}
+
+    @property
     def seed(self) -> str:
         """The seed, as text; empty if it is not known."""
         return str(self.metadata.get("seed", ""))
@@ -137,8 +146,32 @@ def changes(run: RunView, before: RunView | None) -> list[Difference] | None:
     if before is None or run.config is None or before.config is None:
         return None
     settings = [] if run.config is before.config else differences(before.config, run.config)
-    told = settings + differences(dict(before.metadata), dict(run.metadata))
+    told = settings + _conditions_changed(before, run)
     return sorted(told, key=lambda found: found.path[1:2] == ("upstream",))
+
+
+def _conditions_changed(before: RunView, run: RunView) -> list[Difference]:
+    """What runs were under, apart from their settings: not how they went."""
+    found = differences(dict(before.metadata), dict(run.metadata))
+    return [
+        replace(one, path=(*one.path[1:-1], EPOCHS_BEFORE)) if one.path[0] == "continues" else one
+        for one in found
+        if one.path[0] not in ("resumed", "stopped_by")
+    ]
+
+
+def _in_words(name: str, value: Any) -> str:
+    """A fact of a run; one that is not made as runs make it, as a file may hold it, stays as it is."""
+    try:
+        if name == "resumed":
+            return "; ".join(f"{s['at']:%Y-%m-%d %H:%M} at {s['where']}, {s['after']} before" for s in value)
+        if name == "continues":
+            return "; ".join(
+                f"{path} after {counted(one['epochs_before'], 'epoch')}" for path, one in value.items()
+            )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        pass
+    return str(value)
 
 
 def changes_in_words(told: Sequence[Difference] | None) -> str:

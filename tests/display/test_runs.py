@@ -65,6 +65,26 @@ def test_a_run_is_held_against_the_last_of_its_label() -> None:
     assert [d.path[-1] for d in changes(fourth, third) or ()] == ["lr", "torch", "fit"]
 
 
+def test_how_a_run_went_is_told_in_words_and_is_no_setting() -> None:
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    resumed = [{"at": at, "where": "'train', epoch 2", "after": "stopped"}]
+    metadata = {
+        "continues": {"cycle/train": {"epochs_before": 1200}},
+        "resumed": resumed,
+        "stopped_by": "Stop",
+    }
+    second = run(config={"lr": 0.1}, metadata=metadata)
+    assert second.facts == {
+        "continues": "cycle/train after 1,200 epochs",
+        "resumed": "2026-01-02 03:04 at 'train', epoch 2, stopped before",
+        "stopped_by": "Stop",
+    }
+    assert [str(d) for d in changes(second, run(config={"lr": 0.1})) or ()] == [
+        "cycle/train.epochs before: – → 1200"
+    ]
+    assert run(metadata={"resumed": [3], "continues": "?"}).facts == {"resumed": "[3]", "continues": "?"}
+
+
 def test_scores_are_better_when_they_are_higher() -> None:
     goals = [curve(np.ones(1), name=name).goal for name in ("val_loss", "val_accuracy", "F1", "scoreboard")]
     assert goals == ["min", "max", "max", "min"]

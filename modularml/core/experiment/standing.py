@@ -21,6 +21,7 @@ from modularml.core.experiment.phases.group import Group
 from modularml.core.experiment.phases.phase import ExperimentPhase
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.staleness import FAULT, STALE, Status, name_of, resolve, status
+from modularml.display import runs
 
 Run = int | str | ExperimentRun
 
@@ -135,7 +136,7 @@ def _continued(before: ExperimentRun, after: ExperimentRun, experiment: str) -> 
         path: [c.get("/".join(path), {}).get(EPOCHS_BEFORE, 0) for c in (first, second)] for path in both
     }
     return [
-        (name_of(path, experiment), Difference((EPOCHS_BEFORE,), str(n), str(m)))
+        (name_of(path, experiment), Difference((runs.EPOCHS_BEFORE,), str(n), str(m)))
         for path, (n, m) in numbers.items()
         if n != m
     ]
