@@ -27,8 +27,11 @@ from modularml.base.events import (
     RunEnded,
     RunStarted,
 )
-from modularml.display.figures import format_value
+from modularml.display.figures import format_s, format_value
 from modularml.display.pacing import URGENT, Budget
+
+_NARROW = 100  # columns; in fewer, bars and labels make room for losses
+_LONG = 24
 
 BEAT_S = 0.25
 """Where nothing happens the lines are looked at so often: bars move and time passes."""
@@ -61,9 +64,8 @@ class ConsoleProgress:
                 label = self._panel.label
                 self.close()
                 if event.status == "stopped":
-                    ended = (
-                        f"{label}: stopped after {event.duration_s:.1f} s; what was done is in the results."
-                    )
+                    took = format_s(event.duration_s)
+                    ended = f"{label}: stopped after {took}; what was done is in the results."
                     self._console.print(Text(ended))
 
     def close(self) -> None:
@@ -78,15 +80,16 @@ class _TimeColumn(TimeRemainingColumn):
 
     def render(self, task: Task) -> Text:
         took: float | None = task.fields["took_s"]
-        return super().render(task) if took is None else Text(f"{took:.1f} s", style="progress.elapsed")
+        return super().render(task) if took is None else Text(format_s(took), style="progress.elapsed")
 
 
 def _lines(console: Console, *, transient: bool) -> Progress:
-    label = Column(no_wrap=True, overflow="ellipsis", max_width=32)
+    is_narrow = console.width < _NARROW
+    label = Column(no_wrap=True, overflow="ellipsis", max_width=24 if is_narrow else 32)
     values = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     return Progress(  # labels are data: as markup, one such as "[red]" would be obeyed
         TextColumn("{task.description}", markup=False, table_column=label),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=12 if is_narrow else 24),
         TextColumn("{task.fields[count]}", markup=False),
         _TimeColumn(compact=True),
         TextColumn("{task.fields[values]}", markup=False, table_column=values),
@@ -178,6 +181,10 @@ class _PhaseLines:
         self._options = options
         self._progress = progress
         self._label = "/".join(phase.path[1:] or phase.path)
+        # Of a long label the end says more than the groups that it is in.
+        self._line_label = (
+            f"…/{phase.path[-1]}" if len(self._label) > _LONG and "/" in self._label else self._label
+        )
         self._values: dict[str, float] = {}
         self._losses: np.ndarray | None = None
         self._epoch = self._n_done = 0
@@ -190,8 +197,8 @@ class _PhaseLines:
         shows_batches = trains and options.show_sampler_progress
         self.is_shown = shows_steps or shows_batches
         n_steps = None if phase.kind == "fit" else phase.n_epochs * phase.n_batches
-        self._steps = _add(progress, self._label, n_steps, visible=shows_steps)
-        label = "  batches" if shows_steps else f"{self._label} batches"
+        self._steps = _add(progress, self._line_label, n_steps, visible=shows_steps)
+        label = "  batches" if shows_steps else f"{self._line_label} batches"
         self._batches = _add(progress, label, phase.n_batches, visible=shows_batches)
 
     @property
@@ -237,7 +244,7 @@ class _PhaseLines:
         self._losses = None  # the metrics hold their means
         self._note(event.metrics)
         if self._options.persist_epoch_progress and self._options.show_training_progress:
-            took = f"{event.time_s - self._epoch_started_s:.1f} s"
+            took = format_s(event.time_s - self._epoch_started_s)
             self._epochs.append("  ".join([self._label, self._nth(event.epoch), self._text(), took]))
 
     def _end(self, event: PhaseEnded) -> None:
@@ -248,7 +255,7 @@ class _PhaseLines:
             self._progress.remove_task(self._steps)
             return
         self._note(event.metrics)
-        ended = self._label if event.status == "completed" else f"{self._label} ({event.status})"
+        ended = self._line_label + ("" if event.status == "completed" else f" ({event.status})")
         self._progress.update(self._steps, description=ended, values=self._text(), took_s=event.duration_s)
         if self._phase.kind == "fit":
             self._progress.update(self._steps, total=1, completed=1)

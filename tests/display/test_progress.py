@@ -124,6 +124,14 @@ def test_a_running_phase_shows_epoch_batch_losses_and_time(terminal):
     terminal.progress.close()
 
 
+def test_in_80_columns_the_phase_and_its_loss_are_in_sight():
+    terminal, path = Terminal(width=80), (ROOT, "a group of phases with a long name", "fine tune")
+    terminal.emit(started(), *list(phase("train", path=path))[:11])
+    (line,) = (one for one in terminal.screen if "epoch" in one)
+    assert line.startswith("…/fine tune") and "mse 0.5000" in line
+    terminal.progress.close()
+
+
 def test_by_default_nothing_is_left_behind(terminal):
     terminal.emit(started(), *phase("train"), ended())
     assert "epoch 3/3" in terminal.text
@@ -300,7 +308,7 @@ def test_every_epoch_that_persists_has_its_line_however_many_come_at_once(clock,
     for epoch in range(100):
         terminal.bus.emit(EpochStarted(**here, epoch=epoch, time_s=float(epoch)))
         terminal.bus.emit(EpochEnded(**here, epoch=epoch, metrics={"mse": 0.5}, time_s=float(epoch)))
-    assert terminal.text.count("  0.0 s") <= MAX_RATE
+    assert terminal.text.count("  0 ms") <= MAX_RATE
     terminal.bus.emit(ended())
-    lines = [f"train  epoch {epoch}/100  mse 0.5000  0.0 s" for epoch in range(1, 101)]
+    lines = [f"train  epoch {epoch}/100  mse 0.5000  0 ms" for epoch in range(1, 101)]
     assert terminal.screen == lines
