@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import compress
 
 import torch
 
@@ -130,16 +131,32 @@ class GraphSummary(Shown):
         self.n_trainable = _n_of(p for node in nodes for p in _trainable(node))
 
     def __repr__(self) -> str:
-        lines = text_table(HEADS, map(_cells, self.nodes)).split("\n")
+        lines = text_table(*self._columns()).split("\n")
         lines.insert(1, "─" * max(map(len, lines)))
         return "\n".join([f"ModelGraph {self.label!r}: {self._total}", *lines])
 
     def _card(self) -> Html:
-        return card("ModelGraph", self.label, table(HEADS, map(_cells, self.nodes)), note=self._total)
+        return card("ModelGraph", self.label, table(*self._columns()), note=self._total)
+
+    def _columns(self) -> tuple[list[str], list[list[str]]]:
+        """Return heads and rows, without what is said once of all nodes in the line above them."""
+        said = set() if any(node.is_frozen for node in self.nodes) else {"frozen"}
+        if all(node.n_trainable == node.n_parameters for node in self.nodes):
+            said.add(">trainable")
+        said |= {name for name in ("device", "dtype") if len(self._of_all(name)) < 2}
+        kept = [head not in said for head in HEADS]
+        return list(compress(HEADS, kept)), [list(compress(_cells(node), kept)) for node in self.nodes]
+
+    def _of_all(self, name: str) -> set[str]:
+        return {value for node in self.nodes if (value := getattr(node, name)) is not None}
 
     @property
     def _total(self) -> str:
-        return f"{self.n_parameters:,} parameters, {self.n_trainable:,} trainable"
+        told = [f"{self.n_parameters:,} parameters", f"{self.n_trainable:,} trainable"]
+        told += [
+            one for name in ("dtype", "device") if len(self._of_all(name)) == 1 for one in self._of_all(name)
+        ]
+        return ", ".join(told)
 
 
 def _cells(node: NodeSummary) -> list[str]:

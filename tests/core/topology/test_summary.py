@@ -30,9 +30,15 @@ def test_a_summary_tells_of_each_node_and_of_the_whole(bench: Any) -> None:
         ["C", "ConcatNode"],
         ["D", "Ridge"],
     ]
-    assert lines[0] == "ModelGraph 'model-graph': 39 parameters, 19 trainable"
+    assert lines[0] == "ModelGraph 'model-graph': 39 parameters, 19 trainable, float32, cpu"
     assert "frozen" in lines[3]
     assert "<td" in summary._repr_mimebundle_()["text/html"]
+
+
+def test_what_is_so_of_all_nodes_is_said_once(bench: Any) -> None:
+    bench.graph(bench.node("A", model=nn.Linear(4, 4)), bench.node("B", model=nn.Linear(4, 2).double()))
+    heads = repr(bench.ctx.model_graph.summary()).splitlines()[1].split()
+    assert heads == ["node", "kind", "fed", "by", "input", "output", "parameters", "dtype"]
 
 
 def test_containers_that_count_as_false_are_named_all_the_same(bench: Any) -> None:
