@@ -4,6 +4,7 @@ import { settle } from "./page";
 import recorded from "../../tests/fixtures/progress_run.json";
 import "../src/chart/index";
 import { provideDrawer } from "../src/mermaid/drawer";
+import { DrawnPicture } from "../src/graph/picture";
 import progress from "../src/progress/index";
 import type { Phase, RunPatch } from "../src/progress/run";
 import { FakeModel } from "./fake-model";
@@ -281,4 +282,16 @@ test("the scale is switched by a button that says how it is", async () => {
   const before = button.getAttribute("aria-pressed");
   button.click();
   assert.notEqual(button.getAttribute("aria-pressed"), before);
+});
+
+test("a list of one phase, which says no more than the head, leaves its room to the graph", async () => {
+  const isAlone = (el: Element) => el.querySelector(".modularml-progress")?.hasAttribute("data-alone");
+  assert.equal(isAlone(open().el), false);
+  assert.equal(isAlone(open({ ...first, phases: first.phases.slice(0, 1) }).el), true);
+});
+
+test("a picture says how high it is in the width that it is given, and shrinks no further than it can be read", () => {
+  const drawn = new DrawnPicture({ index: 0, mermaid: "", boxes: [] }, '<svg viewBox="0 0 1000 500"></svg>');
+  const below = drawn.heightFor(2000) - 500; // the room for figures
+  assert.deepEqual([1000, 800, 100].map((width) => drawn.heightFor(width) - below), [500, 400, 300]);
 });

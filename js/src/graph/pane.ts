@@ -9,6 +9,8 @@ import type { Picture } from "./facts";
 
 const KEPT = 24;
 const PADDING = 10; // as in graph.css
+const LOWEST = 264; // as in progress.css
+const HIGHEST = 0.45; // of the window, so that the chart below is in sight, too
 
 export class GraphPane {
   readonly root = element("div", { class: "mml-graph", role: "img", tabindex: "0" });
@@ -16,8 +18,13 @@ export class GraphPane {
   private readonly drawn = new Map<string, DrawnPicture | null>();
   private wanted: { picture: Picture; phase: Phase; info: RunInfo } | null = null;
   private shown: DrawnPicture | null = null;
+  private height = LOWEST; // grows only, so that no change of phases moves what is below
 
-  constructor(signal: AbortSignal) {
+  /** `wish` is told how high the pane should be, as soon as a picture needs more than it has. */
+  constructor(
+    signal: AbortSignal,
+    private readonly wish: (px: number) => void,
+  ) {
     this.root.append(this.blank);
     const resized = new ResizeObserver(() => this.fit());
     resized.observe(this.root);
@@ -71,6 +78,10 @@ export class GraphPane {
 
   private fit(): void {
     const { clientWidth: width, clientHeight: height } = this.root;
-    if (this.shown && width) this.shown.fit(width - 2 * PADDING, height - 2 * PADDING);
+    if (!this.shown || !width) return;
+    const wanted = Math.min(this.shown.heightFor(width - 2 * PADDING) + 2 * PADDING, HIGHEST * window.innerHeight);
+    this.height = Math.max(this.height, Math.ceil(wanted));
+    this.wish(this.height);
+    this.shown.fit(width - 2 * PADDING, height - 2 * PADDING);
   }
 }

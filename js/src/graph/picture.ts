@@ -54,6 +54,11 @@ export class DrawnPicture {
     }
   }
 
+  /** How high the picture is where it is as wide as it may be. */
+  heightFor(width: number): number {
+    return Math.ceil(this.height * Math.max(Math.min(1, width / this.width), LEAST_SCALE)) + ROOM_BELOW;
+  }
+
   /** Makes the picture as large as it may be; where it stays too wide, its box scrolls. */
   fit(width: number, height: number): void {
     const wanted = Math.min(1, width / this.width, (height - ROOM_BELOW) / this.height);

@@ -61,7 +61,7 @@ export class Panel {
       this.chart = new Chart(this.plot, signal, { onHover: (x) => this.hover(x) });
       this.update();
     });
-    this.graph = new GraphPane(signal);
+    this.graph = new GraphPane(signal, (px) => this.root.style.setProperty("--mml-graph", `${px}px`));
     this.scale.addEventListener("click", () => this.switchScale(), { signal });
     const head = element("header", {}, this.glyph, this.label, this.badge, this.status, this.stop.root);
     const top = element("div", { class: "mml-view-head" }, this.legend.root, this.scale);
@@ -101,6 +101,7 @@ export class Panel {
     this.stop.root.hidden ||= this.isLost;
     this.updateBar(vague);
     this.phases.update(this.run.phases, shown?.index ?? null, info.current);
+    setAttribute(this.root, "data-alone", this.run.phases.length === 1 ? "" : null); // head and foot say all of it
     this.updateGraph(shown);
     this.updateChart(shown);
     this.log.update(this.run.log);
