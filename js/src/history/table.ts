@@ -43,9 +43,9 @@ export class RunTable {
     const metrics = this.choice.metrics.length;
     const hasSources = this.book.sources.length > 1;
     const source = hasSources ? "minmax(70px, 0.8fr) " : "";
-    const shape = `28px 44px ${source}minmax(90px, 1.2fr) 126px 110px 62px 52px minmax(130px, 1.8fr)${" minmax(112px, 0.7fr)".repeat(metrics)}`;
+    const shape = `28px 44px ${source}minmax(90px, 1.2fr) 126px 110px 62px 52px minmax(80px, 1.8fr)${" minmax(100px, 0.7fr)".repeat(metrics)}`;
     this.root.style.setProperty("--mml-columns", shape);
-    this.root.style.setProperty("--mml-least", `${662 + (hasSources ? 70 : 0) + 112 * metrics}px`);
+    this.root.style.setProperty("--mml-least", `${612 + (hasSources ? 70 : 0) + 100 * metrics}px`);
     this.space.style.height = `${this.rows.length * ROW_PX}px`;
     this.body.style.height = `${Math.min(Math.max(this.rows.length, 1), MAX_ROWS_SEEN) * ROW_PX}px`;
     sync(this.head, [null, ...this.columns], makeHead, (cell, column) => this.updateHead(cell, column));
