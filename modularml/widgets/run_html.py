@@ -51,7 +51,7 @@ font-variant-numeric:tabular-nums}
 .modularml-run .l{display:inline-block;width:max-content;max-width:26em;white-space:normal;
 overflow-wrap:anywhere;vertical-align:top}
 .modularml-run .v{display:inline-block;max-width:34em;white-space:normal}
-.modularml-run .v>span{white-space:nowrap}
+.modularml-run .v>span:not(.muted){white-space:nowrap}
 .modularml-run .columns{display:flex;flex-wrap:wrap;gap:8px 24px;align-items:flex-start}
 .modularml-run .columns>div{max-width:100%;overflow-x:auto}
 .modularml-run figure{flex:1 1 320px;min-width:0;max-width:520px;margin:0}
