@@ -175,8 +175,22 @@ test("without runs the browser says so, and no more once there is one", async ()
   assert.match(text(".mml-panel"), /^Pick runs/);
 });
 
-test("the name of a metric stands apart from that of its phase, which may be long", async () => {
+test("where all metrics are of one phase, the heads name the metrics alone", async () => {
   const { el } = await open(pages([row(0)], [detail(0)]));
+  assert.equal(el.querySelector('.mml-th[data-column="0"] button')?.textContent, "mse");
+});
+
+test("what was empty and is filled in another run is told by what it is filled with", async () => {
+  const configs = { 0: { upstream: "{}" }, 1: { "upstream.fit": "a" } };
+  const { el, text } = await open({ ...pages([row(0), row(1)], [detail(0, { config: 0 }), detail(1, { config: 1 })]), configs });
+  click(el.querySelector('[data-tab="Settings"]'));
+  assert.match(text(".mml-tables"), /upstream\.fit–a$/);
+  assert.ok(!text(".mml-tables").includes("{}"));
+});
+
+test("the name of a metric stands apart from that of its phase, which may be long", async () => {
+  const given = pages([row(0, { final: { 0: 0.1, 1: 0.2 } })], [detail(0)]);
+  const { el } = await open({ ...given, keys: [["train", "mse", "min"], ["tune", "mse", "min"]] });
   const head = el.querySelector('.mml-th[data-column="0"] button');
   assert.equal(head?.textContent, "train mse");
   assert.deepEqual([...(head?.children ?? [])].map((part) => part.textContent), ["train ", "mse"]);

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,9 +49,18 @@ def differences(before: Any, after: Any) -> list[Difference]:
     The trees may hold what a configuration may hold, or be what `plain` returned. An empty part of one
     is no difference to what is in it in the other: what is there is.
     """
-    old, new = values_of(before), values_of(after)
+    old, new = leaves(before), leaves(after)
     paths = dict.fromkeys([*old, *new])
-    return [Difference(p, old.get(p), new.get(p)) for p in paths if old.get(p) != new.get(p)]
+    found = [Difference(p, old.get(p), new.get(p)) for p in paths if old.get(p) != new.get(p)]
+    return [one for one in found if not _is_filled(one, paths)]
+
+
+def _is_filled(one: Difference, paths: Iterable[Path]) -> bool:
+    """Whether something is empty in one tree and filled in the other, which what it is filled with tells."""
+    if None not in (one.before, one.after) or not {one.before, one.after} & {"{}", "[]"}:
+        return False
+    n = len(one.path)
+    return any(len(path) > n and path[:n] == one.path for path in paths)
 
 
 def leaves(tree: Any, text: Callable[[Any], str] | None = None) -> dict[Path, str]:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modularml.base.trees import Difference, differences, leaves, plain
+from modularml.base.trees import Difference, differences, leaves, plain, values_of
 
 values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 trees = st.recursive(
@@ -41,9 +41,17 @@ def test_differences_name_the_entry_by_its_label_and_tell_what_is_missing() -> N
     assert str(differences(before, after)[0]) == "phases.train.n_epochs: 3 → 5"
 
 
-def test_an_empty_part_is_no_value_that_something_takes_the_place_of() -> None:
-    assert [str(d) for d in differences({"a": {}}, {"a": {"b": 1}})] == ["a.b: – → 1"]
-    assert differences({"a": {}}, {}) == []
+def test_an_empty_part_is_no_value() -> None:
+    assert values_of({"a": {}, "b": {"c": 1, "d": []}}) == {("b", "c"): "1", ("b", "d"): "[]"}
+
+
+def test_what_was_empty_is_told_by_what_fills_it_now() -> None:
+    assert [str(one) for one in differences({"a": {}, "b": []}, {"a": {"c": 1}, "b": [{"label": "x"}]})] == [
+        "a.c: – → 1",
+        "b.x.label: – → x",
+    ]
+    assert [str(one) for one in differences({"a": []}, {"b": {}})] == ["a: [] → –", "b: – → {}"]
+    assert [str(one) for one in differences({"a": []}, {"a": 3})] == ["a: [] → 3"]
 
 
 def test_ids_are_no_settings_and_classes_functions_and_arrays_have_a_text_without_addresses() -> None:

@@ -34,7 +34,8 @@ export function settingsTable(book: Book, picked: readonly Picked[]): HTMLElemen
     return { ...config, ...prefixed(detail?.metadata ?? {}) } as Record<string, string>;
   });
   const paths = [...new Set(configs.flatMap((config) => Object.keys(config)))];
-  const differing = paths.filter((path) => new Set(configs.map((config) => config[path])).size > 1);
+  const isEmpty = (text: string | undefined) => text === undefined || text === "{}" || text === "[]"; // what fills it is told
+  const differing = paths.filter((path) => new Set(configs.map((config) => config[path])).size > 1 && !configs.every((config) => isEmpty(config[path])));
   if (!differing.length) return note(configs.some((config) => Object.keys(config).some((path) => !path.startsWith("environment."))) ? "These runs were told the same." : "The settings of these runs are not known.");
   return table("Settings that differ", ["Setting", ...picked.map((one) => nameOf(book, one))], differing.map((path) => [path, ...configs.map((config) => config[path] ?? "–")]));
 }

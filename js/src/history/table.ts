@@ -69,9 +69,10 @@ export class RunTable {
     setAttribute(cell, "data-number", isNumber(column) ? "" : null);
     setAttribute(button, "title", `Sort by ${title}`);
     const [of, name] = button.children as unknown as [Element, Element];
-    const called: [string, string] = typeof column === "number" ? this.book.partsOf(column) : ["", title];
-    setText(of, called[0] && `${called[0]} `);
-    setText(name, called[1]);
+    const [phase, metric] = typeof column === "number" ? this.book.partsOf(column) : ["", title];
+    const phases = new Set(this.choice.metrics.map((key) => this.book.partsOf(key)[0]));
+    setText(of, phase && phases.size > 1 ? `${phase} ` : "");
+    setText(name, metric);
   }
 
   private draw(): void {
