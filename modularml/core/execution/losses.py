@@ -141,7 +141,7 @@ def arguments_of(
     try:
         alignments = loss.loss.align(inputs, where=repr(node.label)) if inputs else ()
     except LossError as error:
-        raise LossError(f"{error}{_advice(loss, node, data)}") from error
+        raise LossError(f"{error}{_advice(loss, node, data)}") from None  # which says all of it
     _check_targets(loss, called, inputs, data, where)
     twice = done_twice(loss.loss.name, getattr(getattr(node, "model", None), "model", None))
     if trains and twice is not None:

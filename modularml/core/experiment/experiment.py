@@ -423,6 +423,7 @@ class Experiment(Shown):
         return results
 
     def _run(self, entry: Entry, display: Mapping[str, Any], resume: bool, **how: Any) -> Any:
+        __tracebackhide__ = True  # from here to a phase tracebacks tell the user nothing
         self._checkpoints.check(entry)
         point = self._runs.point(self._state_in) if resume else None
         if point is not None:

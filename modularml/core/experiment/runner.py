@@ -111,6 +111,7 @@ class Runner:
         Returns:
             The results; partial ones after a stop.
         """
+        __tracebackhide__ = True
         started = time.perf_counter()
         with contextlib.ExitStack() as closing:
             try:
@@ -140,6 +141,8 @@ class Runner:
         return results
 
     def _run_root(self, entry: Entry, record: ExperimentRun, whole_plan: bool) -> None:
+        __tracebackhide__ = True
+
         def attach(results: Results) -> None:
             record.results = results
 
@@ -173,6 +176,7 @@ class Runner:
     def _run_entry(
         self, entry: Entry, path: tuple[str, ...], record: ExperimentRun, attach: Callable[[Any], None]
     ) -> None:
+        __tracebackhide__ = True
         if isinstance(entry, Group):
             self._run_group(entry, path, record, attach)
         else:
@@ -187,6 +191,7 @@ class Runner:
         *,
         hooks: bool = True,
     ) -> None:
+        __tracebackhide__ = True
         self._arrive(path)
         stage = self._stage_of(path)
         results = record.results_at(path) if stage in ("running", "ended") else group.new_results()
@@ -220,6 +225,7 @@ class Runner:
     def _run_parts(
         self, group: Group, path: tuple[str, ...], record: ExperimentRun, results: PhaseGroupResults
     ) -> None:
+        __tracebackhide__ = True
         runs = group.elsewhere(self.experiment, self.stop.is_requested)
         if runs is None:
             for entry in self._entries(group, path):
@@ -242,6 +248,7 @@ class Runner:
         record: ExperimentRun,
         attach: Callable[[Any], None],
     ) -> None:
+        __tracebackhide__ = True
         self._arrive(path)
         entry = self._execution_of(phase, path, record)
         stage = self._stage_of(path)
@@ -394,6 +401,7 @@ class Runner:
 
     def _draw(self, phase: ExperimentPhase, execution: Execution, scope: PhaseScope) -> None:
         """Do the phase: draw its events, and call its callbacks between them."""
+        __tracebackhide__ = True
         results = execution.results
         if not phase.freezes_graph:
             self._shared.forget()

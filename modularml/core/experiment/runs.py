@@ -103,6 +103,7 @@ class Runs:
         fresh: bool = False,
     ) -> Any:
         """Run an entry and record it; see `Experiment.run`."""
+        __tracebackhide__ = True
         self.tell_outdated(entry)
         options = display_options(display)
         with self.exclusively(experiment), experiment.random_stream.active():
@@ -136,6 +137,7 @@ class Runs:
             given: What is gone on with; None finds it in the plan.
             display: What is shown meanwhile.
         """
+        __tracebackhide__ = True
         position, whole_plan = position_in(point), point["progress"]["whole_plan"]
         entry = own(experiment, entry_of(point, experiment.execution_plan, given), None, "resume")
         self.tell_outdated(entry)
@@ -155,6 +157,7 @@ class Runs:
 
     def preview(self, experiment: Host, entry: Entry, display: Mapping[str, Any]) -> Any:
         """Run an entry without a trace; see `Experiment.preview_phase`."""
+        __tracebackhide__ = True
         self.tell_outdated(entry)
         options = display_options(display)
         with self.exclusively(experiment), experiment.random_stream.active():
@@ -191,6 +194,7 @@ class Runs:
         whole_plan: bool,
         point: Point | None = None,
     ) -> Any:
+        __tracebackhide__ = True
         self.bookmark.begin(lambda: runner.position, record, entry, whole_plan=whole_plan, point=point)
         try:
             with self._as_the_present(runner), experiment.results_config.written(record):

@@ -482,6 +482,19 @@ def test_a_model_that_raises_leaves_what_was_done_before_on_record(make_lab: Any
     assert lab.exp.run_phase(lab.train("after")).n_epochs == 2
 
 
+@pytest.mark.parametrize("as_group", [False, True])
+def test_a_traceback_passes_by_what_lies_between_the_call_and_the_phase(
+    make_lab: Any, as_group: bool
+) -> None:
+    lab = make_lab(model=Bomb(2))
+    group = PhaseGroup("group")
+    group.add_phase(lab.train())
+    with pytest.raises(ArithmeticError) as caught:
+        lab.exp.run_group(group) if as_group else lab.exp.run_phase(lab.train())
+    shown = [frame.path.name for frame in caught.traceback.filter(caught)]  # as IPython filters them, too
+    assert "experiment.py" in shown and not {"runs.py", "runner.py"} & set(shown)
+
+
 def test_a_phase_that_cannot_begin_is_recorded_too(lab: Any) -> None:
     phase = lab.train()
     lab.node.freeze()
