@@ -135,6 +135,7 @@ class EarlyStopping(Callback):
         recording = results.recording
         if recording.keeps == "last" and any(of.epoch == recording.held_epoch for of in recording.tensors):
             recording.forget_tensors()
+        recording.held_epoch = None
         if self._is_on_disk:
             experiment.model_graph.set_state(phase.checkpointing.get_state("best")["graph"])
         elif self._best_state is not None:
