@@ -5,6 +5,7 @@ It knows no node and no training; `weights` here are all tensors of a module's s
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from modularml.backends.torch import as_tensor, copied_array, dtype_of, untouched_rng
 from modularml.backends.torch_modules import first_floating, modes_kept
@@ -118,6 +120,8 @@ class TorchBaseModel(nn.Module, BaseModel):
     def _learn_shapes(self, input_shape: Shape) -> None:
         """Find out what the layers that are there make of samples of a shape."""
         try:
+            if is_lazy_module(self):
+                initialize_lazy(self, input_shape)
             made, self.takes_integers = dry_run_any(self, input_shape)
         except ModularMLError:
             raise
@@ -254,6 +258,34 @@ def dry_run_any(module: nn.Module, input_shape: Shape) -> tuple[OutputShape, boo
         with suppress(Exception):
             return dry_run(module, input_shape, integers=True), True
         raise
+
+
+def is_lazy_module(module: nn.Module) -> bool:
+    """Tell whether layers of a module wait for a batch to have their sizes from."""
+    return any(map(is_lazy, (*module.parameters(), *module.buffers())))
+
+
+def copy_of_lazy(module: nn.Module) -> nn.Module:
+    """Return a copy of a module with lazy layers, of which torch copies all but the buffers."""
+    make: Any = UninitializedBuffer
+    lazy = [b for b in module.buffers() if is_lazy(b)]
+    return copy.deepcopy(module, {id(b): make(device=b.device, dtype=b.dtype) for b in lazy})
+
+
+def initialize_lazy(
+    module: nn.Module,
+    input_shape: Any,
+    *,
+    integers: bool = False,
+    kinds: Sequence[str] | None = None,
+    number: int = 0,
+) -> None:
+    """Give lazy layers their sizes, and weights of torch's generator, which goes on as for other layers.
+
+    Weights that a look without a trace makes would be alike in all modules.
+    """
+    with _as_it_was(module), torch.no_grad():
+        module.eval()(_batch(module, input_shape, integers, kinds, number=number))
 
 
 def changes_input(
@@ -418,7 +450,7 @@ def _probe(
 
 @contextmanager
 def _as_it_was(module: nn.Module) -> Iterator[None]:
-    buffers = [(b, b.clone()) for b in module.buffers()]
+    buffers = [(b, b.clone()) for b in module.buffers() if not is_lazy(b)]
     with modes_kept([module]):
         try:
             yield

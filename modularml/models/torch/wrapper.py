@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -28,9 +29,12 @@ from modularml.models.model import (
 from modularml.models.torch.demands import axes_meant, first_demand
 from modularml.models.torch.module import (
     changes_input,
+    copy_of_lazy,
     depends_on_rank,
     dry_run,
     dry_run_any,
+    initialize_lazy,
+    is_lazy_module,
     mixes_samples,
     raised,
     set_weights_of,
@@ -329,6 +333,21 @@ def fit_ranks(
     Raises:
         InvalidValueError: If the module takes them neither so nor as they are, in its own words.
     """
+    if is_lazy_module(module):
+        fitted, _, kinds, number = _fit_ranks(copy_of_lazy(module), shapes, names, output, came)
+        spread = fitted.module if isinstance(fitted, Picked) else fitted
+        assert isinstance(spread, Spread)
+        initialize_lazy(Spread(module, spread.shapes, names), tuple(shapes), kinds=kinds, number=number)
+    return _fit_ranks(module, shapes, names, output, came)
+
+
+def _fit_ranks(
+    module: nn.Module,
+    shapes: Sequence[Any],
+    names: Sequence[str] | None,
+    output: str | int | None,
+    came: Sequence[str],
+) -> tuple[nn.Module, OutputShape, list[str], int]:
     bare = [shape[1:] if len(shape) > 1 and shape[0] == 1 else shape for shape in shapes]
     numbers = [() if shape == (1,) else shape for shape in bare]
     ranks = [bare, list(shapes), *([numbers] if numbers != bare else [])]
@@ -355,6 +374,18 @@ def fit_ranks(
             return *found[0], kinds, number
     assert first is not None
     raise InvalidValueError(raised(module, tuple(bare), first)) from first
+
+
+def _make_lazy(module: nn.Module, shapes: Iterable[Shape]) -> None:
+    """Give lazy layers the sizes for samples of the first of some shapes that the module takes as such."""
+    for shape in shapes:
+        tried = copy_of_lazy(module)  # what fails has given sizes to some of its layers
+        with suppress(Exception):
+            output_shape, integers = dry_run_any(tried, shape)
+            names = list(output_shape) if isinstance(output_shape, Mapping) else ()
+            if not mixes_samples(tried, shape, integers=integers, names=names):
+                initialize_lazy(module, shape, integers=integers)
+                return
 
 
 _OTHERS = {"float": ("float", "int"), "int": ("int", "float"), "bool": ("bool", "float", "int")}
@@ -426,7 +457,10 @@ def fit_rank(
     found: dict[Shape, OutputShape] = {}
     names: Sequence[str] = ()
     integers, plain = False, None
-    for shape in dict.fromkeys((input_shape, bare, squeezed, flat, (1, *input_shape), (1, *squeezed))):
+    shapes = tuple(dict.fromkeys((input_shape, bare, squeezed, flat, (1, *input_shape), (1, *squeezed))))
+    if is_lazy_module(module):
+        _make_lazy(module, dict.fromkeys((bare, *shapes)))
+    for shape in shapes:
         if found and shape != bare:
             break
         try:

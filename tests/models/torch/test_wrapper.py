@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,8 @@ class Shaped(nn.Module):
         (nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), (3, 4), (2,)),
         (nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)), (4,), ()),
         (nn.LazyLinear(5), (1, 10), (1, 5)),
+        (nn.Sequential(nn.LazyConv1d(4, 3), nn.LazyBatchNorm1d()), (1, 10), (4, 8)),
+        (nn.Sequential(nn.LazyBatchNorm1d(), nn.LazyLinear(3)), (1, 10), (3,)),
         (nn.Identity(), (3, 4), (3, 4)),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value),
@@ -87,6 +91,17 @@ def test_the_modules_output_counts_not_the_wish() -> None:
     model = TorchModelWrapper(nn.Linear(10, 3))
     model.build((1, 10), (1,))
     assert model.output_shape == (1, 3)
+
+
+@pytest.mark.parametrize("input_shape", [(1, 10), ((1, 10),)])
+def test_lazy_layers_have_weights_of_their_own(input_shape: Any) -> None:
+    torch.manual_seed(5)
+    modules = [nn.LazyLinear(3) for _ in range(2)]
+    for module in modules:
+        TorchModelWrapper(module).build(input_shape)
+    torch.manual_seed(5)
+    for module in modules:
+        assert torch.equal(module.weight, nn.Linear(10, 3).weight)
 
 
 def test_a_class_gets_its_shapes() -> None:
