@@ -27,7 +27,15 @@ def output_methods(estimator: Any) -> list[str]:
 
 
 def is_fitted(estimator: Any) -> bool:
-    """Tell whether the estimator can answer: it was fitted, or needs no fitting."""
+    """Tell whether the estimator can answer: it was fitted, or needs no fitting.
+
+    A Gaussian process answers of its prior before it is fitted, which is no answer here; and scikit-learn
+    looks at the last step of a pipeline alone.
+    """
+    if hasattr(estimator, "sample_y"):
+        return hasattr(estimator, "X_train_")
+    if hasattr(estimator, "steps"):
+        return all(is_fitted(step) for _, step in estimator.steps if hasattr(step, "fit"))
     try:
         check_is_fitted(estimator)
     except NotFittedError:

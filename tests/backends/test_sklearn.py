@@ -3,9 +3,10 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.cluster import DBSCAN
 from sklearn.decomposition import PCA
+from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier, SGDRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 from sklearn.svm import SVC
 
 from modularml.backends import sklearn as backend
@@ -42,7 +43,16 @@ def test_the_ways_to_answer(estimator: object, methods: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "estimator", [Ridge(), make_pipeline(StandardScaler(), Ridge()), Mean(), SGDClassifier()]
+    "estimator",
+    [
+        Ridge(),
+        make_pipeline(StandardScaler(), Ridge()),
+        Mean(),
+        SGDClassifier(),
+        GaussianProcessRegressor(optimizer=None),
+        make_pipeline(StandardScaler(), "passthrough", GaussianProcessRegressor(optimizer=None)),
+        make_pipeline(StandardScaler(), Normalizer()),
+    ],
 )
 def test_fitted_is_after_the_fit(estimator: object) -> None:
     assert not backend.is_fitted(estimator)
