@@ -27,11 +27,15 @@ from __future__ import annotations
 import difflib
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+_MOST_LISTED, _N_LISTED = 100, 20
+"""The most names that an error lists one by one, and how many where there are more."""
 
 
 class ModularMLError(Exception):
@@ -168,10 +172,16 @@ def unknown_name(what: str, name: object, allowed: Iterable[str], *, where: str 
     in_order = sorted(allowed) if isinstance(allowed, set | frozenset) else allowed
     allowed = [str(a) for a in in_order]
     place = f" in {where}" if where else ""
-    listed = ", ".join(repr(a) for a in allowed) or "none"
     match = nearest(name, allowed)
     hint = f" Did you mean {match!r}?" if match else ""
-    return f"Unknown {what} {name!r}{place}. Available: {listed}.{hint}"
+    return f"Unknown {what} {name!r}{place}. Available: {listed(allowed)}.{hint}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them; of very many, as columns can be, the first ones."""
+    if len(names) <= _MOST_LISTED:
+        return ", ".join(map(repr, names)) or "none"
+    return f"{', '.join(map(repr, names[:_N_LISTED]))} and {len(names) - _N_LISTED:,} more"
 
 
 class Faults:

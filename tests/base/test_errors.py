@@ -50,6 +50,12 @@ def test_an_unknown_name_says_what_came_what_is_allowed_and_what_was_meant() -> 
     assert unknown_name("node", 3, []) == "Unknown node 3. Available: none."
 
 
+def test_of_a_thousand_names_the_first_are_listed_and_the_nearest_is_told() -> None:
+    said = unknown_name("column", "c980x", [f"c{i}" for i in range(1000)])
+    assert said.endswith("'c18', 'c19' and 980 more. Did you mean 'c980'?")
+    assert "more" not in unknown_name("column", "c980x", [f"c{i}" for i in range(100)])
+
+
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=5))
 def test_the_nearest_name_is_one_of_the_allowed_and_a_name_is_nearest_to_itself(allowed: list[str]) -> None:
     for name in allowed:

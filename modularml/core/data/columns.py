@@ -19,6 +19,7 @@ from modularml.base.errors import (
     ModularMLError,
     ResolutionError,
     UnknownColumnError,
+    listed,
     nearest,
 )
 
@@ -127,8 +128,8 @@ def _no_match(selector: str, allowed: Sequence[Column], rep: str | None, where: 
     close = nearest(selector, forms)
     hint = f" Did you mean {close!r}?" if close else ""
     of_rep = f" with the representation {rep!r}" if rep else ""
-    listed = ", ".join(repr(str(c)) for c in allowed) or "none"
-    return f"No entries in {where} match selector {selector!r}{of_rep}. Available: {listed}.{hint}"
+    available = listed([str(column) for column in allowed])
+    return f"No entries in {where} match selector {selector!r}{of_rep}. Available: {available}.{hint}"
 
 
 def one(selector: str, names: Sequence[str], *, domain: str | None = None, where: str = "this data") -> str:
@@ -142,9 +143,8 @@ def one(selector: str, names: Sequence[str], *, domain: str | None = None, where
         return selector
     found = match(selector, names, domain=domain, where=where)
     if len(found) > 1:
-        listed = ", ".join(map(repr, found))
         raise ResolutionError(
-            f"{selector!r} names {len(found)} columns of {where}: {listed}. Name one of them."
+            f"{selector!r} names {len(found)} columns of {where}: {listed(found)}. Name one of them."
         )
     return found[0]
 
