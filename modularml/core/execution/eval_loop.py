@@ -5,13 +5,14 @@ It knows no epochs (`run_epochs` does) and no phase.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
+from modularml.base.errors import listed
 from modularml.core.execution.epochs import Step
 from modularml.core.execution.forward import array_of
 from modularml.core.execution.resolution import Resolved
@@ -53,9 +54,22 @@ def fit_step(
                     node = to_fit[target]
                     x, y = array_of(slots[source]), targets(node.label)
                     weights = resolved.weights.get(node.label)
-                    with watch(node):
+                    with watch(node), _told_of(node, x, y):
                         node.model.learn(x, y, sample_weight=weights)  # type: ignore[attr-defined]
                 slots[target] = function(slots[source])
             return [loss(slots) for loss in resolved.losses]
 
     return step
+
+
+@contextmanager
+def _told_of(node: ModelNode, x: np.ndarray, y: np.ndarray | None) -> Iterator[None]:
+    """Add to what an estimator raises which node it is of and what it was handed."""
+    try:
+        yield
+    except Exception as error:
+        columns = [name.split(".")[1] for ref in node.featureset_refs for name in ref.features]
+        order = f", whose columns are, in order, {listed(columns)}" if len(columns) == x.shape[1] else ""
+        targets = "" if y is None else f" and targets {y.shape}"
+        error.add_note(f"{node!r} was fitted to an array of samples {x.shape}{order}{targets}.")
+        raise

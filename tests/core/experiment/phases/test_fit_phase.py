@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.compose import TransformedTargetRegressor
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingRegressor, VotingRegressor
 from sklearn.impute import SimpleImputer
@@ -282,3 +282,15 @@ def test_columns_that_hold_no_weights_are_told_before_the_fit(bench: Any) -> Non
         with pytest.raises((ValueError, TypeError), match=told):
             bench.exp.run_phase(fit(sample_weight=f"tags.{key}"))
     assert not node.model.is_fitted
+
+
+def test_what_an_estimator_raises_is_told_with_its_node_and_what_it_was_handed(bench: Any) -> None:
+    by_name = make_pipeline(ColumnTransformer([("a", StandardScaler(), ["a"])]), Ridge())
+    data = {"a": np.arange(60.0), "b": np.ones(60), "y": np.ones(60)}
+    fs = FeatureSet.from_dict("Named", data, ["a", "b"], "y")
+    fs.split_random({"train": 0.8, "test": 0.2}, seed=3)
+    bench.graph(bench.node("A", fs, by_name), optimizer=None)
+    with pytest.raises(ValueError, match="only supported for dataframes") as error:
+        bench.exp.run_phase(fit())
+    told = "ModelNode('A') was fitted to an array of samples (48, 2), whose columns are, in order, 'a', 'b'"
+    assert any(note.startswith(f"{told} and targets (48,") for note in error.value.__notes__)
