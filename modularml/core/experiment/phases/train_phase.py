@@ -347,6 +347,11 @@ class TrainPhase(ExperimentPhase):
         learning, trained = _learning(nodes), self._trained(graph, nodes)
         if not self._minimized and not learning:
             faults.add(InvalidValueError("it needs at least one loss to minimize."))
+        if not learning and not any(isinstance(n, ModelNode) and n.backend == "torch" for n in nodes):
+            faults.add(
+                "no active node holds a torch model to train; estimators are fitted by a FitPhase, or learn "
+                "batch by batch: ScikitModelWrapper(..., training_mode='partial_fit')."
+            )
         several = [self._label_of(b.node_ref) for b in self.input_sources if len(b.roles) > 1]
         if learning and several:
             labels = [node.label for node in learning]

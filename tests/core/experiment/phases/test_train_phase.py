@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 from sklearn.preprocessing import OrdinalEncoder
 from torch import nn
 
@@ -76,6 +77,12 @@ def test_only_watching_trains_nothing(bench: Any) -> None:
     bench.graph(bench.node("A"))
     with pytest.raises(InvalidValueError, match="it needs at least one loss to minimize"):
         bench.train([bench.loss(trainable=False)])
+
+
+def test_estimators_alone_are_told_to_be_fitted(bench: Any) -> None:
+    bench.graph(bench.node("A", model=Ridge()), optimizer=None)
+    with pytest.raises(InvalidValueError, match="no active node holds a torch model to train; .* FitPhase"):
+        bench.train()
 
 
 def test_a_sampler_is_needed(bench: Any) -> None:
