@@ -107,7 +107,8 @@ class ExperimentEstimator(BaseEstimator):
             if name not in known:
                 told = unknown_name("parameter", name, known, where=type(self).__name__)
                 meant = [one for one in known if one.endswith(f"__{name}")]
-                raise InvalidValueError(told + (f" Did you mean {meant[0]!r}?" if meant else ""))
+                hint = f" Did you mean {meant[0]!r}?" if meant else ""
+                raise InvalidValueError(told if hint in told else told + hint)
         for name in params.keys() & own.keys():
             setattr(self, name, params[name])
         others = {name: value for name, value in params.items() if name not in own}

@@ -311,6 +311,12 @@ def test_a_network_learns_several_targets():
     assert exp.as_estimator().set_params(random_state=0).fit(x, both).score(x, both) > 0.9
 
 
+def test_what_is_meant_by_a_parameter_is_told_once():
+    with pytest.raises(InvalidValueError) as error:
+        several(Ridge()).as_estimator().set_params(alpha=3)
+    assert str(error.value).count("Did you mean 'net__alpha'?") == 1
+
+
 def test_what_does_not_hold_the_targets_is_told():
     x, y = samples()
     estimator = several(Ridge()).as_estimator()
