@@ -52,6 +52,12 @@ def score(name: str, outputs: np.ndarray, targets: np.ndarray) -> float:
     y = _single(known) if of_numbers else _labels(name, known)
     if not of_numbers and y.ndim == 1 and made.shape[1] > 1 and (counts := y != _IGNORED).any():
         made, y = made[counts], y[counts]
+    if not of_numbers and made.shape[1] == 1 and len(np.unique(y)) > 2 and not _are_labels(made):
+        raise InvalidValueError(
+            f"The metric {name!r} compares classes, and outputs of one number a sample, e.g. "
+            f"{made[0, 0]:.6g}, are none and tell no more than two apart; the targets are of "
+            f"{len(np.unique(y))}."
+        )
     recorded = _Values(made) if of_numbers else _ManyLabels(made) if y.ndim > 1 else _Classes(made, y)
     try:
         value = float(get_scorer(name)(recorded, np.zeros((len(made), 1)), y))
@@ -158,8 +164,7 @@ class _Classes(ClassifierMixin, BaseEstimator):
         found = np.unique(labels)
         is_index = found.dtype.kind in "iub" and found.min(initial=0) >= 0 and found.max(initial=0) < n
         self.classes_ = np.arange(n) if is_index or len(found) != n else found
-        whole = values.shape[1] == 1 and np.isfinite(values).all()
-        self.are_labels = bool(whole and np.array_equal(values, np.round(values)))
+        self.are_labels = _are_labels(values)
         self.took_labels_for_scores = False
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -211,6 +216,11 @@ class _ManyLabels(ClassifierMixin, BaseEstimator):
     def predict_proba(self, x: Any) -> np.ndarray:
         values = self.values.astype(np.float64)
         return values if (values >= 0).all() and (values <= 1).all() else 1 / (1 + np.exp(-values))
+
+
+def _are_labels(values: np.ndarray) -> bool:
+    whole = values.shape[1] == 1 and np.isfinite(values).all()
+    return bool(whole and np.array_equal(values, np.round(values)))
 
 
 def _columns(values: np.ndarray) -> np.ndarray:

@@ -99,6 +99,11 @@ def test_samples_that_torch_ignores_do_not_count() -> None:
     assert scorers.score("accuracy", labels, labels) == 1
 
 
+def test_numbers_that_are_no_labels_of_several_classes_are_told() -> None:
+    with pytest.raises(InvalidValueError, match=r"outputs of one number a sample, e\.g\. 0\.5, are none"):
+        scorers.score("accuracy", np.full((40, 1), 0.5), CLASSES)
+
+
 def test_targets_of_several_numbers_that_are_no_shares_are_told() -> None:
     with pytest.raises(InvalidValueError, match="targets of 2 numbers a sample are neither one class each"):
         scorers.score("accuracy", RNG.standard_normal((40, 3, 2)), np.repeat(CLASSES, 2, axis=1))

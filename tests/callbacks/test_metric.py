@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchmetrics
 from sklearn.linear_model import LinearRegression
-from sklearn.metrics import accuracy_score, mean_absolute_error, r2_score
+from sklearn.metrics import accuracy_score, fbeta_score, make_scorer, mean_absolute_error, r2_score
 
 from modularml import (
     EvalPhase,
@@ -138,6 +138,11 @@ def test_files_keep_metrics_and_the_newest_evaluation(regression: Regression, tm
     assert again.metrics().data == results.metrics().data
     assert again.callbacks(kind="evaluation").one().eval_results.aggregated_losses()
     assert loaded.execution_plan["train"].callbacks == [evaluation]
+
+
+def test_a_scorer_that_asks_an_estimator_is_told_with_what_to_give() -> None:
+    with pytest.raises(InvalidTypeError, match="is a scorer, which asks an estimator; .*def f2"):
+        OutputMetric(make_scorer(fbeta_score, beta=2))
 
 
 def test_metrics_that_cannot_be_are_told_together(regression: Regression) -> None:

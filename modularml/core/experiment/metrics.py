@@ -115,6 +115,11 @@ class OutputMetric(EvaluationMetric):
     ) -> None:
         if isinstance(metric, str) and metric not in _scorers().names():
             raise UnknownNameError(_unknown_metric(metric))
+        if hasattr(metric, "_score_func"):  # what make_scorer() returns
+            raise InvalidTypeError(
+                f"{metric!r} is a scorer, which asks an estimator; a metric is its name, or a function of "
+                "values: def f2(y_true, y_pred): return fbeta_score(y_true, y_pred, beta=2)."
+            )
         if not isinstance(metric, str) and not callable(metric):
             raise InvalidTypeError(
                 "A metric is the name of a scorer, a class or object of torchmetrics, or a function "
