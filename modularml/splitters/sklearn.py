@@ -82,19 +82,18 @@ class SklearnSplitter(Splitter):
         return cls(**{**config, "splitter": made_of(**described["arguments"])})
 
     def _indices(self, source: SampleSource) -> dict[str, np.ndarray]:
-        y, groups = (
-            group_codes(source, names, option)[0] if names else None
-            for option in ("stratify_by", "group_by")
-            for names in [as_names(getattr(self, option), option)]
-        )
+        by = {option: as_names(getattr(self, option), option) for option in ("stratify_by", "group_by")}
+        y, groups = (group_codes(source, names, option)[0] if names else None for option, names in by.items())
         try:
             folds = list(self.splitter.split(np.empty((source.n_samples, 0)), y, groups))
         except (ValueError, TypeError) as error:
-            raise InvalidValueError(
-                f"{self.splitter!r} refuses: {error} Its groups come from the columns of group_by, "
-                f"{as_names(self.group_by, 'group_by')}, its y from those of stratify_by, "
-                f"{as_names(self.stratify_by, 'stratify_by')}."
-            ) from error
+            told = [
+                f" Its {what} come from {option}, {list(by[option]) or 'which names no columns'}."
+                for option, what in (("group_by", "groups"), ("stratify_by", "y"))
+                if by[option] or f"'{what}'" in str(error)
+            ]
+            reason = str(error).rstrip(".")
+            raise InvalidValueError(f"{self.splitter!r} refuses: {reason}.{''.join(told)}") from error
         names = [""] if len(folds) == 1 else [f"fold_{i}_" for i in range(len(folds))]
         return {
             name + part: np.asarray(rows, np.int64)

@@ -247,6 +247,10 @@ ROWS: dict[str, tuple[Callable[[Bench], Any], list[str]]] = {
     "cv: one fold": (lambda b: CrossValidation(bindings=CVBinding("data"), n_folds=1), ["n_folds", "1"]),
     "cv: no bindings": (lambda b: CrossValidation(bindings=[]), ["'CV'", "CVBinding"]),
     "cv: names": (lambda b: CVBinding("data", train_split_name="a", val_split_name="a"), ["'a'"]),
+    "cv: split and columns": (
+        lambda b: CVBinding("data", ["trian"], group_by="xx", stratify_by="z"),
+        ["3 faults", "'trian'", "'train'", "'xx'", "'z'", "'x'"],
+    ),
     "cv: share": (lambda b: CVBinding("data", val_size=2.0), ["val_size", "2.0"]),
     "cv: jobs": (lambda b: CrossValidation(bindings=CVBinding("data"), n_jobs=0), ["n_jobs", "0"]),
 }

@@ -5,16 +5,18 @@ It knows no phase and no fold that runs: it answers with positions of rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from modularml.base.config import Configurable
-from modularml.base.errors import Faults, InvalidValueError, check_label
+from modularml.base.errors import Faults, InvalidValueError, check_label, unknown_name
 from modularml.base.keywords import checked_keywords
 from modularml.base.rows import as_names
 from modularml.core.context import ExperimentContext
+from modularml.core.data.columns import one
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.data.view import FeatureSetView
 from modularml.splitters import RandomSplitter, SklearnSplitter, Splitter
@@ -38,7 +40,7 @@ class CVBinding(Configurable):
     Raises:
         InvalidValueError: If a value is not allowed; all faults are told together.
         InvalidTypeError: If one is of a wrong type, or `fs` is the label of something else.
-        UnknownNameError: If the active experiment has no FeatureSet of that label.
+        UnknownNameError: If the active experiment has no FeatureSet of that label, or that no such column.
     """
 
     fs: Any
@@ -59,8 +61,10 @@ class CVBinding(Configurable):
             if names is not None and not names:
                 faults.add("source_splits is empty; None pools every row.")
         object.__setattr__(self, "source_splits", None if names is None else list(names))
-        for option in ("group_by", "stratify_by"):
-            faults.attempt(as_names, getattr(self, option), option)
+        given = {"group_by": self.group_by, "stratify_by": self.stratify_by}
+        named = [faults.attempt(as_names, value, option) for option, value in given.items()]
+        if found is not None:
+            self._check_names(found, [column for of in named for column in of or ()], faults)
         for name in (self.train_split_name, self.val_split_name):
             faults.attempt(check_label, name, "split")
         if self.train_split_name == self.val_split_name:
@@ -70,6 +74,15 @@ class CVBinding(Configurable):
         ):
             faults.add(f"val_size must be a share between 0 and 1, got {self.val_size!r}.")
         faults.raise_if_any()
+
+    def _check_names(self, featureset: FeatureSet, columns: Sequence[str], faults: Faults) -> None:
+        """Note the splits and columns that a FeatureSet does not have."""
+        where = f"FeatureSet {featureset.label!r}"
+        for split in self.source_splits or ():
+            if split not in featureset.available_splits:
+                faults.add(unknown_name("source split", split, featureset.available_splits, where=where))
+        for column in columns:
+            faults.attempt(one, column, featureset.columns, where=where)
 
     def featureset(self, ctx: ExperimentContext) -> FeatureSet:
         """Return the FeatureSet as it is now."""

@@ -232,11 +232,14 @@ def test_faults_are_told_together(study):
 
 
 def test_unknown_names_are_told_with_the_nearest(study):
-    cv = study.cv(CVBinding(study.data, ["trian", "val"]))
-    with pytest.raises(ValueError, match="Did you mean 'train'"):
-        cv.run()
+    with pytest.raises(ValueError, match="Unknown source split 'trian' .*Did you mean 'train'"):
+        CVBinding(study.data, ["trian", "val"])
     with pytest.raises(ValueError, match="no phase reads the split 'fit' of 'data'"):
         study.cv(study.binding(train_split_name="fit")).run()
+    cv = study.cv()
+    study.data.clear_splits()
+    with pytest.raises(ValueError, match="Unknown source split 'train'"):
+        cv.run()
 
 
 def test_rows_that_are_trained_on_and_evaluated_in_one_fold_are_warned_of(study):
