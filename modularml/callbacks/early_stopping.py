@@ -6,8 +6,9 @@ It knows no phase by class: it reads the recording and the graph of the experime
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 from modularml.base.errors import Faults, check_choice, check_int, check_label
 from modularml.core.execution.scope import ExecutionContext
@@ -47,6 +48,10 @@ class EarlyStopping(Callback):
     Raises:
         InvalidTypeError, InvalidValueError: If an argument is not allowed; all faults are told together.
     """
+
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "reducer": "Of an epoch the last value of a metric counts: EarlyStopping(monitor='val_loss').",
+    }
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from torch import nn
 import modularml
 from modularml import (
     Accelerator,
+    AppliedLoss,
     Callback,
     Checkpointing,
     ConcatNode,
@@ -24,6 +25,7 @@ from modularml import (
     Experiment,
     FeatureSet,
     FitPhase,
+    InputBinding,
     Loss,
     ModelGraph,
     ModelNode,
@@ -250,6 +252,10 @@ ELSEWHERE = [
         Evaluation,
         PhaseGroup,
         History,
+        ModelNode,
+        AppliedLoss,
+        InputBinding,
+        EarlyStopping,
     )
     for names, sentence in cls._elsewhere.items()
 ]
@@ -275,6 +281,8 @@ def test_what_others_call_so_is_where_the_sentence_says(
         ("phase.epochs", "^TrainPhase has no 'epochs'. Did you mean 'n_epochs'?"),
         ("results.loss", "results.epoch_losses"),
         ("run.results.train", r"it is here: results\['train'\]"),
+        ("graph.nodes['mlp'].create_input_binding", "InputBinding.for_training"),
+        ("results.execution_contexts", r"results.batches\('mlp'\)"),
         ("graph.qqqq", "^ModelGraph has no 'qqqq'.$"),
     ],
 )

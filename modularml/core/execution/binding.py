@@ -6,8 +6,9 @@ It knows no phase and no loop.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -42,6 +43,13 @@ class InputBinding(Shown, Configurable):
         split: A split of that FeatureSet; None takes every row.
         sampler: Draws the batches; None passes the rows in their order.
     """
+
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "stream": (
+            "A sampler has one, so leave it out: InputBinding.for_training(node='mlp', "
+            "sampler=SimpleSampler(batch_size=8))."
+        ),
+    }
 
     node_ref: GraphNodeReference
     upstream_ref: FeatureSetReference

@@ -89,6 +89,7 @@ class ExperimentRun(Shown):
     """
 
     _elsewhere: ClassVar[Mapping[str, str]] = {
+        "execution_meta": "When each phase ran, and how it ended: run.phases.",
         "losses metrics plot history loss": "Its results have them, a plan by phase: run.results['train'].",
     }
 

@@ -46,6 +46,7 @@ class PhaseResults(RecordedTensors):
     kind: ClassVar[str]
     _elsewhere: ClassVar[Mapping[str, str]] = {
         "loss train_loss": "There is one a batch, and a mean an epoch: results.epoch_losses('mse').",
+        "execution_contexts": "Outputs, targets and ids are here by batch: results.batches('mlp').",
         "history": "All that was logged, as a table: results.to_pandas().",
         "predictions predict outputs": "Those of a node are here: results.stacked_tensors('mlp').",
         "val_loss val_losses": "An Evaluation logs it: results.metrics()['val_loss'].",

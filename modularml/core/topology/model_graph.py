@@ -80,6 +80,7 @@ class ModelGraph:
         "evaluate score": (
             "A phase does: exp.run_phase(EvalPhase.from_split('test', split='test', losses='mse'))."
         ),
+        "train_step eval_step fit_step": "A phase does that: exp.run_phase(phase).",
         "eval": "Phases set what training and evaluation need, and this evaluates: graph.predict(new).",
         "parameters state_dict": "Each module has its own: graph.nodes['mlp'].module.state_dict().",
         "to cuda device": "Say where phases compute: exp.accelerator = 'cuda'.",

@@ -64,6 +64,17 @@ class ModelNode(GraphNode):
         "model": "put a node that holds the other model in its place, graph.replace_node(node, other)",
         "upstream_ref": "let something else feed it by set_upstream_ref(...)",
     }
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "create_input_binding": (
+            "The binding asks: InputBinding.for_training(node='mlp', sampler=SimpleSampler(batch_size=8))."
+        ),
+        "train_step eval_step fit_step fit train": "A phase does that: exp.run_phase(phase).",
+        "get_state set_state get_config from_config": "Its graph has those of all nodes: graph.get_state().",
+        "clear_upstream_refs": (
+            "Something feeds each node; let another do: graph.nodes['mlp'].set_upstream_ref(fs)."
+        ),
+        "predict": "Its graph does, or a call of it: graph.predict(new, nodes='mlp').",
+    }
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from modularml.base.config import Configurable
 from modularml.base.errors import (
@@ -61,6 +61,7 @@ class AppliedLoss(Shown, Configurable):
     """
 
     _fixed = ("node_id", "node_label", "context")
+    _elsewhere: ClassVar[Mapping[str, str]] = {"compute": "A phase does that: exp.run_phase(phase)."}
 
     def __init__(
         self,
