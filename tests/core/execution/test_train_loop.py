@@ -8,7 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import nn
 
-from modularml.base.errors import InvalidValueError, LossError, OptimizerNotSetError, StateError
+from modularml.base.errors import InvalidValueError, LossError, OptimizerNotSetError
 from modularml.core.data.featureset import FeatureSet
 from modularml.core.execution.train_loop import own_optimizer
 from modularml.core.training.loss import Loss
@@ -431,5 +431,5 @@ def test_a_node_without_parameters_is_in_training_and_asks_for_no_optimizer(
 
 def test_a_model_whose_parameters_ask_for_no_gradients_is_told(bench: Any) -> None:
     bench.graph(bench.node("A", model=nn.Linear(4, 1).requires_grad_(False)))
-    with pytest.raises(StateError, match="nothing to train; .*or has no parameters that ask for gradients"):
+    with pytest.raises(InvalidValueError, match="nothing to train; .*no parameters that ask for gradients"):
         bench.drain(bench.train())

@@ -396,7 +396,7 @@ class TrainPhase(ExperimentPhase):
         """Resolve the phase in `scope`; see `ExperimentPhase.execute`.
 
         Raises:
-            StateError: If nothing is left to train, because all nodes are frozen.
+            InvalidValueError: If nothing is left to train, because all nodes are frozen.
         """
         graph = scope.graph
         self._exec_ctx = weakref.ref(scope.exec_ctx)  # which lives as long as the run of the phase
@@ -404,7 +404,7 @@ class TrainPhase(ExperimentPhase):
         learning, trained = _learning(active), self._trained(graph, active)
         nodes = nodes_of_losses(graph, active, self.losses, learning)
         if not trained and not learning:
-            raise StateError(
+            raise InvalidValueError(
                 f"{self._where}: there is nothing to train; every torch node that a loss reaches is frozen, "
                 "or has no parameters that ask for gradients; estimators are fitted by a FitPhase."
             )

@@ -122,7 +122,7 @@ def test_when_everything_is_frozen_there_is_nothing_to_train(bench: Any) -> None
     graph = bench.graph(bench.node("A"))
     phase = bench.train()
     graph.freeze()
-    with pytest.raises(StateError, match="TrainPhase 'train': there is nothing to train"):
+    with pytest.raises(InvalidValueError, match="TrainPhase 'train': there is nothing to train"):
         bench.exp.run_phase(phase)
     graph.unfreeze()
     bench.exp.run_phase(phase)
