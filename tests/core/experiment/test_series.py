@@ -73,6 +73,16 @@ def test_means_count_weights_and_go_on_counting_them(losses: AxisSeries[float]) 
         losses.select(batch=0, epoch=0).collapse("label")
 
 
+def test_a_mean_of_means_counts_the_samples_of_each() -> None:
+    coordinates = {"epoch": [0, 0, 1], "batch": [0, 1, 0]}
+    series: AxisSeries[float] = AxisSeries(
+        coordinates, np.array([1.0, 4.0, 10.0]), weights=np.array([8, 4, 2])
+    )
+    by_epoch = series.collapse("batch")
+    assert by_epoch.values().tolist() == [2.0, 10.0]
+    assert by_epoch.mean() == series.mean() == pytest.approx((8 + 16 + 20) / 14)
+
+
 def test_arrays_are_reduced_element_by_element_or_joined() -> None:
     tensors: AxisSeries[Any] = AxisSeries({"epoch": [0, 0], "batch": [0, 1]}, [np.zeros(2), np.ones(2)])
     assert tensors.collapse("batch").one().tolist() == [0.5, 0.5]

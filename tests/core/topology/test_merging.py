@@ -37,9 +37,9 @@ def test_samples_are_merged_outside_of_a_graph_too(bench: Any, as_torch: bool) -
 
 def test_batches_average_weights_and_count_where_all_count(bench: Any) -> None:
     def batch(weights: list[float], masks: list[float]) -> mml.Batch:
-        data = mml.RoleData({"default": mml.SampleData(features=torch.ones(2, 1))})
+        data = mml.RoleData({"default": mml.SampleData(features=torch.ones(3, 1))})
         return mml.Batch(
-            2,
+            3,
             data,
             {"default": data["default"].shapes},
             {"default": np.array(weights)},
@@ -47,10 +47,10 @@ def test_batches_average_weights_and_count_where_all_count(bench: Any) -> None:
         )
 
     node = mml.SumNode("C", [bench.node("L"), bench.node("R")])
-    merged = node.merge([batch([1, 0], [1, 0]), batch([3, 1], [1, 1])])
-    assert merged.role_weights["default"].tolist() == [2, 0.5]
-    assert merged.role_masks["default"].tolist() == [1, 0]
-    assert merged.batch_size == 2
+    merged = node.merge([batch([1, 0, 1], [1, 0, 1]), batch([3, 1, 0], [1, 1, 0])])
+    assert merged.role_weights["default"].tolist() == [2, 0.5, 0.5]
+    assert merged.role_masks["default"].tolist() == [1, 0, 0]
+    assert merged.batch_size == 3
 
 
 @pytest.mark.parametrize(
