@@ -27,6 +27,7 @@ class Accelerator(Configurable):
     Raises:
         InvalidValueError: If there is no such kind of device. Whether the device is there
             is asked when something is to be computed on it.
+        InvalidTypeError: If an argument is of a wrong type.
     """
 
     def __init__(self, device: str | torch.device = "cpu", *, pin_memory: bool = False) -> None:
