@@ -168,6 +168,17 @@ SHOWN = {
         from_split from_yaml get_config kind label n_epochs nodes remove_callback settings
         to_yaml visualize
     """,
+    "PhaseGroup": """
+        add_eval add_eval_phase add_evaluation add_fit add_fit_phase add_group add_item
+        add_items add_phase add_train add_train_phase add_training all clear flatten from_config
+        from_yaml get_config get_eval_phase get_group get_phase get_train_phase is_fold items
+        keeps_weights label parts phase_groups phases remove_group remove_item remove_items
+        remove_phase to_yaml
+    """,
+    "CrossValidation": """
+        all flatten from_config from_yaml get_config is_fold keeps_weights label parts run
+        status to_yaml
+    """,
 }
 """What Tab shows: what people call and read, and what the phases of their own override."""
 

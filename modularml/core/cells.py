@@ -102,7 +102,7 @@ def _bound(statements: list[ast.stmt]) -> Iterator[str]:
 class Owner(Protocol):
     """What holds definitions by label: a context, a plan."""
 
-    def withdraw(self, thing: Any) -> None:
+    def _withdraw(self, thing: Any) -> None:
         """Forget a definition that its cell does not make any more."""
         ...
 
@@ -176,7 +176,7 @@ class _Notebook:
             owner = before.owners[key]() if key in before.owners else None
             thing = ref()
             if key not in now.labelled and owner is not None and thing is not None and id(owner) in touched:
-                owner.withdraw(thing)
+                owner._withdraw(thing)
 
     def settle(self) -> None:
         """Note what the names of the present cell are bound to by now, and what that follows."""

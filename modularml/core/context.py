@@ -230,7 +230,7 @@ class ExperimentContext:
             self._cells[label] = cell
             former = cells.made_before("node", label, self)
             if former not in (None, thing) and self.may_replace(self._cells.get(former.label)):
-                self.withdraw(former)  # it was renamed since
+                self._withdraw(former)  # it was renamed since
             cells.define(thing, "node", label, self)
 
     def keep(self, node: Registered) -> None:
@@ -238,7 +238,7 @@ class ExperimentContext:
         if cells.made_before("node", node.label, self) is node:
             cells.define(node, "node", node.label, self)
 
-    def withdraw(self, thing: Any) -> None:
+    def _withdraw(self, thing: Any) -> None:
         """Forget a node that its cell, run again, does not define any more."""
         if self.has_node(thing):
             self._withdrawn[thing.label] = cells.current()

@@ -182,7 +182,7 @@ class CrossValidation(Shown, Group):
         status: Status = self._experiment().status(self)
         return status
 
-    def consumed(self) -> dict[str, Any]:
+    def _consumed(self) -> dict[str, Any]:
         """Return what a run of it would consume now; see `fold_fingerprint`."""
         self._check_phases(self.all, self.ctx)
         config = self.get_config()
@@ -235,12 +235,12 @@ class CrossValidation(Shown, Group):
         if self.phase is not None:
             return [self.phase] if isinstance(self.phase, ExperimentPhase) else self.phase.all
         plan: Group = self._experiment().execution_plan
-        return [entry for entry in plan.all if not (isinstance(entry, Group) and entry.holds(self))]
+        return [entry for entry in plan.all if not (isinstance(entry, Group) and entry._holds(self))]
 
-    def holds(self, group: Group) -> bool:
+    def _holds(self, group: Group) -> bool:
         """Tell whether it is this group, or has it somewhere within."""
         # Without a phase of its own it runs a plan that it may stand in itself.
-        return self is group or (self.phase is not None and super().holds(group))
+        return self is group or (self.phase is not None and super()._holds(group))
 
     def _refresh(self) -> None:
         """Follow what was defined anew; see `Group._refresh`."""
@@ -248,12 +248,12 @@ class CrossValidation(Shown, Group):
             self.phase = cells.present(self.phase)
         super()._refresh()
 
-    def new_results(self) -> CVResults:
+    def _new_results(self) -> CVResults:
         """Return empty results."""
         return CVResults(self.label)
 
     @contextlib.contextmanager
-    def stage(self, experiment: Any) -> Iterator[None]:
+    def _stage(self, experiment: Any) -> Iterator[None]:
         """Begin at the initial weights, write no checkpoints, and have all as before afterwards."""
         self._warn_of_leaks()
         with restored(experiment, self.flatten()), experiment.disable_checkpointing():
@@ -352,7 +352,9 @@ class CrossValidation(Shown, Group):
 
     # -- elsewhere -------------------------------------------------------------------
 
-    def elsewhere(self, experiment: Any, should_stop: Callable[[], bool]) -> Iterator[ExperimentRun] | None:
+    def _runs_elsewhere(
+        self, experiment: Any, should_stop: Callable[[], bool]
+    ) -> Iterator[ExperimentRun] | None:
         """Return the runs of the folds as other processes end them, in order; None with one job."""
         return None if self.n_jobs == 1 else runs_of(self.parts(), self.n_jobs, experiment, should_stop)
 

@@ -67,7 +67,7 @@ class Fold(Group):
         return list(self.phases)
 
     @contextlib.contextmanager
-    def stage(self, experiment: Any) -> Iterator[None]:
+    def _stage(self, experiment: Any) -> Iterator[None]:
         """Have the rows of this fold, scalers fitted to its training rows, and all as before afterwards."""
         with restored(experiment, self.flatten()), contextlib.ExitStack() as folds:
             for rows in self.rows:

@@ -194,7 +194,7 @@ class Runner:
         __tracebackhide__ = True
         self._arrive(path)
         stage = self._stage_of(path)
-        results = record.results_at(path) if stage in ("running", "ended") else group.new_results()
+        results = record.results_at(path) if stage in ("running", "ended") else group._new_results()
         attach(results)
         self._emit(GroupStarted(run_id=record.id, path=path))
         name = name_of(path, self.experiment.label)
@@ -202,12 +202,12 @@ class Runner:
             if hooks and stage in ("before", "begun"):
                 self.position = Position(path=path, stage="begun")
                 self._moment("on_group_start", "group_start", group.label, group=group)
-                whole = None if self._apart or self.preview else group.consumed()
+                whole = None if self._apart or self.preview else group._consumed()
                 if whole is not None:
                     record.fingerprint[name] = whole
             if stage != "ended":
                 apart, self._apart = self._apart, self._apart or group.keeps_weights
-                with self.bookmark.within(group, self.experiment), group.stage(self.experiment):
+                with self.bookmark.within(group, self.experiment), group._stage(self.experiment):
                     self._shared.forget()  # a fold has rows of its own
                     self._run_parts(group, path, record, results)
                 self._shared.forget()
@@ -226,7 +226,7 @@ class Runner:
         self, group: Group, path: tuple[str, ...], record: ExperimentRun, results: PhaseGroupResults
     ) -> None:
         __tracebackhide__ = True
-        runs = group.elsewhere(self.experiment, self.stop.is_requested)
+        runs = group._runs_elsewhere(self.experiment, self.stop.is_requested)
         if runs is None:
             for entry in self._entries(group, path):
                 if self.stop.is_requested():

@@ -46,7 +46,7 @@ def entries_of(group: Group, above: str = "") -> Iterator[tuple[str, ExperimentP
 
 def tree_of(entry: ExperimentPhase | Group) -> Tree:
     """Return what an entry would consume now."""
-    return fingerprint(entry) if isinstance(entry, ExperimentPhase) else entry.consumed() or {}
+    return fingerprint(entry) if isinstance(entry, ExperimentPhase) else entry._consumed() or {}
 
 
 def _standing(entry: ExperimentPhase | Group) -> Standing:

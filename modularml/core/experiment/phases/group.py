@@ -47,13 +47,13 @@ class Group(InYaml, Configurable, ABC):
         for entry in self.all:
             entry._refresh()
 
-    def holds(self, group: Group) -> bool:
+    def _holds(self, group: Group) -> bool:
         """Tell whether it is this group, or has it somewhere within."""
-        return self is group or any(entry.holds(group) for entry in self.all if isinstance(entry, Group))
+        return self is group or any(entry._holds(group) for entry in self.all if isinstance(entry, Group))
 
     # -- what the runner asks ----------------------------------------------------------
 
-    def consumed(self) -> dict[str, Any] | None:
+    def _consumed(self) -> dict[str, Any] | None:
         """Return what it would consume as a whole if it ran now; None where its parts say so one by one."""
         return None
 
@@ -61,14 +61,16 @@ class Group(InYaml, Configurable, ABC):
         """Return what runs, in order; of a cross-validation its folds, of all else its entries."""
         return self.all
 
-    def new_results(self) -> PhaseGroupResults:
+    def _new_results(self) -> PhaseGroupResults:
         """Return empty results for one run of it."""
         return PhaseGroupResults(self.label)
 
-    def stage(self, experiment: Any) -> contextlib.AbstractContextManager[None]:
+    def _stage(self, experiment: Any) -> contextlib.AbstractContextManager[None]:
         """Return what surrounds a run of its parts: data and weights of its own, put back afterwards."""
         return contextlib.nullcontext()
 
-    def elsewhere(self, experiment: Any, should_stop: Callable[[], bool]) -> Iterator[ExperimentRun] | None:
+    def _runs_elsewhere(
+        self, experiment: Any, should_stop: Callable[[], bool]
+    ) -> Iterator[ExperimentRun] | None:
         """Return the runs of its parts as other processes end them; None where they run here."""
         return None

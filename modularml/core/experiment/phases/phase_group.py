@@ -175,7 +175,7 @@ class PhaseGroup(Shown, Group):
             raise InvalidTypeError(
                 f"{self._where} takes phases and groups, got {item!r} ({type(item).__name__})."
             )
-        if isinstance(item, Group) and item.holds(self):
+        if isinstance(item, Group) and item._holds(self):
             raise InvalidValueError(
                 f"{self._where} cannot contain itself, through {item.label!r} or directly."
             )
@@ -196,7 +196,7 @@ class PhaseGroup(Shown, Group):
         """Hold just these entries, whatever the policy."""
         self._entries = {item.label: item for item in items}
 
-    def withdraw(self, item: ExperimentPhase | Group) -> None:
+    def _withdraw(self, item: ExperimentPhase | Group) -> None:
         """Forget an entry that its cell, run again, does not add any more."""
         if self._entries.get(item.label) is item:
             del self._entries[item.label]
