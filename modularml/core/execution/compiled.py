@@ -17,6 +17,7 @@ from torch.func import functional_call, grad_and_value
 from modularml.backends.torch_compiler import Compiled, NotCompiledError
 from modularml.backends.torch_functional import FunctionalUpdate, why_no_function
 from modularml.base import errors
+from modularml.core.execution.epochs import Step
 from modularml.core.execution.feed import EpochFeed
 from modularml.core.execution.resolution import Resolved
 from modularml.core.execution.train_loop import Stage
@@ -33,7 +34,6 @@ MOST_TENSORS = 64
 _PLAIN = (bool, int, float, str, type(None))
 
 Batch = Sequence[torch.Tensor | None]
-Step = Callable[[list[Any]], Sequence[torch.Tensor]]
 
 
 def why_not(

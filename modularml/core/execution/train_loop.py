@@ -15,6 +15,7 @@ from modularml.base.errors import InvalidValueError, LossError, OptimizerNotSetE
 from modularml.core.execution.epochs import Step
 from modularml.core.execution.forward import Call
 from modularml.core.execution.losses import LossCall
+from modularml.core.execution.placement import CPU
 from modularml.core.execution.resolution import Resolved
 from modularml.core.execution.updates import Learn, UpdateOptions, Window, learn_of
 from modularml.core.topology.graph_node import GraphNode
@@ -22,8 +23,6 @@ from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.training.applied_loss import AppliedLoss
 from modularml.core.training.optimizer import Optimizer
-
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
