@@ -20,13 +20,15 @@ from modularml.cli.words import apart, course, duration, moment, size, status, s
 from modularml.display.figures import counted, format_shape, format_value
 from modularml.inspection.facts import DataFacts, FileFacts, NodeFacts, PlanFacts, RunFacts, brief
 
+_LONGEST_NAME = 24  # of a loss or metric, in a terminal that is too narrow for all columns
+
 
 def summary(facts: FileFacts) -> RenderableType:
     """Draw what a file is and holds."""
     about = Table.grid(padding=(0, 2))
     for name, value in _about(facts).items():
         about.add_row(styled(name, "dim"), styled(value))
-    parts: list[RenderableType] = [_title(facts), Padding(about, (0, 0, 0, 2))]
+    parts: list[RenderableType] = [_title(facts), Padding(about, (0, 0, 0, 2), expand=False)]
     if facts.data:
         parts.append(apart(_data_table(facts.data)))
     if facts.nodes:
@@ -64,12 +66,15 @@ def history(facts: FileFacts) -> RenderableType:
     if not facts.runs:
         return Group(_title(facts), Text("  no runs", "dim"), "")
     runs = table(">#", "run", "status", "started", ">took", "final values", "course")
-    runs.columns[1].min_width = 12  # in a narrow terminal the dates break first
+    # In a narrow terminal the dates break first.
+    runs.columns[1].min_width = min(max(len(run.label) for run in facts.runs), 12)
+    names = (len(curve.name) for run in facts.runs for curve in run.curves)
+    runs.columns[5].min_width = min(max(names, default=0), _LONGEST_NAME)
     for i, run in enumerate(facts.runs):
         about = (
             styled(run.label, "bold"),
             status(run.status),
-            moment(run.started_at),
+            f"{run.started_at:%Y-%m-%d %H:%M}",
             duration(run.duration_s),
         )
         is_phase = [phase.path for phase in run.phases] == [run.label]

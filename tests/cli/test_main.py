@@ -15,9 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from modularml.cli.drawing import history
 from modularml.cli.main import main
 from modularml.cli.words import course, duration, shown, size
+from modularml.inspection.reading import inspect
 from modularml.io import codec
 from modularml.io.names import SUFFIXES
 
@@ -55,6 +58,18 @@ def test_every_kind_of_file_can_be_drawn(modularml, written, command):
     assert (code, err) == (0, "")
     for file in files:
         assert file.name in out
+
+
+def test_without_a_command_it_says_what_there_is(modularml):
+    code, out, err = modularml()
+    assert (code, out) == (2, "") and "history" in err and "Exit codes" in err
+
+
+def test_in_80_columns_no_name_of_a_loss_is_broken(written):
+    console = Console(width=80, file=io.StringIO())
+    console.print(history(inspect(written / "first.exp.mml")))
+    names = {curve.name for run in inspect(written / "first.exp.mml").runs for curve in run.curves}
+    assert names and all(f"{name} " in console.file.getvalue() for name in names)
 
 
 def test_show_tells_kind_versions_plan_and_runs(modularml, written):
@@ -174,7 +189,7 @@ def test_compare_writes_no_browser_over_a_file_or_of_a_damaged_one(modularml, wr
 
 
 @pytest.mark.parametrize(
-    "line", ["", "shw x", "show", "verify", "compare x", "compare x y z", "export x", "export x --format xml"]
+    "line", ["shw x", "show", "verify", "compare x", "compare x y z", "export x", "export x --format xml"]
 )
 def test_wrong_usage_is_code_2(capsys, line):
     with pytest.raises(SystemExit) as exit:
