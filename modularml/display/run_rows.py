@@ -18,6 +18,9 @@ from modularml.display.text_table import text_table
 _MOST_COLUMNS = 6
 """How many settings, and how many values, a text has room for."""
 
+_WIDEST = 120
+"""Characters of a line, as far as some columns can be left out for that."""
+
 _NONE = "–"
 _DIGEST = "sha256 "
 _FACTS = ("experiment", "run", "label", "status", "duration_s")
@@ -54,6 +57,19 @@ def comparison_table(sources: Sequence[RunSource]) -> str:
         return "no runs"
     settings, values = list(rows[0][1]), list(rows[0][2])
     set_, reached = settings[:_MOST_COLUMNS], values[:_MOST_COLUMNS]
+    text = _columns(rows, set_, reached)
+    while text.index("\n") > _WIDEST and len(set_) + len(reached) > 2:
+        (set_ if len(set_) >= len(reached) else reached).pop()
+        text = _columns(rows, set_, reached)
+    n_left_out = len(settings) + len(values) - len(set_) - len(reached)
+    return text + (f"\n{n_left_out} more columns: to_pandas()" if n_left_out else "")
+
+
+def _columns(
+    rows: Sequence[tuple[dict[str, Any], dict[str, Any], dict[str, float]]],
+    set_: Sequence[str],
+    reached: Sequence[str],
+) -> str:
     heads = ["experiment", ">run", "status", ">took", *(f">{name}" for name in (*set_, *reached))]
     told = [
         [facts["experiment"], str(facts["run"]), facts["status"], format_s(facts["duration_s"])]
@@ -61,9 +77,7 @@ def comparison_table(sources: Sequence[RunSource]) -> str:
         + [_NONE if math.isnan(last[name]) else format_value(last[name]) for name in reached]
         for facts, chosen, last in rows
     ]
-    n_left_out = len(settings) + len(values) - len(set_) - len(reached)
-    more = f"\n{n_left_out} more columns: to_pandas()" if n_left_out else ""
-    return text_table(heads, told) + more
+    return text_table(heads, told)
 
 
 def settings_that_differ(runs: Sequence[RunView]) -> list[dict[str, Any]]:

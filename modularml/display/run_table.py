@@ -12,6 +12,8 @@ from modularml.display.runs import RunView
 from modularml.display.text_table import text_table
 
 _MOST_VALUES = 6
+_LONGEST = 90
+"""Characters of the last values of a run; a line that a terminal breaks is no row of a table."""
 
 
 def run_table(runs: Sequence[RunView]) -> str:
@@ -32,9 +34,16 @@ def run_table(runs: Sequence[RunView]) -> str:
 
 
 def _last_values(run: RunView) -> str:
-    one_phase = len({phase for phase, _ in run.final}) == 1
+    phases = {phase: phase.rpartition("/")[2] for phase, _ in run.final}
+    if len(set(phases.values())) < len(phases):
+        phases = {phase: phase for phase in phases}
     told = [
-        f"{name if one_phase else f'{phase}/{name}'} {format_value(value)}"
+        f"{name if len(phases) == 1 else f'{phases[phase]}/{name}'} {format_value(value)}"
         for (phase, name), value in run.final.items()
     ]
-    return ", ".join([*told[:_MOST_VALUES], *("…" for _ in told[_MOST_VALUES : _MOST_VALUES + 1])])
+    kept = told[:1]
+    for one in told[1:_MOST_VALUES]:
+        if len(", ".join([*kept, one])) > _LONGEST:
+            break
+        kept.append(one)
+    return ", ".join([*kept, "…"] if len(kept) < len(told) else kept)

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from modularml.display.run_rows import comparison_table
+from modularml.display.run_table import run_table
 from modularml.display.runs import CurveView, RunView, changes, epoch_means, predecessors, sampled
 
 floats = st.floats(-1e6, 1e6) | st.just(np.nan)
@@ -83,6 +85,35 @@ def test_how_a_run_went_is_told_in_words_and_is_no_setting() -> None:
         "cycle/train.epochs before: – → 1200"
     ]
     assert run(metadata={"resumed": [3], "continues": "?"}).facts == {"resumed": "[3]", "continues": "?"}
+
+
+class Source:
+    """Runs that were made by hand."""
+
+    name = "lab"
+
+    def __init__(self, *runs: RunView) -> None:
+        self.views = lambda: list(runs)
+        self.follow = lambda _: lambda: None
+
+
+def test_a_comparison_leaves_out_columns_that_no_terminal_has_room_for() -> None:
+    configs = [{f"a_rather_long_setting_{i}": i + n for i in range(6)} for n in range(2)]
+    final = {("train", f"a_rather_long_metric_{i}"): 0.5 for i in range(6)}
+    text = comparison_table([Source(*(run(config=config, final=final) for config in configs))])
+    *lines, more = text.split("\n")
+    assert {len(line) for line in lines} <= set(range(121)) and "setting_0" in text and "metric_0" in text
+    n_shown = len(lines[0].split()) - 4
+    assert more == f"{12 - n_shown} more columns: to_pandas()"
+
+
+def test_last_values_are_called_by_their_phases_alone_and_stay_on_a_line() -> None:
+    final = {(f"a group of things/train {i}", "cross_entropy"): 0.5 for i in range(5)}
+    assert run_table([run(final=final)]).endswith(
+        "  train 0/cross_entropy 0.5000, train 1/cross_entropy 0.5000, train 2/cross_entropy 0.5000, …"
+    )
+    same = {(f"fold {i}/train", "mse"): 0.5 for i in range(2)}
+    assert run_table([run(final=same)]).endswith("  fold 0/train/mse 0.5000, fold 1/train/mse 0.5000")
 
 
 def test_scores_are_better_when_they_are_higher() -> None:
