@@ -218,8 +218,13 @@ test("a phase that was picked stays, until the present training is picked", asyn
 test("a kernel that is gone is told, and the clock stands still", async () => {
   const { model, el, play, text } = open();
   await play(until(isInSecondEpoch));
+  assert.ok(el.querySelector(".mml-picture[data-flows]"));
   model.trigger("comm_live_update");
+  await settle();
   assert.equal(text(".mml-status"), "Kernel gone");
+  assert.equal(el.querySelector(".mml-picture[data-flows]"), null);
+  assert.equal(el.querySelector('[role="option"]')?.getAttribute("aria-label"), "train: Interrupted");
+  assert.equal(el.querySelector('[data-fact="left"]'), null);
   assert.ok(el.querySelector<HTMLElement>(".mml-stop")?.hidden);
   const before = text('[data-fact="elapsed"]');
   await settle(1300);
@@ -267,6 +272,7 @@ test("another phase swaps the picture, and picking one shows its own", async () 
 test("messages are shown as text, the last one always", async () => {
   const { el, play, text } = open();
   assert.equal(text(".mml-log summary"), "No messages");
+  assert.equal(el.querySelector(".mml-log summary")?.getAttribute("tabindex"), "-1");
   const log = [{ level: "INFO", text: "one" }, { level: "WARNING", text: "<b>two</b>" }];
   await play([{ ...(rest[0] as RunPatch), log }]);
   assert.equal(text(".mml-log summary"), "warning: <b>two</b>");

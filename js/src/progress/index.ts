@@ -19,11 +19,10 @@ export default function progress() {
   return {
     initialize({ model, signal }: Props): void {
       subscribe<RunPatch>(model, signal, (patch, isWhole) => run.apply(patch, isWhole));
+      listen(model, "comm_live_update", signal, () => run.lose());
     },
     render({ model, signal, el }: Props & { el: HTMLElement }): void {
-      const panel = new Panel(run, model, signal);
-      el.append(panel.root);
-      listen(model, "comm_live_update", signal, () => panel.disconnect());
+      el.append(new Panel(run, model, signal).root);
     },
   };
 }

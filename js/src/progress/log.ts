@@ -18,6 +18,7 @@ export class LogStrip {
     setAttribute(this.root, "data-empty", last ? null : "");
     setAttribute(this.last, "data-level", last?.level ?? null);
     setText(this.last, last ? textOf(last) : "No messages");
+    setAttribute(this.last, "tabindex", last ? null : "-1"); // there is nothing to open yet
     setAttribute(this.last, "title", last ? textOf(last) : null);
     sync(this.lines, log, () => element("li"), (item, line) => {
       setAttribute(item, "data-level", line.level);

@@ -44,7 +44,6 @@ export class Panel {
   private hovered: number | null = null;
   private isLog: boolean | null = null; // as it was asked for; else the values tell
   private isDrawn = false;
-  private isLost = false;
   private said = "";
   private named = "";
 
@@ -72,33 +71,24 @@ export class Panel {
     this.root.append(head, this.bar, body, this.log.root, element("footer", {}, this.facts, this.note));
     setAttribute(this.root, "data-view", isWhole ? "run" : "graph");
     run.onChange(() => this.schedule(), signal);
-    const ticking = setInterval(() => run.isRunning && !this.isLost && this.updateFacts(), TICK_MS);
+    const ticking = setInterval(() => run.isRunning && this.updateFacts(), TICK_MS);
     signal.addEventListener("abort", () => clearInterval(ticking));
-    this.update();
-  }
-
-  /** The kernel is gone: nothing will come any more. */
-  disconnect(): void {
-    if (!this.run.isRunning) return;
-    this.isLost = true;
     this.update();
   }
 
   update(): void {
     const { info } = this.run;
     const shown = this.shownPhase();
-    const status = this.isLost ? "interrupted" : info.status;
     const current = info.current === null ? undefined : this.run.phases[info.current];
-    setAttribute(this.root, "data-status", status);
+    setAttribute(this.root, "data-status", info.status);
     setAttribute(this.root, "aria-label", `Run ${info.label}`);
-    const vague = status === "running" && isVague(current);
-    setGlyph(this.glyph, status, vague ? null : this.run.fraction);
+    const vague = info.status === "running" && isVague(current);
+    setGlyph(this.glyph, info.status, vague ? null : this.run.fraction);
     setText(this.label, info.label);
     setAttribute(this.label, "title", info.label);
     this.badge.hidden = !info.preview;
-    setText(this.status, this.isLost ? "Kernel gone" : STATUS_WORDS[info.status]);
+    setText(this.status, this.run.isLost ? "Kernel gone" : STATUS_WORDS[info.status]);
     this.stop.update();
-    this.stop.root.hidden ||= this.isLost;
     this.updateBar(vague);
     this.phases.update(this.run.phases, shown?.index ?? null, info.current);
     setAttribute(this.root, "data-alone", this.run.phases.length === 1 ? "" : null); // head and foot say all of it
@@ -222,7 +212,7 @@ export class Panel {
   /** Says what changed, once: a reader is not told of every batch. */
   private announce(current: Phase | undefined): void {
     const { info } = this.run;
-    const said = this.isLost
+    const said = this.run.isLost
       ? "The kernel is gone; the run ended with it."
       : !this.run.isRunning
         ? `${STATUS_WORDS[info.status]}${info.error ? `: ${info.error}` : ""}`
@@ -231,7 +221,7 @@ export class Panel {
           : "";
     if (said === this.said) return;
     this.said = said;
-    this.tell(said, this.isLost || info.error !== null);
+    this.tell(said, this.run.isLost || info.error !== null);
   }
 }
 

@@ -84,6 +84,7 @@ export class Run {
   info!: RunInfo;
   phases: Phase[] = [];
   log: LogLine[] = [];
+  isLost = false;
   private pictures: Picture[] = [];
   private traces = new Map<number, Map<string, Trace>>();
   private receivedAt = 0;
@@ -101,6 +102,15 @@ export class Run {
     if (patch.log) this.log = patch.log;
     for (const picture of patch.pictures) this.pictures[picture.index] = picture;
     for (const points of patch.traces) this.addPoints(points);
+    for (const listener of this.listeners) listener();
+  }
+
+  /** The kernel is gone: nothing will come any more, and what ran ended with it. */
+  lose(): void {
+    if (!this.isRunning) return;
+    this.isLost = true;
+    this.info = { ...this.info, status: "interrupted", elapsed: this.info.elapsed + this.sinceLast };
+    this.phases = this.phases.map((phase) => (phase.status === "running" ? { ...phase, status: "interrupted" } : phase));
     for (const listener of this.listeners) listener();
   }
 
