@@ -135,8 +135,14 @@ def nearest(name: object, allowed: Iterable[str]) -> str | None:
     if _ELSEWHERE.get(meant) in by_lower:
         return _ELSEWHERE[meant]
     found = difflib.get_close_matches(meant, by_lower, n=5, cutoff=0.6)
+    if not found:  # "cosine" is no slip of "cosine_annealing", nor "validation" of "val"
+        found = [name for name in by_lower if _begins(meant, name) or _begins(name, meant)][:1]
     # The most alike first, but "adma" is one slip away from "adam", and three from "adamax".
     return by_lower[min(found, key=lambda near: _slips(meant, near))] if found else None
+
+
+def _begins(short: str, long: str) -> bool:
+    return len(short) > 2 and long.startswith(short)
 
 
 def _slips(left: str, right: str) -> int:

@@ -72,6 +72,12 @@ def test_case_does_not_keep_a_name_from_being_found() -> None:
     assert nearest("qqqq", ["sgd", "adam"]) is None
     assert nearest("adma", ["adadelta", "adamax", "adam", "radam"]) == "adam"
     assert nearest("trian", ["brain", "train"]) == "train"
+    assert (
+        nearest("cosine", ["linear", "cosine_annealing", "cosine_annealing_warm_restarts"])
+        == "cosine_annealing"
+    )
+    assert nearest("validation", ["train", "val"]) == "val"
+    assert nearest("co", ["cosine_annealing"]) is None
 
 
 # Faults.

@@ -511,6 +511,7 @@ class Runner:
         self, phase: ExperimentPhase, hook: str, scope: PhaseScope, results: PhaseResults, **at: Any
     ) -> None:
         """Call a hook of the phase's callbacks, keep what they return, and a checkpoint if one is due."""
+        __tracebackhide__ = True
 
         def keep(callback: Any, returned: Any) -> None:
             place = _place(hook, at.get("exec_ctx"))
@@ -531,6 +532,7 @@ class Runner:
         **arguments: Any,
     ) -> bool:
         """Call a hook of those that an earlier part of the run did not call; tell whether it called all."""
+        __tracebackhide__ = True
         at, n_called, is_done = self._begin_at, 0, False
         if at is not None and at.is_in_hook(self.position._replace(hook=hook)):
             n_called, is_done = at.n_called, at.n_called == len(callbacks)
@@ -548,6 +550,7 @@ class Runner:
 
     def _moment(self, hook: str, moment: str, label: str, **arguments: Any) -> None:
         """Call a hook of the experiment's callbacks, and let it write its checkpoint."""
+        __tracebackhide__ = True
         if self.preview:
             return
         if not self._call_all(self.experiment.exp_callbacks, hook, **arguments):
