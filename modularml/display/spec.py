@@ -26,6 +26,8 @@ STYLES: dict[str, tuple[str, str, str]] = {
 
 
 SHAPES = ("rect", "circle", "stadium")
+MOST_ROWS = 12
+"""Rows of a section; a table tells of hundreds of columns better than a box does."""
 ANIMATIONS = ("slow", "medium", "fast")
 
 _ID = re.compile(r"[a-z]+\d+")  # stands bare in Mermaid text and in SVG
@@ -33,10 +35,18 @@ _ID = re.compile(r"[a-z]+\d+")  # stands bare in Mermaid text and in SVG
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading and the rows under it, e.g. ``features`` / ``voltage.raw: (10,)``."""
+    """A heading and the rows under it, e.g. ``features`` / ``voltage.raw: (10,)``.
+
+    Of many rows the first are kept, and the last says how many more there are.
+    """
 
     heading: str
     rows: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n_more = len(self.rows) - MOST_ROWS + 1
+        if n_more > 1:
+            object.__setattr__(self, "rows", (*self.rows[: MOST_ROWS - 1], f"… {n_more:,} more"))
 
 
 @dataclass(frozen=True, kw_only=True)
