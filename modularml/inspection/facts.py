@@ -143,7 +143,7 @@ class PlanFacts:
     entries: tuple[PlanFacts, ...] | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FileFacts:
     """What a file is and holds.
 
@@ -177,9 +177,18 @@ class FileFacts:
     nodes: tuple[NodeFacts, ...] = ()
     plan: PlanFacts | None = None
     runs: tuple[RunFacts, ...] = ()
-    picture: GraphSpec | None = field(default=None, repr=False)
+    picture: GraphSpec | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
-    tree: Any = field(default=None, repr=False)
+    tree: Any = None
+
+    def __repr__(self) -> str:
+        held = {
+            "data": [data.label for data in self.data],
+            "nodes": [node.label for node in self.nodes],
+            "runs": [f"{run.label}: {run.status}" for run in self.runs],
+        }
+        told = {"path": str(self.path), "kind": self.kind, "label": self.label} | held
+        return f"FileFacts({', '.join(f'{name}={value!r}' for name, value in told.items() if value)})"
 
     @property
     def final(self) -> dict[tuple[str, str], float]:
