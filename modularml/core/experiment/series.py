@@ -15,6 +15,7 @@ from modularml.base.keywords import checked_keywords
 from modularml.base.optional import optional
 from modularml.core.data.batch import SampleData
 from modularml.core.data.formats import DataFormat, concatenate, convert
+from modularml.display.card import card, table
 from modularml.display.figures import format_value
 from modularml.display.text_table import text_table
 
@@ -178,6 +179,15 @@ class AxisSeries(Generic[T]):
             if len(self)
             else repr(self)
         )
+
+    def _repr_html_(self) -> str | None:
+        if not len(self) or not isinstance(self._values, np.ndarray):
+            return None
+        heads, rows = self._table()
+        half = _MOST_PRINTED // 2
+        some = rows if len(rows) <= _MOST_PRINTED else [*rows[:half], ["…"] * len(heads), *rows[-half:]]
+        told = repr(self).removeprefix("AxisSeries(").removesuffix(")")
+        return str(card("AxisSeries", None, table(heads, some), note=told))
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         """Return heads and rows: a column for each name or label, where there is an axis of them."""

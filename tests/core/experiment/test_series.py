@@ -147,6 +147,14 @@ def test_printed_it_is_a_table() -> None:
     assert str(AxisSeries({"epoch": []}, np.arange(0))) == "AxisSeries(epoch=0; 0 values)"
 
 
+def test_a_notebook_shows_the_first_and_the_last_numbers_and_nothing_of_other_values() -> None:
+    numbers = AxisSeries({"epoch": np.arange(50)}, np.arange(50) / 4)
+    shown = numbers._repr_html_() or ""
+    assert "epoch=50; 50 values" in shown and shown.count("<tr>") == 22
+    assert ">12.25<" in shown and ">6.000<" not in shown
+    assert AxisSeries({"epoch": np.arange(2)}, ["a", "b"])._repr_html_() is None
+
+
 def test_what_is_not_there_is_told_by_its_axis() -> None:
     series = AxisSeries({"name": ["r2", "mse"], "epoch": [0, 0]}, np.arange(2.0), where="metrics")
     with pytest.raises(UnknownNameError, match="Unknown name 'nse' in metrics. .* Did you mean 'mse'"):
