@@ -40,12 +40,12 @@ export class RunTable {
     this.active = Math.min(this.active, Math.max(this.rows.length - 1, 0));
     setAttribute(this.root, "aria-rowcount", String(this.rows.length + 1));
     setAttribute(this.root, "aria-colcount", String(this.columns.length + 1));
-    const metrics = this.choice.metrics.length;
+    const widths = this.choice.metrics.map((key) => Math.min(Math.max(7 * this.headOf(key).join("").length + 14, 84), 170));
     const hasSources = this.book.sources.length > 1;
     const source = hasSources ? "minmax(70px, 0.8fr) " : "";
-    const shape = `28px 44px ${source}minmax(90px, 1.2fr) 126px 110px 62px 52px minmax(80px, 1.8fr)${" minmax(100px, 0.7fr)".repeat(metrics)}`;
+    const shape = `28px 44px ${source}minmax(90px, 1.2fr) 126px 110px 62px 52px minmax(80px, 1.8fr)${widths.map((px) => ` minmax(${px}px, 0.7fr)`).join("")}`;
     this.root.style.setProperty("--mml-columns", shape);
-    this.root.style.setProperty("--mml-least", `${612 + (hasSources ? 70 : 0) + 100 * metrics}px`);
+    this.root.style.setProperty("--mml-least", `${widths.reduce((sum, px) => sum + px, hasSources ? 682 : 612)}px`);
     this.space.style.height = `${this.rows.length * ROW_PX}px`;
     this.body.style.height = `${Math.min(Math.max(this.rows.length, 1), MAX_ROWS_SEEN) * ROW_PX}px`;
     sync(this.head, [null, ...this.columns], makeHead, (cell, column) => this.updateHead(cell, column));
@@ -69,10 +69,16 @@ export class RunTable {
     setAttribute(cell, "data-number", isNumber(column) ? "" : null);
     setAttribute(button, "title", `Sort by ${title}`);
     const [of, name] = button.children as unknown as [Element, Element];
-    const [phase, metric] = typeof column === "number" ? this.book.partsOf(column) : ["", title];
-    const phases = new Set(this.choice.metrics.map((key) => this.book.partsOf(key)[0]));
-    setText(of, phase && phases.size > 1 ? `${phase} ` : "");
-    setText(name, metric);
+    const told = typeof column === "number" ? this.headOf(column) : ["", title];
+    setText(of, told[0] ?? "");
+    setText(name, told[1] ?? "");
+  }
+
+  /** The phase of a metric, where it is not that of all, and its name. */
+  private headOf(key: number): [string, string] {
+    const [phase, name] = this.book.partsOf(key);
+    const phases = new Set(this.choice.metrics.map((one) => this.book.partsOf(one)[0]));
+    return [phase && phases.size > 1 ? `${phase} ` : "", name];
   }
 
   private draw(): void {
