@@ -358,7 +358,15 @@ class TrainPhase(ExperimentPhase):
             faults.add(
                 f"the estimators {labels} learn from single samples, and {several} draw several roles."
             )
+        by_themselves = [node.label for node in learning]
         for loss in self._minimized:
+            on, is_weighted = self._label_of(loss), loss.sample_weight or loss.class_weight
+            if is_weighted and on in by_themselves:
+                faults.add(
+                    f"the estimator of {on!r} learns by itself, without the weights of the loss "
+                    f"{loss.label!r}. A FitPhase hands it weights of samples, sample_weight='tags.w', and those "
+                    "of classes are its own argument; a loss that is only recorded says so: trainable=False."
+                )
             if not any(name.partition(".")[0] in ("outputs", "module") for name in loss.arguments):
                 faults.add(
                     LossError(f"the loss {loss.label!r} takes no outputs, so nothing can learn from it.")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, SGDRegressor
 from sklearn.preprocessing import OrdinalEncoder
 from torch import nn
 
@@ -22,6 +22,7 @@ from modularml.core.topology.model_graph import ModelGraph
 from modularml.core.topology.model_node import ModelNode
 from modularml.core.training.applied_loss import AppliedLoss
 from modularml.core.training.optimizer import Optimizer
+from modularml.models import ScikitModelWrapper
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
 
@@ -83,6 +84,16 @@ def test_estimators_alone_are_told_to_be_fitted(bench: Any) -> None:
     bench.graph(bench.node("A", model=Ridge()), optimizer=None)
     with pytest.raises(InvalidValueError, match="no active node holds a torch model to train; .* FitPhase"):
         bench.train()
+
+
+def test_weights_that_do_not_reach_an_estimator_are_told(bench: Any) -> None:
+    model = ScikitModelWrapper(SGDRegressor(), training_mode="partial_fit")
+    bench.graph(bench.node("A", bench.ref(targets=["y", "kind"]), model), optimizer=None)
+    inputs = ["outputs", "targets.y"]
+    for weights in ({"sample_weight": "targets.kind"}, {"class_weight": {0: 2.0}}):
+        with pytest.raises(InvalidValueError, match="of 'A' learns by itself, without the weights"):
+            bench.train([bench.loss(inputs=inputs, **weights)])
+        bench.train([bench.loss(inputs=inputs, trainable=False, **weights)])
 
 
 def test_a_sampler_is_needed(bench: Any) -> None:
