@@ -364,8 +364,9 @@ class TrainPhase(ExperimentPhase):
             if is_weighted and on in by_themselves:
                 faults.add(
                     f"the estimator of {on!r} learns by itself, without the weights of the loss "
-                    f"{loss.label!r}. A FitPhase hands it weights of samples, sample_weight='tags.w', and those "
-                    "of classes are its own argument; a loss that is only recorded says so: trainable=False."
+                    f"{loss.label!r}. A FitPhase hands it weights of samples, sample_weight='tags.w', and "
+                    "those of classes are its own argument; a loss that is only recorded says so: "
+                    "trainable=False."
                 )
             if not any(name.partition(".")[0] in ("outputs", "module") for name in loss.arguments):
                 faults.add(
