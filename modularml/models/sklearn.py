@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,15 @@ class ScikitModelWrapper(BaseModel):
     """
 
     backend = "scikit"
+    _elsewhere: ClassVar[Mapping[str, str]] = {
+        "coef_ intercept_ classes_ components_ cluster_centers_ feature_importances_ best_params_ steps": (
+            "The estimator has what it learnt: graph.nodes['scaler'].model.estimator."
+        ),
+        "predict transform predict_proba decision_function": (
+            "That is forward() here, and the estimator's own: graph.nodes['scaler'].model.estimator."
+        ),
+        "get_params set_params score": "The estimator has it: graph.nodes['scaler'].model.estimator.",
+    }
 
     def __init__(
         self,

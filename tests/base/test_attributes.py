@@ -43,6 +43,7 @@ from modularml.base.errors import (
 )
 from modularml.core.experiment.history import ExperimentRun, History
 from modularml.core.experiment.results import PhaseResults
+from modularml.models import ScikitModelWrapper
 from modularml.models.torch import SequentialMLP
 from modularml.samplers import SimpleSampler
 
@@ -243,6 +244,8 @@ ELSEWHERE = [
     for cls in (
         Experiment,
         ModelGraph,
+        ModelNode,
+        ScikitModelWrapper,
         TrainPhase,
         EvalPhase,
         FitPhase,
@@ -284,6 +287,8 @@ def test_what_others_call_so_is_where_the_sentence_says(
         ("graph.nodes['mlp'].create_input_binding", "InputBinding.for_training"),
         ("results.execution_contexts", r"results.batches\('mlp'\)"),
         ("graph.qqqq", "^ModelGraph has no 'qqqq'.$"),
+        ("graph.nodes['scaler'].estimator", r"graph.nodes\['scaler'\].model.estimator"),
+        ("graph.nodes['scaler'].model.coef_", "The estimator has what it learnt"),
     ],
 )
 def test_what_is_read_and_not_there_is_told_with_what_is_meant(

@@ -48,7 +48,8 @@ class PhaseResults(RecordedTensors):
         "loss train_loss": "There is one a batch, and a mean an epoch: results.epoch_losses('mse').",
         "execution_contexts": "Outputs, targets and ids are here by batch: results.batches('mlp').",
         "history": "All that was logged, as a table: results.to_pandas().",
-        "predictions predict outputs": "Those of a node are here: results.stacked_tensors('mlp').",
+        "y_true y_test": "The targets of a node are here: results.stacked_tensors('mlp', 'targets').",
+        "predictions predict outputs y_pred": "Those of a node are here: results.stacked_tensors('mlp').",
         "val_loss val_losses": "An Evaluation logs it: results.metrics()['val_loss'].",
     }
 

@@ -73,7 +73,8 @@ class ModelNode(GraphNode):
         "clear_upstream_refs": (
             "Something feeds each node; let another do: graph.nodes['mlp'].set_upstream_ref(fs)."
         ),
-        "predict": "Its graph does, or a call of it: graph.predict(new, nodes='mlp').",
+        "predict transform predict_proba": "Its graph does, or a call of it: graph.predict(new, nodes='mlp').",
+        "estimator pipeline": "Its model holds it: graph.nodes['scaler'].model.estimator.",
     }
 
     def __init__(
