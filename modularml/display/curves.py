@@ -26,6 +26,7 @@ _INK = f'font-size="{_SIZE:g}" fill="{NEUTRAL}"'
 _CLEAR, _FAINT = (1.8, ""), (1.0, ' opacity="0.4"')  # stroke widths, and more of the look
 _ROW = 18.0
 _LOWEST_PLOT = 110
+_FEW = 8  # places that are counted one by one
 _GAP = 8.0
 _WIDE = 30  # times the least; on a linear axis the lower values would lie on its ground
 _HUGE, _TINY = 1e300, 1e-290  # beyond them the arithmetic of an axis overflows
@@ -272,7 +273,8 @@ class _Plot:
     def counts(self) -> list[str]:
         """Return the places below the plot, counted from 1."""
         parts = []
-        for count in dict.fromkeys(round(i) for i in [1, *_ticks(1, max(self.n, 2))]):
+        places = range(1, self.n + 1) if self.n <= _FEW else [1, *_ticks(1, self.n)]
+        for count in dict.fromkeys(map(round, places)):
             if count == 1 or self.n / 12 < count <= self.n:  # the first one has its place
                 # The last one keeps within the picture, which ends `_GAP` behind the plot.
                 x = min(self.x(count - 1), self.right + _GAP - text_width(str(count), _SIZE) / 2)

@@ -93,6 +93,11 @@ def test_the_count_at_the_end_is_not_cut_off(n):
     assert float(last.get("x")) + text_width(str(n), 11) / 2 < float(picture.get("width")) + 0.1
 
 
+def test_few_epochs_are_counted_one_by_one():
+    shown = texts(curve_svg({"loss": [3.0, 2.0, 2.5, 2.0, 2.0, 2.2]}))
+    assert [text for text in shown if text.isdigit()][-6:] == list("123456")
+
+
 def test_a_curve_may_have_another_colour_than_that_of_its_place():
     numbers = colours_of(["a", "b", "val_loss", "r2"], ["a", "b"], "val_loss")
     assert numbers == {"a": 0, "val_loss": 1, "b": 2, "r2": 3}
