@@ -233,7 +233,14 @@ def names() -> dict[str, Any]:
     exp.execution_plan.add_fit_phase("fit", split="train")
     exp.execution_plan.add_train_phase("train", split="train", losses="mse", callbacks=[watch])
     exp.run(show_training_progress=False)
-    own = {"exp": exp, "fs": fs, "graph": graph, "phase": exp.execution_plan["train"], "new": {"x": x}}
+    own = {
+        "exp": exp,
+        "fs": fs,
+        "graph": graph,
+        "node": graph.nodes["scaler"],
+        "phase": exp.execution_plan["train"],
+        "new": {"x": x},
+    }
     run = {"run": exp.last_run, "results": exp.last_run.results["train"]}  # type: ignore[union-attr]
     public = {name: getattr(modularml, name) for name in modularml.__all__}
     return public | {one.__name__: one for one in (SimpleSampler, LogisticRegression)} | own | run

@@ -46,7 +46,7 @@ class InputBinding(Shown, Configurable):
 
     _elsewhere: ClassVar[Mapping[str, str]] = {
         "stream": (
-            "A sampler has one, so leave it out: InputBinding.for_training(node='mlp', "
+            "A sampler has one, so leave it out: InputBinding.for_training(node=node, "
             "sampler=SimpleSampler(batch_size=8))."
         ),
     }

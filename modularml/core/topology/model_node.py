@@ -66,14 +66,16 @@ class ModelNode(GraphNode):
     }
     _elsewhere: ClassVar[Mapping[str, str]] = {
         "create_input_binding": (
-            "The binding asks: InputBinding.for_training(node='mlp', sampler=SimpleSampler(batch_size=8))."
+            "The binding asks: InputBinding.for_training(node=node, sampler=SimpleSampler(batch_size=8))."
         ),
         "train_step eval_step fit_step fit train": "A phase does that: exp.run_phase(phase).",
         "get_state set_state get_config from_config": "Its graph has those of all nodes: graph.get_state().",
         "clear_upstream_refs": (
             "Something feeds each node; let another do: graph.nodes['mlp'].set_upstream_ref(fs)."
         ),
-        "predict transform predict_proba": "Its graph does, or a call of it: graph.predict(new, nodes='mlp').",
+        "predict transform predict_proba": (
+            "Its graph does, or a call of it: graph.predict(new, nodes='mlp')."
+        ),
         "estimator pipeline": "Its model holds it: graph.nodes['scaler'].model.estimator.",
     }
 
