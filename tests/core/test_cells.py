@@ -12,7 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from modularml import Experiment, FeatureSet
-from modularml.base.errors import ModularMLWarning, ResolutionError
+from modularml.base.errors import InvalidValueError, ModularMLWarning, ResolutionError
 from modularml.core import cells
 from modularml.core.context import ExperimentContext
 
@@ -286,6 +286,16 @@ def test_scalers_of_one_cell_are_applied_again_in_their_order(notebook: Notebook
     notebook.run("scale", "scale")
     names = [record.scaler_obj.scaler_name for record in notebook["fs"].scaler_records]
     assert names == ["StandardScaler", "MinMaxScaler"]
+
+
+def test_what_cannot_be_scaled_anew_stays_scaled_as_it_was(notebook: Notebook) -> None:
+    notebook.cells |= {"axes": "axes = None", "scale": SCALE.replace(")", ", merged_axes=axes)")}
+    notebook.run("axes", "scale")
+    once, scaling = notebook["fs"].table, notebook["fs"].scaler_records
+    notebook.cells["axes"] = "axes = 7"
+    with pytest.raises(InvalidValueError, match="merged_axes must be some of the axes 0 to 2"):
+        notebook.run("axes", "scale")
+    assert notebook["fs"].table is once and notebook["fs"].scaler_records == scaling
 
 
 def test_a_set_that_got_another_label_says_which_cell_and_what_to_do(shell: None) -> None:

@@ -319,26 +319,29 @@ class SampleSet(Selection):
         fit_rows = None if fit_to_split is None else self._splits[fit_to_split].rows
         scaler = scaler if isinstance(scaler, Scaler) else Scaler(scaler)
         keys = keys_of(self._table, domain, keys, self._where)
-        self._table, later = self._scaling.without_this_cell(self._table, domain, keys)
-        for record in later:
-            warn(
-                f"{self._where}: this cell scales the {domain} {keys} anew, so what {record.scaler_obj!r} "
-                f"made of that is gone, too. Run cell {record.cell} again."
-            )
-        if self._scaling.was_last(scaler, domain, keys, fit_to_split):
-            warn(
-                f"{scaler!r} was the last one applied to the {domain} {keys} of {self._where}, and is now "
-                "applied again, to what it made. To replace it, call undo_last_transform first."
-            )
+        scaling = Scaling(self._scaling.records)  # where the scaler refuses the data, all stays as it was
+        table, later = scaling.without_this_cell(self._table, domain, keys)
+        was_last = scaling.was_last(scaler, domain, keys, fit_to_split)
         with told_of(self._where):
-            self._table = self._scaling.fit_transform(
-                self._table,
+            table = scaling.fit_transform(
+                table,
                 scaler,
                 domain=domain,
                 keys=keys,
                 fit_rows=fit_rows,
                 fit_split=fit_to_split,
                 merged_axes=(merged_axes,) if isinstance(merged_axes, int) else merged_axes,
+            )
+        self._table, self._scaling = table, scaling
+        for record in later:
+            warn(
+                f"{self._where}: this cell scales the {domain} {keys} anew, so what {record.scaler_obj!r} "
+                f"made of that is gone, too. Run cell {record.cell} again."
+            )
+        if was_last:
+            warn(
+                f"{scaler!r} was the last one applied to the {domain} {keys} of {self._where}, and is now "
+                "applied again, to what it made. To replace it, call undo_last_transform first."
             )
 
     def scale(self, new: Any) -> SampleCollection:
