@@ -148,12 +148,24 @@ class ModelNode(GraphNode):
 
     @property
     def module(self) -> torch.nn.Module:
-        """The torch module that computes.
+        """The torch module: that which was handed over, or made when it was built.
 
         Raises:
             StateError: If the model is not built, or made with another library.
         """
-        found = getattr(self.model, "module", None)
+        return self._module("own_module")
+
+    @property
+    def called_module(self) -> torch.nn.Module:
+        """What is called with batches as they come: the module, behind a reshape where it needs one.
+
+        Raises:
+            StateError: If the model is not built, or made with another library.
+        """
+        return self._module("module")
+
+    def _module(self, name: str) -> torch.nn.Module:
+        found = getattr(self.model, name, None)
         if found is None:
             raise StateError(f"{self!r} holds no torch module but a {type(self.model).__name__}.")
         module: torch.nn.Module = found
@@ -272,7 +284,7 @@ class ModelNode(GraphNode):
             as_tensor(one, dtype=dtype)
             for one, dtype in zip(x if self.takes_list else [x], self.input_dtypes, strict=True)
         ]
-        return self.module(tensors if self.takes_list else tensors[0])
+        return self.called_module(tensors if self.takes_list else tensors[0])
 
     build_model = build
     forward = forward_single = __call__

@@ -82,6 +82,11 @@ class TorchBaseModel(nn.Module, BaseModel):
         """The module that computes: this one."""
         return self
 
+    @property
+    def own_module(self) -> nn.Module:
+        """The module that weights are of: this one."""
+        return self
+
     def build(
         self,
         input_shape: Sequence[int] | None = None,

@@ -155,6 +155,15 @@ class TorchModelWrapper(BaseModel):
         assert self._module is not None
         return self._module
 
+    @property
+    def own_module(self) -> nn.Module:
+        """The wrapped module.
+
+        Raises:
+            StateError: If a class was given that is not yet instantiated.
+        """
+        return self._existing()
+
     def build(
         self,
         input_shape: Sequence[int] | None = None,

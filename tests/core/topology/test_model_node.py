@@ -260,3 +260,38 @@ def test_one_number_a_sample_reaches_a_module_as_it_takes_it(
     with ExperimentContext().temporary():
         loaded = ModelGraph.load(path, symbols={kind.__name__: kind})
         assert (loaded.predict(data) == expected).all()
+
+
+class Penalized(nn.Module):
+    """Wants samples without the axis of their single key, and keeps a term of a loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.norm, self.outer = nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)
+        self.term = torch.zeros(())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        code = self.norm(self.inner(x))
+        self.term = code.square().mean()
+        out: torch.Tensor = self.outer(code)
+        return out
+
+
+def test_the_module_is_that_of_the_user_where_its_input_is_reshaped(bench: Any) -> None:
+    names: list[str] = []
+
+    def named(named_parameters: Any) -> torch.optim.Optimizer:
+        names.extend(name for name, _ in named_parameters)
+        return torch.optim.SGD([parameter for _, parameter in named_parameters], lr=0.01)
+
+    net = Penalized()
+    node = bench.node(model=net)
+    bench.graph(node, optimizer=Optimizer(factory=named))
+    assert node.module is net
+    assert names == [f"A.{name}" for name, _ in net.named_parameters()]
+    losses = [bench.loss(), bench.loss(loss=lambda module: module.term, inputs="module", label="term")]
+    _, results = bench.drain(bench.train(losses))
+    assert results.batch_losses("term")[-1] == pytest.approx(net.term.item())
+    net.eval()
+    x = torch.from_numpy(bench.fs["test"].get_features(fmt="numpy"))
+    assert torch.equal(node(x), net(x[:, 0]))
