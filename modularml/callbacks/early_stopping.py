@@ -139,7 +139,7 @@ class EarlyStopping(Callback):
         """Return to the best epoch, and say which it was."""
         recording = results.recording
         if recording.keeps == "last" and any(of.epoch == recording.held_epoch for of in recording.tensors):
-            recording.forget_tensors()
+            recording.forget_tensors(but=recording.held_epoch)
         recording.held_epoch = None
         if self._is_on_disk:
             experiment.model_graph.set_state(phase.checkpointing.get_state("best")["graph"])

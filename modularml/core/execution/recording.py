@@ -138,12 +138,12 @@ class Recording:
         """How much memory outputs, targets and rows take."""
         return self._n_bytes
 
-    def forget_tensors(self) -> None:
-        """Let go of every output, but for those of the epoch that is held."""
-        held = [record for record in self.tensors if record.epoch == self.held_epoch]
+    def forget_tensors(self, *, but: int | None = None) -> None:
+        """Let go of every output, but for those of an epoch."""
+        kept = [record for record in self.tensors if record.epoch == but]
         self.tensors.clear()
         self._n_bytes = 0
-        for record in held:
+        for record in kept:
             self.add_tensors(record)
 
     def epoch_means(self, epoch: int) -> dict[str, float]:
@@ -249,7 +249,7 @@ class EpochRecorder:
 
     def _begin(self, batch: Sequence[Any]) -> None:
         if self.recording.keeps == "last" and not self._n_done:
-            self.recording.forget_tensors()
+            self.recording.forget_tensors(but=self.recording.held_epoch)
         sizes = self.drawn.sizes
         n_outputs = sum(array.nbytes for array in batch) / next(iter(sizes.values()))[0]
         n_bytes = n_outputs * next(iter(sizes.values()))

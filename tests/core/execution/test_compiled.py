@@ -68,7 +68,7 @@ def both(bench: Any, make: Callable[[bool], Any], n_runs: int = 1) -> list[list[
             if getattr(one, "optimizer", None) is not None and one.optimizer.is_built:
                 one.optimizer.build(
                     list(zip(one.optimizer.parameter_names, one.optimizer.parameters, strict=True)),
-                    force=True,
+                    force_rebuild=True,
                 )
         torch.manual_seed(3)
         losses = []
