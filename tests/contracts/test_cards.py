@@ -71,6 +71,7 @@ def made() -> Everything:
 
 EXAMPLES: dict[str, Callable[[Everything], Any]] = {
     "AppliedLoss": lambda e: e.loss,
+    "AxisSeries": lambda e: e.results[e.train.label].losses(e.node),
     "CVResults": lambda e: e.folds,
     "CrossValidation": lambda e: e.cv,
     "Checkpointing": lambda e: mml.Checkpointing(save_on=["phase_end"]),

@@ -271,7 +271,7 @@ class _Part:
         self, stage: Stage, resolved: Resolved, options: UpdateOptions, reached: set[torch.Tensor]
     ) -> None:
         self._stage, self._options = stage, options
-        modules = [node.called_module for node in resolved.nodes if isinstance(node, ModelNode)]
+        modules = [node._called_module for node in resolved.nodes if isinstance(node, ModelNode)]
         self._pass = _Pass(modules, self._forward)
         self._update: FunctionalUpdate | None = None
         if stage.optimizer is not None:

@@ -179,7 +179,7 @@ def forward_call(
 def _of_several(
     node: ModelNode, came: Sequence[torch.dtype | None]
 ) -> tuple[Callable[[Any], Any], torch.dtype]:
-    module, wanted, spares = node.called_module, node.input_dtypes, node.model.changes_input
+    module, wanted, spares = node._called_module, node.input_dtypes, node.model.changes_input
     if list(came) == wanted and not spares:
         return module, dtype_of(node)
     return (
@@ -191,7 +191,7 @@ def _of_several(
 
 def _sparing(node: ModelNode) -> Callable[[Any], Any]:
     """Return the module of a node, which shall not write into what others read, too."""
-    module: Callable[[Any], Any] = node.called_module
+    module: Callable[[Any], Any] = node._called_module
     return (lambda batch: module(batch.clone())) if node.model.changes_input else module
 
 
@@ -237,7 +237,7 @@ def training_flags(nodes: Sequence[GraphNode], trained: Sequence[GraphNode]) -> 
     afterwards, whatever happens.
     """
     modules = [
-        (node.called_module, any(t is node for t in trained))
+        (node._called_module, any(t is node for t in trained))
         for node in nodes
         if isinstance(node, ModelNode) and node.backend == "torch"
     ]

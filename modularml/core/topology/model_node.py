@@ -156,7 +156,7 @@ class ModelNode(GraphNode):
         return self._module("own_module")
 
     @property
-    def called_module(self) -> torch.nn.Module:
+    def _called_module(self) -> torch.nn.Module:
         """What is called with batches as they come: the module, behind a reshape where it needs one.
 
         Raises:
@@ -284,7 +284,7 @@ class ModelNode(GraphNode):
             as_tensor(one, dtype=dtype)
             for one, dtype in zip(x if self.takes_list else [x], self.input_dtypes, strict=True)
         ]
-        return self.called_module(tensors if self.takes_list else tensors[0])
+        return self._called_module(tensors if self.takes_list else tensors[0])
 
     build_model = build
     forward = forward_single = __call__

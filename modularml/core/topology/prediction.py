@@ -54,7 +54,7 @@ class GraphModule(torch.nn.Module):
     def __init__(self, nodes: Sequence[GraphNode], wanted: Sequence[Wanted]) -> None:
         super().__init__()
         # Labels may hold dots, which names of modules may not.
-        self.models = torch.nn.ModuleList(node.called_module for node in nodes if isinstance(node, ModelNode))
+        self.models = torch.nn.ModuleList(node._called_module for node in nodes if isinstance(node, ModelNode))
         self.labels, self.tails = [node.label for node in nodes], [one.label for one in wanted]
         self.input_names: list[str] = []
         self._steps: list[tuple[Any, list[tuple[int, str | None]], bool]] = []
@@ -249,16 +249,16 @@ def _run(node: GraphNode, values: Sequence[Any]) -> Any:
     device = None if home is None else home.device
     if node.takes_list:
         pairs = zip(tensors, node.input_dtypes, strict=True)
-        return node.called_module(
+        return node._called_module(
             [tensor.to(device=device, dtype=dtype, copy=True) for tensor, dtype in pairs]
         )
     batch = tensors[0].to(device=device, dtype=node.input_dtypes[0])
-    return node.called_module(batch.clone() if node.model.changes_input else batch)
+    return node._called_module(batch.clone() if node.model.changes_input else batch)
 
 
 @contextmanager
 def _evaluating(nodes: Sequence[GraphNode]) -> Iterator[None]:
-    modules = [n.called_module for n in nodes if isinstance(n, ModelNode) and n.backend == "torch"]
+    modules = [n._called_module for n in nodes if isinstance(n, ModelNode) and n.backend == "torch"]
     with modes_kept(modules):
         for module in modules:
             set_mode(module, False)

@@ -31,7 +31,7 @@ for model in (functional, sequential):
     assert losses[-1] < losses[0] / 2, losses
     exp.preview_phase(train)
     found = exp.run_phase(mml.EvalPhase.from_split("eval", split="test")).stacked_tensors("K")
-    by_hand = node.called_module(torch.from_numpy(x[fs["test"].rows][:, None])).detach().numpy()
+    by_hand = node._called_module(torch.from_numpy(x[fs["test"].rows][:, None])).detach().numpy()
     assert np.allclose(found.ravel(), by_hand.ravel(), atol=1e-6)
     try:
         exp.save("nowhere")
