@@ -54,7 +54,9 @@ class GraphModule(torch.nn.Module):
     def __init__(self, nodes: Sequence[GraphNode], wanted: Sequence[Wanted]) -> None:
         super().__init__()
         # Labels may hold dots, which names of modules may not.
-        self.models = torch.nn.ModuleList(node._called_module for node in nodes if isinstance(node, ModelNode))
+        self.models = torch.nn.ModuleList(
+            node._called_module for node in nodes if isinstance(node, ModelNode)
+        )
         self.labels, self.tails = [node.label for node in nodes], [one.label for one in wanted]
         self.input_names: list[str] = []
         self._steps: list[tuple[Any, list[tuple[int, str | None]], bool]] = []
