@@ -7,7 +7,7 @@ import pytest
 
 
 class Source:
-    def __init__(self, columns: dict[str, np.ndarray]) -> None:
+    def __init__(self, **columns: np.ndarray) -> None:
         self.columns = columns
 
     @property
@@ -20,7 +20,7 @@ class Source:
 
 @pytest.fixture
 def make_source() -> Callable[..., Source]:
-    return lambda **columns: Source(columns)
+    return Source
 
 
 @pytest.fixture
@@ -28,4 +28,4 @@ def cells() -> Source:
     """240 samples of 24 cells; a cell has one of 3 kinds, and each sample a grade."""
     rng = np.random.default_rng(0)
     cell = rng.permutation(np.repeat(np.arange(24), 10))
-    return Source({"cell": cell, "kind": cell % 3, "grade": rng.integers(0, 2, 240)})
+    return Source(cell=cell, kind=cell % 3, grade=rng.integers(0, 2, 240))

@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from modularml.base.errors import InvalidTypeError, InvalidValueError
 from modularml.base.rows import as_names, check_seed, densify, group_codes, new_seed
+from tests.sources import Source
 
 COLUMNS = st.one_of(
     hnp.arrays(np.int64, 12),
@@ -17,18 +18,6 @@ COLUMNS = st.one_of(
     hnp.arrays("U4", 12),
     hnp.arrays("M8[s]", 12, elements=st.integers(0, 5).map(lambda s: np.datetime64(s, "s"))),
 )
-
-
-class Source:
-    def __init__(self, **columns: np.ndarray) -> None:
-        self.columns = columns
-
-    @property
-    def n_samples(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-    def column(self, name: str) -> np.ndarray:
-        return self.columns[name]
 
 
 @given(COLUMNS)
