@@ -389,7 +389,7 @@ def _make_lazy(module: nn.Module, shapes: Iterable[Shape]) -> None:
     """Give lazy layers the sizes for samples of the first of some shapes that the module takes as such."""
     for shape in shapes:
         tried = copy_of_lazy(module)  # what fails has given sizes to some of its layers
-        with suppress(Exception):
+        with suppress(Exception):  # of a forward() that is the user's own; the look that follows tells it
             output_shape, integers = dry_run_any(tried, shape)
             names = list(output_shape) if isinstance(output_shape, Mapping) else ()
             if not mixes_samples(tried, shape, integers=integers, names=names):
